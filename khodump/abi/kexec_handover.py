@@ -1,0 +1,152 @@
+"""include/linux/kho/abi/kexec_handover.h: the root FDT and the preserved-memory radix tree.
+
+The radix tree came with kho-v2 (Linux commit "kho: adopt radix tree for preserved memory tracking", 7.1 merge
+window) and did not change in kho-v3 (7.1) and kho-v4 (7.2, 7.3), but for the depth with 16 KiB pages.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+import construct
+
+#: Root properties and those of each user's node. Payloads are native-endian u64, only 4-byte aligned.
+PROP_COMPATIBLE: Final = "compatible"
+PROP_PRESERVED_MEMORY_MAP: Final = "preserved-memory-map"
+PROP_PRESERVED_DATA: Final = "preserved-data"
+PROP_BLOB_SIZE: Final = "blob-size"
+
+#: What every root `compatible` begins with, seen or yet to come.
+COMPATIBLE_PREFIX: Final = "kho-v"
+
+PAGE_SIZES: Final = (4096, 16384, 65536)
+
+#: The ABI has only ever been produced by little-endian kernels (x86_64, arm64).
+PHYS: Any = construct.Int64ul
+
+
+def kho_radix_node(page_size: int) -> Any:  # noqa: ANN401 - construct is untyped
+    """A table: one page of physical addresses of lower nodes; 0 is an empty slot."""
+    return construct.Array(page_size // 8, PHYS)
+
+
+def kho_radix_leaf(page_size: int) -> Any:  # noqa: ANN401 - construct is untyped
+    """A leaf: one page of bits, least significant first in native u64 words; a set bit is a preserved block."""
+    return construct.Array(page_size // 8, construct.Int64ul)
+
+
+class KeyBand(NamedTuple):
+    """Keys `first` to `last` (inclusive) that all decode alike: phys = (key - base) << (page_shift + order)."""
+
+    first: int
+    last: int
+    base: int
+    order: int
+
+
+@dataclass(frozen=True)
+class RadixGeometry:
+    """How keys map to (phys, order) and to a path through the tree.
+
+    Attributes:
+        page_shift: log2 of the page size in bytes.
+        depth: levels of the tree, the leaf included; the root is level depth - 1.
+        order0_end: for trees too shallow to hold the order-0 marker bit, keys below this are bare order-0 PFNs.
+            Only 16 KiB kernels before d64b0372760e (7.1-rc6) wrote such trees; 0 everywhere else.
+    """
+
+    page_shift: int
+    depth: int
+    order0_end: int = 0
+
+    @property
+    def page_size(self) -> int:
+        """Bytes a page, and a node."""
+        return 1 << self.page_shift
+
+    @property
+    def leaf_bits(self) -> int:
+        """log2 of the keys a leaf holds."""
+        return self.page_shift + 3
+
+    @property
+    def table_bits(self) -> int:
+        """log2 of the slots of a table."""
+        return self.page_shift - 3
+
+    @property
+    def key_width(self) -> int:
+        """Bits of the widest key a kernel can make: KHO_RADIX_KEY_WIDTH, the order-0 marker included."""
+        return 64 - self.page_shift + 1
+
+    def key_shift(self, level: int) -> int:
+        """How far a key is shifted right to give the prefix of its node at `level`."""
+        return self.leaf_bits + level * self.table_bits
+
+    @cached_property
+    def bands(self) -> tuple[KeyBand, ...]:
+        """Every decodable key, in ascending order: one band an order, the highest order first.
+
+        Left out, because no kernel can mean them: key 0 (no order bit), and blocks that end at 2**64.
+        """
+        orders = range(64 - self.page_shift - 1, -1, -1)
+        markers = ((1 << (64 - self.page_shift - order), order) for order in orders)
+        bands = [KeyBand(m, 2 * m - 2, m, order) for m, order in markers if 2 * m - 2 >= self.order0_end]
+        if not self.order0_end:
+            return tuple(bands)
+        first = bands[0]._replace(first=max(bands[0].first, self.order0_end))
+        return KeyBand(0, self.order0_end - 1, 0, 0), first, *bands[1:-1]
+
+    def encode(self, phys: int, order: int) -> int:
+        """The key of a block, as kho_radix_encode_key(); low bits of an unaligned `phys` are lost, as there."""
+        if self.order0_end and order == 0:
+            return phys >> self.page_shift
+        return (1 << (64 - self.page_shift - order)) | (phys >> (self.page_shift + order))
+
+    def decode(self, key: int) -> tuple[int, int] | None:
+        """The (phys, order) of a key, as kho_radix_decode_key(), or None for a key that no kernel makes."""
+        index = bisect_right(self.bands, key, key=lambda band: band.first) - 1
+        if index < 0 or key > self.bands[index].last:
+            return None
+        band = self.bands[index]
+        return (key - band.base) << (self.page_shift + band.order), band.order
+
+    def path(self, key: int) -> tuple[tuple[int, ...], int]:
+        """The slots from the root down to the leaf, and the bit in the leaf."""
+        mask = (1 << self.table_bits) - 1
+        slots = tuple((key >> self.key_shift(level - 1)) & mask for level in range(self.depth - 1, 0, -1))
+        return slots, key & ((1 << self.leaf_bits) - 1)
+
+
+def radix_depth(page_shift: int, *, counts_marker: bool) -> int:
+    """KHO_TREE_MAX_DEPTH for a page size.
+
+    Args:
+        page_shift: log2 of the page size in bytes.
+        counts_marker: False for kernels before d64b0372760e (7.1-rc6), which forgot the order bit when sizing
+            the tree. It only matters with 16 KiB pages: depth 4 instead of 5.
+    """
+    leaf_bits, table_bits = page_shift + 3, page_shift - 3
+    width = 64 - page_shift + (1 if counts_marker else 0)
+    return -(-(width - leaf_bits) // table_bits) + 1
+
+
+class KhoVersion(NamedTuple):
+    """What a root `compatible` string promises of the tree.
+
+    Attributes:
+        depths_count_marker: the values that `radix_depth(counts_marker=...)` may need, likeliest first.
+    """
+
+    depths_count_marker: tuple[bool, ...]
+
+
+#: The versions whose preserved memory is a radix tree. kho-v3 kept its name across the 16 KiB depth fix.
+RADIX_VERSIONS: Final = {
+    "kho-v4": KhoVersion((True,)),
+    "kho-v3": KhoVersion((True, False)),
+    "kho-v2": KhoVersion((False,)),
+}

@@ -1,0 +1,36 @@
+"""What can be wrong with a request. What can be wrong with the data is a `khodump.findings.Finding`."""
+
+from __future__ import annotations
+
+
+class KhodumpError(Exception):
+    """A request that cannot be served.
+
+    Args:
+        message: what was tried, and where (file, offset, physical address).
+        hint: what to do next, as one sentence or command.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(KhodumpError):
+    """An argument that makes no sense, whatever the data."""
+
+
+class ImageError(KhodumpError):
+    """A memory image that cannot be opened or read."""
+
+
+class FdtError(KhodumpError):
+    """Bytes that are not a well-formed flattened device tree."""
+
+
+class FdtTruncatedError(FdtError):
+    """A flattened device tree that ends before its own totalsize."""
+
+
+class NoHandoverError(KhodumpError):
+    """There is no KHO handover there, or none of a version that khodump reads."""

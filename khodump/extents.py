@@ -1,0 +1,169 @@
+"""A preserved map as columns: runs of neighbouring blocks of one order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from khodump.arrays import I64, U8, U64, Bool
+
+_ONE = np.uint64(1)
+
+
+class Preservation(NamedTuple):
+    """One preserved block: `page_size << order` bytes from physical address `phys`."""
+
+    phys: int
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTotal:
+    """How much is preserved at one order: blocks, and bytes."""
+
+    order: int
+    count: int
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Extents:
+    """Runs: `count` blocks of `page_size << order` bytes each, one after the other from `phys`.
+
+    `len()` and iteration go by preservation (block); columns go by run. 17 bytes a run.
+
+    Attributes:
+        page_shift: log2 of the page size in bytes, which gives orders their size.
+        phys: uint64, physical byte address of each run.
+        order: uint8.
+        count: uint64, blocks in the run, at least 1.
+    """
+
+    page_shift: int
+    phys: U64
+    order: U8
+    count: U64
+
+    @classmethod
+    def empty(cls, page_shift: int) -> Self:
+        """No runs at all."""
+        return cls(page_shift, np.zeros(0, np.uint64), np.zeros(0, np.uint8), np.zeros(0, np.uint64))
+
+    @classmethod
+    def concatenate(cls, page_shift: int, parts: Iterable[Extents]) -> Extents:
+        """The runs of all parts, in that order; a run that goes on in the next part is joined."""
+        parts = list(parts)
+        if not parts:
+            return cls.empty(page_shift)
+        phys = np.concatenate([part.phys for part in parts])
+        order = np.concatenate([part.order for part in parts])
+        count = np.concatenate([part.count for part in parts])
+        return cls(page_shift, phys, order, count).joined()
+
+    @property
+    def block_shift(self) -> U64:
+        """log2 of the block size in bytes, a run."""
+        return self.order.astype(np.uint64) + np.uint64(self.page_shift)
+
+    @property
+    def size(self) -> U64:
+        """Bytes a run."""
+        return self.count << self.block_shift
+
+    @property
+    def end(self) -> U64:
+        """The first physical address after each run."""
+        return self.phys + self.size
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are."""
+        return len(self.phys)
+
+    @property
+    def total_size(self) -> int:
+        """Bytes of all runs; a page that is preserved at two orders counts twice."""
+        return sum(total.size for total in self.totals())
+
+    def __len__(self) -> int:
+        """How many preservations there are."""
+        return int(self.count.sum())
+
+    def __bool__(self) -> bool:
+        return self.runs > 0
+
+    def __iter__(self) -> Iterator[Preservation]:
+        """Every preservation, one object at a time; columns are faster."""
+        columns = (self.phys, self.order, self.count, self.block_shift)
+        for phys, order, count, shift in zip(*(column.tolist() for column in columns), strict=True):
+            for index in range(count):
+                yield Preservation(phys + (index << shift), order)
+
+    def take(self, index: I64 | Bool | slice) -> Extents:
+        """The runs that `index` (positions or a mask) selects."""
+        return Extents(self.page_shift, self.phys[index], self.order[index], self.count[index])
+
+    def joined(self) -> Extents:
+        """The same preservations, with each run that goes on in the next joined to it."""
+        if self.runs < 2:
+            return self
+        fresh = np.ones(self.runs, np.bool_)
+        fresh[1:] = (self.phys[1:] != self.end[:-1]) | (self.order[1:] != self.order[:-1])
+        if fresh.all():
+            return self
+        first = np.flatnonzero(fresh)
+        return Extents(
+            self.page_shift, self.phys[first], self.order[first], np.add.reduceat(self.count, first)
+        )
+
+    def sorted(self) -> Extents:
+        """By address, the lower order first where two begin together."""
+        return self.take(np.lexsort((self.order, self.phys))).joined()
+
+    def totals(self) -> tuple[OrderTotal, ...]:
+        """Blocks and bytes by order, ascending."""
+        totals = []
+        for order in np.unique(self.order).tolist():
+            count = int(self.count[self.order == order].sum())
+            totals.append(OrderTotal(order, count, count << (self.page_shift + order)))
+        return tuple(totals)
+
+    def select(
+        self, *, orders: Iterable[int] | None = None, start: int = 0, end: int | None = None
+    ) -> Extents:
+        """The preservations of these orders that touch physical bytes `start` to `end` (exclusive)."""
+        found = self if orders is None else self.take(np.isin(self.order, np.array(list(orders), np.int64)))
+        low, shift = np.uint64(start), found.block_shift
+        first = (np.maximum(found.phys, low) - found.phys) >> shift
+        stop = found.count
+        if end is not None:
+            room = np.maximum(found.phys, np.uint64(end)) - found.phys
+            stop = np.minimum(stop, (room >> shift) + ((room & ((_ONE << shift) - _ONE)) > 0))
+        kept = first < stop
+        first, stop, shift = first[kept], stop[kept], shift[kept]
+        return Extents(found.page_shift, found.phys[kept] + (first << shift), found.order[kept], stop - first)
+
+    def pages(self, limit: int = 1 << 16) -> Iterator[tuple[U64, U8]]:
+        """Every preservation as columns (phys, order), at most `limit` rows at a time."""
+        last = np.cumsum(self.count)
+        at, total = 0, len(self)
+        while at < total:
+            stop = min(at + limit, total)
+            rows = np.arange(at, stop, dtype=np.uint64)
+            run = np.searchsorted(last, rows, "right")
+            index = rows - (last[run] - self.count[run])
+            yield self.phys[run] + (index << self.block_shift[run]), self.order[run]
+            at = stop
+
+    def lookup(self, phys: int) -> tuple[Preservation, ...]:
+        """The preservations that cover a physical byte address, by ascending order; usually none or one."""
+        at = np.uint64(phys)
+        hits = np.flatnonzero((self.phys <= at) & (at < self.end))
+        found = []
+        for run in hits.tolist():
+            shift, start = int(self.block_shift[run]), int(self.phys[run])
+            found.append(Preservation(start + ((phys - start) >> shift << shift), int(self.order[run])))
+        return tuple(sorted(found, key=lambda hit: hit.order))

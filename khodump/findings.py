@@ -1,0 +1,34 @@
+"""What can be wrong with the data: decoders return findings beside what they could read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How bad a finding is for the next kernel."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with the data.
+
+    Attributes:
+        rule: stable name of what was violated, such as `map-pointer-unaligned`.
+        severity: how bad it is for the next kernel.
+        phys: physical byte address of the offending structure, where there is one.
+        message: what is there, what it should be, and what follows for the reader.
+        evidence: the numbers seen (slot, value, level, key prefix, ...), by name.
+    """
+
+    rule: str
+    severity: Severity
+    phys: int | None
+    message: str
+    evidence: Mapping[str, int] = field(default_factory=dict)

@@ -1,0 +1,158 @@
+"""ELF64 core files: kdump's vmcore, QEMU's dump-guest-memory, virsh dump --memory-only.
+
+Segments are placed by p_paddr. p_filesz < p_memsz means that makedumpfile or the kernel left pages out; nobody
+promises that they were zero, so they are *excluded*.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any, Final
+
+import numpy as np
+from elftools.common.exceptions import ELFParseError
+from elftools.common.utils import struct_parse
+from elftools.elf.structs import ELFStructs
+
+from khodump.arrays import U64
+from khodump.errors import ImageError
+from khodump.memories.file import ImageFile
+from khodump.memories.segments import ZERO_FILE, Segments
+from khodump.memory import Platform, Presence
+
+MAGIC: Final = b"\x7fELF"
+
+_ELFCLASS64, _ELFDATA2LSB = 2, 1
+_PT_LOAD, _PT_NOTE = 1, 4
+_PN_XNUM: Final = 0xFFFF  # e_phnum overflowed: the count is section header 0's sh_info
+_MAX_PHNUM: Final = 1 << 22  # 235 MB of headers; /proc/kcore and QEMU stay far below
+_MAX_NOTE_BYTES: Final = 1 << 22
+_NO_PADDR: Final = (1 << 64) - 1  # /proc/kcore marks segments that have no physical address
+_MACHINES: Final = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
+
+
+def _structs() -> Any:  # noqa: ANN401 - pyelftools makes its structs at run time
+    structs = ELFStructs(little_endian=True, elfclass=64)
+    structs.create_basic_structs()
+    structs.create_advanced_structs(e_type="ET_CORE")
+    return structs
+
+
+def _columns(schema: Any) -> np.dtype[Any]:  # noqa: ANN401 - pyelftools makes its structs at run time
+    """The dtype of a pyelftools struct of unsigned little-endian integers."""
+    return np.dtype([(member.name, f"<u{member.sizeof()}") for member in schema.subcons])
+
+
+def segments(file: ImageFile, index: int, *, assume_zero: bool) -> tuple[Segments, Platform]:
+    """The memory an ELF64 core holds, and what its notes say of the machine.
+
+    Args:
+        file: an open file that begins with `MAGIC`.
+        index: the number that stands for `file` in the segments.
+        assume_zero: take p_filesz..p_memsz for zeros instead of excluded.
+
+    Raises:
+        ImageError: not a little-endian ELF64 core, or its program headers are cut off or make no sense.
+    """
+    structs = _structs()
+    header = _header(file, structs)
+    headers = _program_headers(file, structs, header)
+    notes = headers[headers["p_type"] == _PT_NOTE]
+    vmcoreinfo: dict[str, str] = {}
+    for offset, size in zip(notes["p_offset"].tolist(), notes["p_filesz"].tolist(), strict=True):
+        vmcoreinfo |= _vmcoreinfo(file.read(offset, min(size, _MAX_NOTE_BYTES)), structs)
+    machine = _MACHINES.get(header["e_machine"], str(header["e_machine"]))
+    loads = headers[(headers["p_type"] == _PT_LOAD) & (headers["p_paddr"] != np.uint64(_NO_PADDR))]
+    return _load_segments(file, index, loads, assume_zero=assume_zero), Platform(machine, vmcoreinfo)
+
+
+def _header(file: ImageFile, structs: Any) -> Any:  # noqa: ANN401 - a pyelftools container
+    data = file.read(0, structs.Elf_Ehdr.sizeof())
+    if len(data) > 5 and (data[4], data[5]) != (_ELFCLASS64, _ELFDATA2LSB):
+        raise ImageError(
+            f"{file.path} is an ELF file, but not a 64-bit little-endian one",
+            hint="KHO exists on x86_64 and arm64; take the dump in ELF64 form",
+        )
+    try:
+        header = struct_parse(structs.Elf_Ehdr, BytesIO(data))
+    except ELFParseError as error:
+        raise ImageError(
+            f"{file.path} ends inside its ELF header ({file.size} bytes)", hint="copy it again"
+        ) from error
+    if header["e_type"] != "ET_CORE":
+        raise ImageError(
+            f"{file.path} is an ELF file of type {header['e_type']}, not a core file",
+            hint="khodump reads memory images; a vmlinux or a program holds none",
+        )
+    return header
+
+
+def _program_headers(file: ImageFile, structs: Any, header: Any) -> Any:  # noqa: ANN401 - a structured array
+    """The program header table as a structured array."""
+    count, size, offset = header["e_phnum"], header["e_phentsize"], header["e_phoff"]
+    if count == _PN_XNUM:
+        try:
+            count = struct_parse(structs.Elf_Shdr, BytesIO(file.read(header["e_shoff"], 64)))["sh_info"]
+        except ELFParseError as error:
+            raise ImageError(f"{file.path} has no section header 0, which counts its segments") from error
+    dtype = _columns(structs.Elf_Phdr)
+    if size < dtype.itemsize or count > _MAX_PHNUM:
+        raise ImageError(
+            f"{file.path} claims {count} program headers of {size} bytes", hint="its ELF header is damaged"
+        )
+    table = file.read(offset, count * size)
+    if len(table) < count * size:
+        raise ImageError(
+            f"{file.path} ends inside its program headers: {count} of {size} bytes at {offset:#x}, "
+            f"but the file has {file.size} bytes",
+            hint="copy the file again; without them no address can be found in it",
+        )
+    rows = np.frombuffer(table, np.uint8).reshape(count, size)[:, : dtype.itemsize]
+    return np.ascontiguousarray(rows).view(dtype)[:, 0]
+
+
+def _load_segments(file: ImageFile, index: int, loads: Any, *, assume_zero: bool) -> Segments:  # noqa: ANN401
+    paddr: U64 = loads["p_paddr"].astype(np.uint64)
+    offset: U64 = loads["p_offset"].astype(np.uint64)
+    filesz: U64 = loads["p_filesz"].astype(np.uint64)
+    memsz: U64 = np.maximum(loads["p_memsz"].astype(np.uint64), filesz)
+    if bool(np.any(paddr + memsz < paddr)):
+        raise ImageError(
+            f"{file.path} has a segment that wraps around the address space", hint="its headers are damaged"
+        )
+    if len(paddr) > 1 and not paddr.any():
+        raise ImageError(
+            f"{file.path} has no physical addresses: p_paddr is 0 in all {len(paddr)} segments",
+            hint="it may be the core of a process; take the dump with kdump or dump-guest-memory",
+        )
+    file_size = np.uint64(file.size)
+    held = np.minimum(filesz, file_size - np.minimum(offset, file_size))
+    files = np.full(len(paddr), index, np.int64)
+
+    def rows(
+        start: U64, end: U64, presence: Presence, file_column: np.ndarray[Any, np.dtype[np.int64]]
+    ) -> Segments:
+        return Segments(start, end, np.full(len(start), presence, np.uint8), file_column, offset)
+
+    filtered = Presence.PRESENT if assume_zero else Presence.EXCLUDED
+    return Segments.concatenate(
+        [
+            rows(paddr, paddr + held, Presence.PRESENT, files),
+            rows(paddr + held, paddr + filesz, Presence.TRUNCATED, files),
+            rows(paddr + filesz, paddr + memsz, filtered, np.full_like(files, ZERO_FILE)),
+        ]
+    )
+
+
+def _vmcoreinfo(notes: bytes, structs: Any) -> dict[str, str]:  # noqa: ANN401 - pyelftools makes its structs at run time
+    """The KEY=VALUE lines of the VMCOREINFO note among `notes`, if it is there and whole."""
+    at, header_size = 0, structs.Elf_Nhdr.sizeof()
+    while at + header_size <= len(notes):
+        header = struct_parse(structs.Elf_Nhdr, BytesIO(notes[at : at + header_size]))
+        name_at = at + header_size
+        desc_at = name_at + -(-header["n_namesz"] // 4) * 4
+        at = desc_at + -(-header["n_descsz"] // 4) * 4
+        if notes[name_at : name_at + header["n_namesz"]].rstrip(b"\0") == b"VMCOREINFO":
+            text = notes[desc_at : desc_at + header["n_descsz"]].decode("utf-8", "replace")
+            return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return {}

@@ -1,0 +1,207 @@
+"""Memory made of segments: stretches of physical addresses that stand in a row in a file, or are holes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from heapq import heappop, heappush
+from itertools import pairwise
+from typing import Final, Self
+
+import numpy as np
+
+from khodump.arrays import I64, U8, U64
+from khodump.memories.file import ImageFile
+from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, Range
+
+#: The `file` of a segment that reads as zeros.
+ZERO_FILE: Final = -1
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Columns, one row a segment.
+
+    Attributes:
+        start, end: physical bytes, end exclusive.
+        presence: uint8 `Presence`.
+        file: index of the file that holds it, or ZERO_FILE; meaningless where not PRESENT.
+        offset: where in that file the segment starts, in bytes.
+    """
+
+    start: U64
+    end: U64
+    presence: U8
+    file: I64
+    offset: U64
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[int, int, Presence, int, int]]) -> Self:
+        """From (start, end, presence, file, offset) tuples."""
+        start, end, presence, file, offset = zip(*rows, strict=True)
+        return cls(
+            np.array(start, np.uint64),
+            np.array(end, np.uint64),
+            np.array(presence, np.uint8),
+            np.array(file, np.int64),
+            np.array(offset, np.uint64),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Segments]) -> Segments:
+        """All rows of all parts."""
+        columns = ("start", "end", "presence", "file", "offset")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
+
+    def take(self, index: I64) -> Segments:
+        """The rows `index`."""
+        return Segments(
+            self.start[index], self.end[index], self.presence[index], self.file[index], self.offset[index]
+        )
+
+    def resolved(self) -> Segments:
+        """The same memory sorted by address and free of overlaps and empty rows.
+
+        Where segments overlap, bytes win over holes, and among equals the first row wins.
+        """
+        kept = self.take(np.flatnonzero(self.end > self.start))
+        kept = kept.take(np.argsort(kept.start, kind="stable"))
+        return kept if bool(np.all(kept.end[:-1] <= kept.start[1:])) else _untangled(kept)
+
+
+def _untangled(segments: Segments) -> Segments:
+    """Sweep over the boundaries of overlapping segments, keeping the best one open at each."""
+    start, end = segments.start.tolist(), segments.end.tolist()
+    rank = list(zip(segments.presence.tolist(), range(len(start)), strict=True))
+    bounds = sorted({*start, *end})
+    pieces: list[tuple[int, int, int]] = []  # start, end, row
+    open_rows: list[tuple[int, int]] = []
+    coming = 0
+    for left, right in pairwise(bounds):
+        while coming < len(start) and start[coming] <= left:
+            heappush(open_rows, rank[coming])
+            coming += 1
+        while open_rows and end[open_rows[0][1]] <= left:
+            heappop(open_rows)
+        if not open_rows:
+            continue
+        row = open_rows[0][1]
+        if pieces and pieces[-1][1:] == (left, row):
+            pieces[-1] = (pieces[-1][0], right, row)
+        else:
+            pieces.append((left, right, row))
+    lefts, rights, rows = (np.array(column, np.uint64) for column in zip(*pieces, strict=True))
+    chosen = segments.take(rows.astype(np.int64))
+    return Segments(lefts, rights, chosen.presence, chosen.file, chosen.offset + (lefts - chosen.start))
+
+
+class SegmentedMemory(PhysicalMemory):
+    """Physical memory made of segments of files."""
+
+    def __init__(
+        self, files: Sequence[ImageFile], segments: Segments, *, description: str, platform: Platform
+    ) -> None:
+        self.description = description
+        self.platform = platform
+        self._files = tuple(files)
+        self._segments = segments.resolved()
+
+    @cached_property
+    def ranges(self) -> tuple[Range, ...]:
+        """See `PhysicalMemory.ranges`: neighbouring segments that are alike are joined."""
+        table = self._segments
+        if not len(table.start):
+            return ()
+        fresh = np.ones(len(table.start), np.bool_)
+        fresh[1:] = (table.start[1:] != table.end[:-1]) | (table.presence[1:] != table.presence[:-1])
+        first = np.flatnonzero(fresh)
+        last = np.append(first[1:], len(fresh)) - 1
+        columns = (table.start[first], table.end[last], table.presence[first])
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return tuple(Range(start, end, Presence(presence)) for start, end, presence in rows)
+
+    @cached_property
+    def end(self) -> int:
+        """See `PhysicalMemory.end`."""
+        return int(self._segments.end[-1]) if len(self._segments.end) else 0
+
+    def read(self, phys: int, size: int) -> bytes | Hole:
+        """See `PhysicalMemory.read`."""
+        table, parts, at = self._segments, [], phys
+        row = int(np.searchsorted(table.start, np.uint64(phys), "right")) - 1
+        while at < phys + size:
+            if not 0 <= row < len(table.start) or not int(table.start[row]) <= at < int(table.end[row]):
+                return Hole(at, Presence.ABSENT)
+            if table.presence[row] != Presence.PRESENT:
+                return Hole(at, Presence(int(table.presence[row])))
+            length = min(phys + size, int(table.end[row])) - at
+            part = self._read_file(
+                int(table.file[row]), int(table.offset[row]) + at - int(table.start[row]), length
+            )
+            parts.append(part)
+            at += len(part)
+            if len(part) < length:
+                return Hole(at, Presence.TRUNCATED)
+            row += 1
+        return b"".join(parts)
+
+    def _read_file(self, file: int, offset: int, size: int) -> bytes:
+        return bytes(size) if file == ZERO_FILE else self._files[file].read(offset, size)
+
+    def pages(self, pfns: U64, page_size: int) -> Pages:
+        """See `PhysicalMemory.pages`."""
+        table = self._segments
+        data = np.zeros((len(pfns), page_size), np.uint8)
+        presence = np.full(len(pfns), Presence.ABSENT, np.uint8)
+        if not len(table.start):
+            return Pages(data, presence)
+        start = pfns * np.uint64(page_size)
+        row = np.searchsorted(table.start, start, "right") - 1
+        inside = (row >= 0) & (start < table.end[row])
+        presence[inside] = table.presence[row[inside]]
+        present = presence == Presence.PRESENT
+        whole = present & (table.end[row] - start >= page_size)
+        self._gather(data, presence, np.flatnonzero(whole), row, start)
+        for index in np.flatnonzero(present & ~whole).tolist():  # pages that lie across segments
+            found = self.read(int(start[index]), page_size)
+            presence[index] = found.presence if isinstance(found, Hole) else Presence.PRESENT
+            if not isinstance(found, Hole):
+                data[index] = np.frombuffer(found, np.uint8)
+        return Pages(data, presence)
+
+    def _gather(self, data: U8, presence: U8, wanted: I64, row: I64, start: U64) -> None:
+        """Read the `wanted` rows of `data`, each whole in one segment, joining neighbours into one read."""
+        table = self._segments
+        page_size = data.shape[1]
+        file = table.file[row[wanted]]
+        wanted, file = wanted[file != ZERO_FILE], file[file != ZERO_FILE]
+        offset = table.offset[row[wanted]] + (start[wanted] - table.start[row[wanted]])
+        fresh = np.ones(len(wanted), np.bool_)
+        fresh[1:] = (
+            (np.diff(wanted) != 1) | (np.diff(file) != 0) | (offset[1:] != offset[:-1] + np.uint64(page_size))
+        )
+        firsts = np.flatnonzero(fresh)
+        counts = np.diff(np.append(firsts, len(wanted)))
+        for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
+            top = int(wanted[first])
+            got = self._files[int(file[first])].read_into(
+                data[top : top + count].reshape(-1).data, int(offset[first])
+            )
+            presence[top + got // page_size : top + count] = Presence.TRUNCATED
+
+    def populated(self) -> Iterator[Range]:
+        """See `PhysicalMemory.populated`."""
+        table = self._segments
+        columns = (table.start, table.end, table.presence, table.file, table.offset)
+        for start, end, presence, file, offset in zip(*(column.tolist() for column in columns), strict=True):
+            if presence == Presence.PRESENT and file != ZERO_FILE:
+                for low, high in self._files[file].data_extents(offset, offset + end - start):
+                    yield Range(start + low - offset, start + high - offset, Presence.PRESENT)
+
+    def close(self) -> None:
+        """See `PhysicalMemory.close`."""
+        for file in self._files:
+            with suppress(OSError):
+                file.close()

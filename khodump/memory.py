@@ -1,0 +1,144 @@
+"""Memory is a function from a physical page to bytes or to a typed hole.
+
+Absent (outside the dump), excluded (filtered out), truncated (the file ends) and zero are four different
+answers, and nothing here pads one into another. Everything above reads memory through this contract alone;
+the image formats behind it live in `khodump.memories`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from khodump.arrays import U8, U64
+
+
+class Presence(IntEnum):
+    """What an image has to say about a piece of physical memory."""
+
+    PRESENT = 0
+    ABSENT = 1
+    EXCLUDED = 2
+    TRUNCATED = 3
+
+    @property
+    def reason(self) -> str:
+        """Why the bytes are not there, as the end of a sentence."""
+        return _REASONS[self]
+
+
+_REASONS = {
+    Presence.PRESENT: "present",
+    Presence.ABSENT: "not in the dump",
+    Presence.EXCLUDED: "excluded from the dump",
+    Presence.TRUNCATED: "cut off: the image file ends before it",
+}
+
+
+class Range(NamedTuple):
+    """Physical bytes `start` to `end` (exclusive), all alike."""
+
+    start: int
+    end: int
+    presence: Presence
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """The answer to a read that met bytes the image does not hold.
+
+    Attributes:
+        phys: physical address of the first byte that is missing.
+        presence: why; never PRESENT.
+    """
+
+    phys: int
+    presence: Presence
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Many pages gathered at once.
+
+    Attributes:
+        data: uint8, one row of page-size bytes a page; rows that could not be read are unspecified.
+        presence: uint8 `Presence` a page; only PRESENT rows may be looked at.
+    """
+
+    data: U8
+    presence: U8
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What the image says of the machine it was taken from.
+
+    Attributes:
+        machine: the kernel's name of the architecture (`x86_64`, `aarch64`), if known.
+        vmcoreinfo: the VMCOREINFO lines (`PAGESIZE`, `OSRELEASE`, ...), empty if there are none.
+    """
+
+    machine: str | None = None
+    vmcoreinfo: Mapping[str, str] = field(default_factory=dict)
+
+
+class PhysicalMemory(ABC):
+    """One machine's physical memory, read from one or more files.
+
+    Attributes:
+        description: the files and their format, for a person.
+        platform: what the image says of its machine.
+    """
+
+    description: str
+    platform: Platform
+
+    @property
+    @abstractmethod
+    def ranges(self) -> tuple[Range, ...]:
+        """What the image speaks of, sorted, without overlaps; all else is absent."""
+
+    @property
+    @abstractmethod
+    def end(self) -> int:
+        """The first physical address above everything the image speaks of."""
+
+    @abstractmethod
+    def read(self, phys: int, size: int) -> bytes | Hole:
+        """`size` bytes from physical address `phys`, or the first hole among them.
+
+        Raises:
+            ImageError: the operating system failed to read the file.
+        """
+
+    @abstractmethod
+    def pages(self, pfns: U64, page_size: int) -> Pages:
+        """Gather the pages `pfns` (uint64 page frame numbers, in units of `page_size` bytes), in that order.
+
+        Raises:
+            ImageError: the operating system failed to read the file.
+        """
+
+    @abstractmethod
+    def populated(self) -> Iterator[Range]:
+        """The present ranges, without those that are known to read as zeros (holes of sparse files)."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the files. The memory cannot be read afterwards."""
+
+    def hole_at(self, phys: int, presence: Presence) -> str:
+        """Why `phys` could not be read, as the end of a sentence."""
+        if presence is Presence.ABSENT and phys >= self.end:
+            return f"outside memory: the image ends at {self.end:#x}"
+        return presence.reason
+
+
+def page_numbers(addresses: U64, page_size: int) -> U64:
+    """The PFNs of page-aligned physical addresses."""
+    return addresses >> np.uint64(page_size.bit_length() - 1)
