@@ -34,3 +34,19 @@ class FdtTruncatedError(FdtError):
 
 class NoHandoverError(KhodumpError):
     """There is no KHO handover there, or none of a version that khodump reads."""
+
+
+class UnknownVersionError(NoHandoverError):
+    """A root FDT whose compatible string is of no version that khodump reads.
+
+    Attributes:
+        compatible: the string it has, if any.
+    """
+
+    def __init__(self, compatible: str | None, phys: int | None = None) -> None:
+        where = "" if phys is None else f" at {phys:#x}"
+        super().__init__(
+            f"the root FDT{where} says {compatible!r}, which is no version that khodump reads",
+            hint="kernels compare this string exactly, and boot cold on any other; --as kho-v4 reads it as that version",
+        )
+        self.compatible = compatible

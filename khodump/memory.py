@@ -11,7 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -131,6 +132,14 @@ class PhysicalMemory(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release the files. The memory cannot be read afterwards."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def hole_at(self, phys: int, presence: Presence) -> str:
         """Why `phys` could not be read, as the end of a sentence."""

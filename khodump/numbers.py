@@ -30,6 +30,23 @@ def parse_number(text: str) -> int:
     return value
 
 
+def parse_range(text: str) -> tuple[int, int]:
+    """`START-END` as two numbers, END exclusive.
+
+    Raises:
+        UsageError: `text` is no such range, or it is empty.
+    """
+    first, dash, last = text.partition("-")
+    if not dash:
+        raise UsageError(
+            f"{text!r} is no range", hint="write START-END, such as 0x40000000-0x80000000 or 1G-2G"
+        )
+    start, end = parse_number(first), parse_number(last)
+    if end <= start:
+        raise UsageError(f"the range {text} is empty: END is exclusive and must be above START")
+    return start, end
+
+
 def format_size(size: int) -> str:
     """A byte count in the largest unit that keeps it above 1, such as `4 KiB` or `37.1 MiB`."""
     power = min(max(size.bit_length() - 1, 0) // 10, len(_UNITS) - 1)

@@ -55,23 +55,23 @@ def choose(
     if fdt_phys is not None:
         owning = [g for g in readings if _holds_own_page(memory, root, g, fdt_phys)]
         if len(owning) == 1:
-            return Choice(owning[0], "the FDT's own page is in its map", certain=True)
+            return Choice(owning[0], "its own page in the map, found only with this size", certain=True)
         readings = owning or readings
     sound = [g for g in readings if _is_sound(memory, root, g)]
     if len(sound) == 1:
-        return Choice(sound[0], "the only reading with sound pointers", certain=True)
+        return Choice(sound[0], "the map's pointers, sound only with this size", certain=True)
     best = (sound or readings)[0]
-    return Choice(best, f"assumed; nothing tells it from {_names((sound or readings)[1:])}", certain=False)
+    return Choice(best, f"a guess: {_names((sound or readings)[1:])} fit as well", certain=False)
 
 
 def _page_sizes(platform: Platform, forced: int | None) -> tuple[Sequence[int], str]:
     if forced is not None:
-        return (forced,), "as told"
+        return (forced,), "--page-size"
     told = platform.vmcoreinfo.get("PAGESIZE", "")
     if told.isdecimal() and int(told) in PAGE_SIZES:
-        return (int(told),), "from VMCOREINFO"
+        return (int(told),), "VMCOREINFO"
     if platform.machine == "x86_64":
-        return (4096,), "x86_64 has no other"
+        return (4096,), "x86_64, which has no other"
     return PAGE_SIZES, ""
 
 

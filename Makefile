@@ -1,0 +1,43 @@
+# `make demo` and `make test` set up everything they need in .venv, then run.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test lint types unit samples clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'khodump needs Python 3.11 or newer: make PYTHON=python3.11 ...' >&2; exit 1; }
+	@$(PYTHON) -m venv --clear .venv || ./.ci/install-venv $(PYTHON)
+	@echo 'Setting up .venv (once) ...'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements-dev.lock pip
+	@$(BIN)/pip install --quiet --constraint requirements-dev.lock --editable . --group dev
+	@touch $@
+
+demo: setup
+	@echo '$$ khodump inspect samples/synthetic/mem.img --fdt samples/synthetic/kho.dtb'
+	@$(BIN)/khodump inspect samples/synthetic/mem.img --fdt samples/synthetic/kho.dtb
+	@echo
+	@echo '$$ khodump inspect samples/captures/kho-test/serialized.elf'
+	@$(BIN)/khodump inspect samples/captures/kho-test/serialized.elf
+
+test: lint types unit
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy
+
+unit: setup
+	$(BIN)/pytest --numprocesses auto
+
+# Write the synthetic samples anew; a test holds them to this.
+samples: setup
+	$(BIN)/python -m tests.builders.samples
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,7 @@
+"""`python -m khodump`."""
+
+from __future__ import annotations
+
+from khodump.cli import main
+
+main()

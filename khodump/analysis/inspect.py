@@ -1,0 +1,149 @@
+"""`khodump inspect`: everything that is preserved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from khodump.extents import Extents
+from khodump.findings import Finding
+from khodump.handover import Handover
+from khodump.numbers import format_size
+from khodump.rows import Block, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.tracker import Nodes, Walk
+
+_RUN_COLUMNS = (
+    Column("phys", Kind.ADDRESS),
+    Column("end", Kind.ADDRESS),
+    Column("order", Kind.COUNT),
+    Column("count", Kind.COUNT),
+    Column("size", Kind.SIZE),
+)
+_PAGE_COLUMNS = (Column("phys", Kind.ADDRESS), Column("order", Kind.COUNT))
+_TOTAL_COLUMNS = (
+    Column("order", Kind.COUNT),
+    Column("block", Kind.SIZE),
+    Column("count", Kind.COUNT),
+    Column("size", Kind.SIZE),
+)
+_BLOCK_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which preservations to list.
+
+    Attributes:
+        orders: only these; None for all.
+        start, end: only those that touch these physical bytes, end exclusive; None for no end.
+    """
+
+    orders: tuple[int, ...] | None = None
+    start: int = 0
+    end: int | None = None
+
+    def of(self, extents: Extents) -> Extents:
+        """The selected part of `extents`."""
+        return extents.select(orders=self.orders, start=self.start, end=self.end)
+
+
+@dataclass
+class _Tally:
+    """What has passed by so far."""
+
+    count: int = 0
+    size: int = 0
+
+    def counted(self, parts: Iterable[Extents]) -> Iterator[Extents]:
+        for part in parts:
+            self.count += len(part)
+            self.size += part.total_size
+            yield part
+
+
+def inspect(
+    handover: Handover, selection: Selection, *, pages: bool = False, walk_order: bool = False
+) -> Result:
+    """Header, totals by order, and the preservations.
+
+    Args:
+        handover: an open handover.
+        selection: which preservations to list and total.
+        pages: list every preservation instead of runs.
+        walk_order: in the kernel's walk order instead of by address; with `pages` the map is never held whole.
+    """
+    tally = _Tally()
+    source: Walk | Handover = handover.walk() if walk_order else handover
+    parts: Iterable[Extents]
+    if isinstance(source, Handover):
+        parts = _whole(handover, [handover.preserved])
+    else:
+        parts = source if pages else _whole(handover, source)
+    rows = _rows(tally.counted(map(selection.of, parts)), pages=pages)
+    return Result(
+        "khodump.inspect/1",
+        lambda: _head(handover, selection),
+        rows,
+        lambda: _tail(tally, source.nodes, source.findings),
+    )
+
+
+def _whole(handover: Handover, walk: Iterable[Extents]) -> Iterator[Extents]:
+    """The batches as one, so that runs are not cut between them."""
+    yield Extents.concatenate(handover.tracker.page_shift, walk)
+
+
+def _rows(parts: Iterable[Extents], *, pages: bool) -> Rows:
+    if pages:
+        return Rows("pages", _PAGE_COLUMNS, (block for part in parts for block in part.pages(_BLOCK_ROWS)))
+    return Rows("runs", _RUN_COLUMNS, (block for part in parts for block in _run_blocks(part)))
+
+
+def _run_blocks(extents: Extents) -> Iterator[Block]:
+    for at in range(0, extents.runs, _BLOCK_ROWS):
+        part = extents.take(slice(at, at + _BLOCK_ROWS))
+        yield part.phys, part.end, part.order, part.count, part.size
+
+
+def _head(handover: Handover, selection: Selection) -> Head:
+    tracker, nodes, metadata = handover.tracker, handover.nodes, handover.metadata
+    totals = selection.of(handover.preserved).totals()
+    facts = (
+        Fact("image", handover.memory.description, Kind.TEXT),
+        Fact("fdt", handover.fdt.phys, Kind.ADDRESS),
+        Fact("fdt source", handover.fdt.source, Kind.TEXT),
+        Fact("compatible", handover.fdt.compatible, Kind.TEXT),
+        Fact("read as", handover.version, Kind.TEXT),
+        Fact("release", metadata.release if metadata else None, Kind.TEXT),
+        Fact("kexec count", metadata.kexec_count if metadata else None, Kind.COUNT),
+        Fact("page size", handover.page_size, Kind.SIZE),
+        Fact("page size from", handover.geometry_reason, Kind.TEXT),
+        Fact("map", tracker.shape, Kind.TEXT),
+        Fact("root", tracker.root, Kind.ADDRESS),
+        Fact("nodes", len(nodes), Kind.COUNT),
+        Fact("leaves", nodes.leaves, Kind.COUNT),
+        Fact("empty nodes", nodes.empties, Kind.COUNT),
+        Fact("unreadable nodes", sum(nodes.missing().values()), Kind.COUNT),
+        Fact("preservations", sum(total.count for total in totals), Kind.COUNT),
+        Fact("preserved", sum(total.size for total in totals), Kind.SIZE),
+    )
+    block = (
+        [total.order for total in totals],
+        [handover.page_size << total.order for total in totals],
+        [total.count for total in totals],
+        [total.size for total in totals],
+    )
+    return Head(facts, (Rows("totals", _TOTAL_COLUMNS, [block]),))
+
+
+def _tail(tally: _Tally, nodes: Nodes, findings: Sequence[Finding]) -> Tail:
+    missing = nodes.missing()
+    summary = f"{tally.count} preservations, {format_size(tally.size)}"
+    summary += f"; walked {len(nodes) - sum(missing.values())} of {len(nodes)} nodes"
+    if missing:
+        why = ", ".join(f"{count} {presence.reason}" for presence, count in missing.items())
+        summary += f"; {sum(missing.values())} unreadable ({why})"
+    bad = sum(finding.evidence.get("slots", 1) for finding in findings) - sum(missing.values())
+    if bad:
+        summary += f"; {bad} bad pointers or keys not followed"
+    return Tail(summary, findings)

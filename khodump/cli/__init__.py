@@ -1,0 +1,41 @@
+"""The command line: one file a command. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import typer
+
+from khodump import __version__
+from khodump.cli.inspect import inspect
+from khodump.cli.scan import scan
+
+app = typer.Typer(
+    name="khodump",
+    help="Inspect Linux Kexec HandOver (KHO) state in a memory image.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"khodump {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _khodump(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    pass
+
+
+app.command()(inspect)
+app.command()(scan)
+
+
+def main() -> None:
+    """Run the command line; the entry point of the `khodump` script."""
+    app()

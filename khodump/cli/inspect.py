@@ -1,0 +1,65 @@
+"""`khodump inspect`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from khodump.cli import options
+from khodump.cli.terminal import Status, Terminal, command
+from khodump.numbers import parse_range
+from khodump.output.formats import Format
+
+
+class Sort(StrEnum):
+    """The order of the listing."""
+
+    PHYS = "phys"
+    WALK = "walk"
+
+
+@command
+def inspect(
+    images: options.Images,
+    fdt: options.Fdt = None,
+    pages: Annotated[bool, typer.Option("--pages", help="List every preservation instead of runs.")] = False,
+    sort: Annotated[Sort, typer.Option(help="By address, or in the kernel's walk order.")] = Sort.PHYS,
+    order: Annotated[list[int] | None, typer.Option(help="Only this order; may be repeated.", min=0)] = None,
+    range_: Annotated[
+        str | None,
+        typer.Option(
+            "--range", metavar="START-END", help="Only what touches these addresses, END exclusive."
+        ),
+    ] = None,
+    as_: options.As = None,
+    page_size: options.PageSize = None,
+    assume_zero: options.AssumeZero = False,
+    format_: options.OutputFormat = Format.TABLE,
+    output: options.Output = None,
+    color: options.ColorWhen = options.Color.AUTO,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> Status:
+    """List everything that the KHO handover in a memory image preserves."""
+    from khodump.analysis.inspect import Selection
+    from khodump.analysis.inspect import inspect as analyse
+    from khodump.handover import open_handover
+
+    terminal = Terminal(format_, output, color, quiet, verbose)
+    start, end = parse_range(range_) if range_ else (0, None)
+    selection = Selection(tuple(order) if order else None, start, end)
+    with terminal.progress("searching for the root FDT") as progress:
+        handover = open_handover(
+            images,
+            fdt=options.fdt_argument(fdt),
+            version=as_,
+            page_size=options.page_size_argument(page_size),
+            assume_zero=assume_zero,
+            progress=progress,
+        )
+    with handover:
+        for note in handover.notes:
+            terminal.note(note)
+        return terminal.write(analyse(handover, selection, pages=pages, walk_order=sort is Sort.WALK))

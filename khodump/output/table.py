@@ -1,0 +1,70 @@
+"""Tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import Final, TextIO
+
+from tabulate import tabulate
+from typer import style
+
+from khodump.output.text import human_text
+from khodump.rows import Block, Column, Kind, Result, Rows, Tail
+
+_LEFT: Final = (Kind.TEXT,)
+_GAP: Final = "  "
+
+
+def write_table(result: Result, stream: TextIO, *, color: bool) -> Tail:
+    """Facts, small tables, then the rows as they come, in columns as wide as the first block needs."""
+    head = result.head()
+    if head.facts:
+        width = max(len(fact.name) for fact in head.facts)
+        stream.writelines(
+            f"{_heading(fact.name.ljust(width), color)}{_GAP}{human_text(fact.value, fact.kind)}\n"
+            for fact in head.facts
+        )
+        stream.write("\n")
+    stream.writelines(_small(table, color) + "\n\n" for table in head.tables)
+    _stream(result.rows, stream, color=color)
+    return result.tail()
+
+
+def _heading(text: str, color: bool) -> str:
+    return style(text, bold=True) if color else text
+
+
+def _small(table: Rows, color: bool) -> str:
+    rows = [row for block in table.blocks for row in zip(*_texts(block, table.columns), strict=True)]
+    return tabulate(
+        rows,
+        headers=[_heading(column.name, color) for column in table.columns],
+        tablefmt="plain",
+        disable_numparse=True,  # tabulate rewrites strings that look like numbers
+        colalign=["left" if column.kind in _LEFT else "right" for column in table.columns] if rows else None,
+    )
+
+
+def _stream(rows: Rows, stream: TextIO, *, color: bool) -> None:
+    blocks = iter(rows.blocks)
+    first = _texts(next(blocks, [()] * len(rows.columns)), rows.columns)
+    widths = [
+        max(len(column.name), *map(len, texts)) if texts else len(column.name)
+        for column, texts in zip(rows.columns, first, strict=True)
+    ]
+    aligns = ["<" if column.kind in _LEFT else ">" for column in rows.columns]
+    line = _GAP.join(f"{{:{align}{width}}}" for align, width in zip(aligns, widths, strict=True)).format
+    stream.write(_heading(line(*(column.name for column in rows.columns)).rstrip(), color) + "\n")
+    for texts in chain([first], (_texts(block, rows.columns) for block in blocks)):
+        stream.writelines(line(*row).rstrip() + "\n" for row in zip(*texts, strict=True))
+
+
+def _texts(block: Block, columns: Iterable[Column]) -> list[list[str]]:
+    return [
+        [
+            human_text(value, column.kind)
+            for value in (values.tolist() if hasattr(values, "tolist") else values)
+        ]
+        for values, column in zip(block, columns, strict=True)
+    ]

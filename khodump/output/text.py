@@ -1,0 +1,47 @@
+"""Single values as text. Strings may come from an image: what could act on a terminal or a spreadsheet is escaped."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from khodump.numbers import format_size
+from khodump.rows import Cell, Kind
+
+#: Unicode categories that are shown as escapes: controls, format characters (bidi overrides), lone surrogates,
+#: private use, unassigned, and line and paragraph separators.
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def printable(text: str) -> str:
+    """`text` with everything that does not simply print as itself escaped, backslashes included."""
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text
+    return "".join(_escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    if char == "\\":
+        return "\\\\"
+    if unicodedata.category(char) in _HIDDEN:
+        return char.encode("unicode_escape").decode("ascii")
+    return char
+
+
+def machine_text(value: Cell, kind: Kind) -> str:
+    """A value for csv and tsv: addresses in hex, sizes in bytes, an empty string for none."""
+    if value is None:
+        return ""
+    if kind is Kind.ADDRESS:
+        return f"{value:#x}"
+    if kind is Kind.TRUTH:
+        return "yes" if value else "no"
+    return printable(value) if isinstance(value, str) else str(value)
+
+
+def human_text(value: Cell, kind: Kind) -> str:
+    """A value for a table: as `machine_text`, but sizes with a unit and a dash for none."""
+    if value is None:
+        return "-"
+    if kind is Kind.SIZE and isinstance(value, int):
+        return format_size(value)
+    return machine_text(value, kind)

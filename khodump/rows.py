@@ -1,0 +1,86 @@
+"""What a command returns: facts and typed columns, before anybody decides how they look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy.typing as npt
+
+from khodump.findings import Finding
+
+Cell: TypeAlias = int | str | bool | None
+
+#: Some rows as columns of equal length; None cells only in lists.
+Block: TypeAlias = Sequence["npt.NDArray[Any] | Sequence[Cell]"]
+
+
+class Kind(Enum):
+    """What a value is, which decides how each format writes it."""
+
+    ADDRESS = "address"  # integer in JSON, 0x... elsewhere
+    COUNT = "count"
+    SIZE = "size"  # bytes; with a unit in tables
+    TEXT = "text"  # may come from the image: escaped everywhere
+    TRUTH = "truth"
+
+
+class Column(NamedTuple):
+    """A column's name and kind."""
+
+    name: str
+    kind: Kind
+
+
+class Fact(NamedTuple):
+    """One named value about the whole."""
+
+    name: str
+    value: Cell
+    kind: Kind
+
+
+class Rows(NamedTuple):
+    """Rows that may be many: they come in blocks, and are not held."""
+
+    name: str
+    columns: tuple[Column, ...]
+    blocks: Iterable[Block]
+
+
+class Head(NamedTuple):
+    """What stands before the rows: facts about the whole, and small tables."""
+
+    facts: tuple[Fact, ...]
+    tables: tuple[Rows, ...] = ()
+
+
+class Tail(NamedTuple):
+    """What can be said once all rows have been taken.
+
+    Attributes:
+        summary: one line that says what was read, and what was not.
+        findings: what is wrong with the data.
+    """
+
+    summary: str
+    findings: Sequence[Finding] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command found out; nothing is worked out before it is asked for.
+
+    Attributes:
+        schema: name and version of its JSON form, such as `khodump.inspect/1`.
+        head: for the formats that show more than rows.
+        rows: what was asked for; the only part of csv, tsv and jsonl.
+        tail: to be called after the last row.
+    """
+
+    schema: str
+    head: Callable[[], Head]
+    rows: Rows
+    tail: Callable[[], Tail]
