@@ -45,8 +45,9 @@ class UnknownVersionError(NoHandoverError):
 
     def __init__(self, compatible: str | None, phys: int | None = None) -> None:
         where = "" if phys is None else f" at {phys:#x}"
+        said = "no version" if compatible is None else f"{compatible}, which is no version that khodump reads"
         super().__init__(
-            f"the root FDT{where} says {compatible!r}, which is no version that khodump reads",
+            f"the root FDT{where} says {said}",
             hint="kernels compare this string exactly, and boot cold on any other; --as kho-v4 reads it as that version",
         )
         self.compatible = compatible

@@ -135,11 +135,13 @@ class Extents:
         self, *, orders: Iterable[int] | None = None, start: int = 0, end: int | None = None
     ) -> Extents:
         """The preservations of these orders that touch physical bytes `start` to `end` (exclusive)."""
+        if end is not None and end <= start:
+            return self.empty(self.page_shift)
         found = self if orders is None else self.take(np.isin(self.order, np.array(list(orders), np.int64)))
         low, shift = np.uint64(start), found.block_shift
         first = (np.maximum(found.phys, low) - found.phys) >> shift
         stop = found.count
-        if end is not None:
+        if end is not None and end < 1 << 64:
             room = np.maximum(found.phys, np.uint64(end)) - found.phys
             stop = np.minimum(stop, (room >> shift) + ((room & ((_ONE << shift) - _ONE)) > 0))
         kept = first < stop

@@ -154,7 +154,7 @@ def _validate_structure(blob: bytes, header: FdtHeader) -> None:
         if token == _BEGIN_NODE:
             roots += not names
             if roots > 1 or (not names and name):
-                raise FdtError(f"a second or a named root node ({name!r}) at {at:#x}")
+                raise FdtError(f'a second or a named root node ("{name}") at {at:#x}')
             if names and not name:
                 raise FdtError(f"a node without a name at {at:#x}")
             if len(names) == _MAX_DEPTH:
@@ -165,7 +165,7 @@ def _validate_structure(blob: bytes, header: FdtHeader) -> None:
             names.pop()
             continue
         if names and name in names[-1]:
-            raise FdtError(f"{name!r} stands twice in one node, again at {at:#x}")
+            raise FdtError(f'"{name}" stands twice in one node, again at {at:#x}')
         if names:
             names[-1].add(name)
         if token == _BEGIN_NODE:
@@ -216,7 +216,7 @@ def _tokens(blob: bytes, header: FdtHeader) -> Iterator[tuple[int, int, str]]:
 def _name(blob: bytes, start: int, end: int) -> str:
     name, terminator, _ = blob[start:end].partition(b"\0")
     if not terminator or not _NAME_BYTES.issuperset(name):
-        raise FdtError(f"the name at {start:#x} has no end or is not printable: {name[:32]!r}")
+        raise FdtError(f"the name at {start:#x} has no end or is not printable: {name[:32].hex(' ')}")
     return name.decode("ascii")
 
 

@@ -167,7 +167,7 @@ def _checked(options: Options) -> Options:
         )
     if options.version is not None and options.version not in READABLE_VERSIONS:
         raise UsageError(
-            f"khodump cannot read a handover as {options.version!r}",
+            f"khodump cannot read a handover as {options.version}",
             hint=f"it reads {', '.join(READABLE_VERSIONS)}",
         )
     return options
@@ -186,9 +186,7 @@ def _opened(
                 opened = again
                 break
     if not opened.certain:
-        notes.append(
-            f"page size {1 << opened.tracker.page_shift} {opened.geometry_reason}: --page-size forces it"
-        )
+        notes.append(f"the page size is {opened.geometry_reason}; --page-size forces it")
     return Handover(memory, root, opened.version, opened.tracker, opened.geometry_reason, tuple(notes))
 
 

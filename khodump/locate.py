@@ -98,21 +98,24 @@ class Candidate:
         )
 
     @property
-    def evidence(self) -> str:
-        """What speaks for it, for a person."""
+    def remarks(self) -> str:
+        """What is unusual about it, for a person; empty for a healthy handover."""
         if self.problem is not None:
             return self.problem
-        told = [
-            {
-                True: "its own page is in its map",
-                False: "its own page is not in its map",
-                None: "its map is damaged",
-            }[self.own_page_preserved]
-            if self.root_readable
-            else "the root of its map cannot be read"
-        ]
-        if self.unknown_version:
-            told.append(f"read as {READABLE_VERSIONS[0]}")
+        told = [f"no known version; tried as {READABLE_VERSIONS[0]}"] if self.unknown_version else []
+        if not self.root_readable:
+            told.append("the root of its map cannot be read")
+        elif self.own_page_preserved is None:
+            told.append("its map is damaged")
+        return "; ".join(told)
+
+    @property
+    def evidence(self) -> str:
+        """What speaks for it, for a person."""
+        told = (
+            ["its own page is in its map"] if self.own_page_preserved else ["its own page is not in its map"]
+        )
+        told += [self.remarks] if self.remarks else []
         if self.metadata:
             told.append(f"made by {self.metadata.release}, kexec count {self.metadata.kexec_count}")
         return "; ".join(told)
@@ -195,7 +198,7 @@ def at_address(memory: PhysicalMemory, phys: int) -> RootFdt:
 def _demand_kho(root: RootFdt) -> None:
     if not (root.compatible or "").startswith(COMPATIBLE_PREFIX):
         raise NoHandoverError(
-            f"the FDT ({root.source}) is not KHO's: its compatible is {root.compatible!r}",
+            f"the FDT ({root.source}) is not KHO's: its compatible is {root.compatible or 'missing'}",
             hint="pass the root FDT (debugfs kho/out/fdt), not a machine's device tree or a user's subtree",
         )
 

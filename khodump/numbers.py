@@ -26,7 +26,7 @@ def parse_number(text: str) -> int:
         else -1
     )
     if not 0 <= value < 1 << 64:
-        raise UsageError(f"{text!r} is no number", hint="write 4096, 0x1000, 4K, 2M or 1G")
+        raise UsageError(f"{text} is no number", hint="write 4096, 0x1000, 4K, 2M or 1G")
     return value
 
 
@@ -39,7 +39,7 @@ def parse_range(text: str) -> tuple[int, int]:
     first, dash, last = text.partition("-")
     if not dash:
         raise UsageError(
-            f"{text!r} is no range", hint="write START-END, such as 0x40000000-0x80000000 or 1G-2G"
+            f"{text} is no range", hint="write START-END, such as 0x40000000-0x80000000 or 1G-2G"
         )
     start, end = parse_number(first), parse_number(last)
     if end <= start:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple, TypeAlias
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from khodump.findings import Finding
+
+if TYPE_CHECKING:
+    import numpy.typing as npt  # formats and commands are named without numpy being there
 
 Cell: TypeAlias = int | str | bool | None
 
 #: Some rows as columns of equal length; None cells only in lists.
-Block: TypeAlias = Sequence["npt.NDArray[Any] | Sequence[Cell]"]
+Block: TypeAlias = "Sequence[npt.NDArray[Any] | Sequence[Cell]]"
 
 
 class Kind(Enum):

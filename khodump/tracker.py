@@ -90,11 +90,13 @@ class Tracker(ABC):
     Attributes:
         page_shift: log2 of the page size in bytes.
         root: physical address of the map's first page.
-        shape: its geometry, for a person.
+        depth: levels of its pages, the lowest included; None for a map that is no tree.
+        shape: its kind, for a person.
     """
 
     page_shift: int
     root: int
+    depth: int | None
     shape: str
 
     @abstractmethod

@@ -52,7 +52,8 @@ def dtype_of(schema: Any) -> np.dtype[Any]:  # noqa: ANN401 - construct is untyp
     if isinstance(schema, construct.Renamed):
         return dtype_of(schema.subcon)
     if isinstance(schema, construct.FormatField):
-        return np.dtype(str(schema.fmtstr))
+        order, code = schema.fmtstr  # such as ">L"; numpy's own letters have other sizes
+        return np.dtype(f"{order}{'u' if code.isupper() else 'i'}{schema.length}")
     if isinstance(schema, construct.Bytes):
         return np.dtype(f"V{schema.length}")
     if isinstance(schema, construct.Array):

@@ -119,6 +119,7 @@ def _head(handover: Handover, selection: Selection) -> Head:
         Fact("page size", handover.page_size, Kind.SIZE),
         Fact("page size from", handover.geometry_reason, Kind.TEXT),
         Fact("map", tracker.shape, Kind.TEXT),
+        Fact("depth", tracker.depth, Kind.COUNT),
         Fact("root", tracker.root, Kind.ADDRESS),
         Fact("nodes", len(nodes), Kind.COUNT),
         Fact("leaves", nodes.leaves, Kind.COUNT),

@@ -16,7 +16,7 @@ _COLUMNS = (
     Column("page size", Kind.SIZE),
     Column("release", Kind.TEXT),
     Column("kexec count", Kind.COUNT),
-    Column("evidence", Kind.TEXT),
+    Column("remarks", Kind.TEXT),
 )
 
 
@@ -30,11 +30,11 @@ def scan(memory: PhysicalMemory, found: Sequence[Candidate]) -> Result:
         [candidate.page_size for candidate in found],
         [candidate.metadata.release if candidate.metadata else None for candidate in found],
         [candidate.metadata.kexec_count if candidate.metadata else None for candidate in found],
-        [candidate.evidence for candidate in found],
+        [candidate.remarks or None for candidate in found],
     )
     facts = (Fact("image", memory.description, Kind.TEXT),)
-    summary = f"{len(found)} root FDTs found"
-    if found and found[0].problem is None:
+    summary = f"root FDTs found: {len(found)}"
+    if found and found[0].problem is None and not found[0].unknown_version:
         summary += f"; khodump inspect takes the one at {found[0].phys:#x}"
     return Result(
         "khodump.scan/1", lambda: Head(facts), Rows("candidates", _COLUMNS, [block]), lambda: Tail(summary)

@@ -7,6 +7,7 @@ import typer
 from khodump import __version__
 from khodump.cli.inspect import inspect
 from khodump.cli.scan import scan
+from khodump.cli.terminal import Status
 
 app = typer.Typer(
     name="khodump",
@@ -38,4 +39,7 @@ app.command()(scan)
 
 def main() -> None:
     """Run the command line; the entry point of the `khodump` script."""
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before or after a command runs; commands catch their own
+        raise SystemExit(Status.INTERRUPTED) from None

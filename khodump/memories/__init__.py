@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 from khodump.errors import ImageError, UsageError
 from khodump.memories import elf, raw
 from khodump.memories.file import ImageFile
-from khodump.memories.segments import SegmentedMemory, Segments
+from khodump.memories.segments import ZERO_FILE, SegmentedMemory, Segments
 from khodump.memory import PhysicalMemory, Platform, Presence
 from khodump.numbers import parse_number
 
@@ -132,8 +133,8 @@ def _segments(
     if not file.size:
         raise ImageError(f"{file.path} is empty", hint="check that the dump was written and copied whole")
     if base is not None:
-        if base + file.size > 1 << 64:
-            raise UsageError(f"{file.path} placed at {base:#x} would reach past the end of the address space")
+        if base + file.size >= 1 << 64:
+            raise UsageError(f"{file.path} placed at {base:#x} would reach the end of the address space")
         return "raw", raw.segments(file, index, base), Platform()
     head = file.read(0, _SNIFF_BYTES)
     if head.startswith(elf.MAGIC):
@@ -147,22 +148,29 @@ def _segments(
             )
     if _is_text(head):
         raise ImageError(
-            f"{file.path} is a text file, not a memory image (it begins with {head[:16]!r})",
+            f"{file.path} is a text file, not a memory image",
             hint="name a raw image or an ELF core; FILE@0 forces raw",
         )
     return "raw", raw.segments(file, index, 0), Platform()
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether the start of a file is plain text; no page of a machine's low memory is."""
-    return not head.translate(None, bytes([*range(32, 127), 9, 10, 13]))
+    """Whether the start of a file is plain UTF-8 text; no page of a machine's low memory is."""
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:  # otherwise a character is cut off at the end
+            return False
+        text = head[: error.start].decode("utf-8")
+    return not any(unicodedata.category(char) == "Cc" and char not in "\t\n\r\f" for char in text)
 
 
 def _refuse_clashes(table: Segments, files: Sequence[ImageFile]) -> None:
     """Raise when two files both hold the bytes at one address."""
     if len(files) < 2:
         return
-    held = table.take(np.flatnonzero((table.presence == Presence.PRESENT) & (table.end > table.start)))
+    stored = (table.presence == Presence.PRESENT) & (table.file != ZERO_FILE) & (table.end > table.start)
+    held = table.take(np.flatnonzero(stored))
     held = held.take(np.argsort(held.start, kind="stable"))
     reach = np.maximum.accumulate(held.end)
     clash = (held.start[1:] < reach[:-1]) & (held.file[1:] != held.file[:-1])

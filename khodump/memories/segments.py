@@ -64,20 +64,26 @@ class Segments:
     def resolved(self) -> Segments:
         """The same memory sorted by address and free of overlaps and empty rows.
 
-        Where segments overlap, bytes win over holes, and among equals the first row wins.
+        Where segments overlap, bytes win over holes and over zeros that were made up, and among equals the first row.
         """
-        kept = self.take(np.flatnonzero(self.end > self.start))
-        kept = kept.take(np.argsort(kept.start, kind="stable"))
-        return kept if bool(np.all(kept.end[:-1] <= kept.start[1:])) else _untangled(kept)
+        filled = np.flatnonzero(self.end > self.start)
+        order = filled[np.argsort(self.start[filled], kind="stable")]
+        kept = self.take(order)
+        if bool(np.all(kept.end[:-1] <= kept.start[1:])):
+            return kept
+        made_up = kept.file == ZERO_FILE
+        return _untangled(
+            kept, list(zip(kept.presence.tolist(), made_up.tolist(), order.tolist(), strict=True))
+        )
 
 
-def _untangled(segments: Segments) -> Segments:
-    """Sweep over the boundaries of overlapping segments, keeping the best one open at each."""
+def _untangled(segments: Segments, merits: list[tuple[int, bool, int]]) -> Segments:
+    """Sweep over the boundaries of overlapping segments, keeping the one of least merit number open at each."""
     start, end = segments.start.tolist(), segments.end.tolist()
-    rank = list(zip(segments.presence.tolist(), range(len(start)), strict=True))
+    rank = [(merit, row) for row, merit in enumerate(merits)]
     bounds = sorted({*start, *end})
     pieces: list[tuple[int, int, int]] = []  # start, end, row
-    open_rows: list[tuple[int, int]] = []
+    open_rows: list[tuple[tuple[int, bool, int], int]] = []
     coming = 0
     for left, right in pairwise(bounds):
         while coming < len(start) and start[coming] <= left:

@@ -26,8 +26,7 @@ def write_tsv(result: Result, stream: TextIO) -> Tail:
     """Tab-separated; tabs and line ends in text are escaped, never quoted."""
     stream.write("\t".join(column.name for column in result.rows.columns) + "\n")
     for block in result.rows.blocks:
-        lines = map("\t".join, zip(*_texts(block, result.rows), strict=True))
-        stream.write("\n".join(lines) + "\n")
+        stream.writelines("\t".join(row) + "\n" for row in zip(*_texts(block, result.rows), strict=True))
     return result.tail()
 
 

@@ -50,7 +50,8 @@ class RadixTracker(Tracker):
         self.root = root
         self.page_shift = geometry.page_shift
         self.geometry = geometry
-        self.shape = f"radix tree of depth {geometry.depth}"
+        self.depth = geometry.depth
+        self.shape = "radix tree"
         self._memory = memory
         self._entry = dtype_of(kho_radix_node(geometry.page_size)).base
         self._word = dtype_of(kho_radix_leaf(geometry.page_size)).base
@@ -64,6 +65,8 @@ class RadixTracker(Tracker):
     def holds(self, phys: int, order: int) -> bool | None:
         """See `Tracker.holds`."""
         geometry, node = self.geometry, self.root
+        if phys % (geometry.page_size << order):
+            return False
         slots, bit = geometry.path(geometry.encode(phys, order))
         for slot in slots:
             entry = self._memory.read(node + slot * self._entry.itemsize, self._entry.itemsize)
@@ -81,6 +84,10 @@ class RadixTracker(Tracker):
         """Walk the tables, level by level, and return the pointers to the leaves in ascending key order."""
         none = np.zeros(1, np.uint64)
         level = self.geometry.depth - 1
+        if not self.root:
+            message = "the map's root pointer is 0: nothing was handed over, or the map was not finished"
+            walk.findings.append(Finding("map-root-missing", Severity.ERROR, None, message, {"value": 0}))
+            return _Entries(none[:0], none[:0], none[:0])
         entries = _Entries(np.array([self.root], np.uint64), none, none)
         seen: U64 = np.zeros(0, np.uint64)
         while True:

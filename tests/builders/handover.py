@@ -1,0 +1,124 @@
+"""A whole handover: the preserved-memory map, the root FDT and the blobs it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from khodump.abi.kexec_handover import (
+    PROP_BLOB_SIZE,
+    PROP_COMPATIBLE,
+    PROP_PRESERVED_DATA,
+    PROP_PRESERVED_MEMORY_MAP,
+    RadixGeometry,
+)
+from khodump.abi.kexec_metadata import KHO_KEXEC_METADATA, NODE_NAME, VERSION, KhoKexecMetadata
+from khodump.fdt import FdtNode
+from tests.builders.fdt import build_fdt, string, u64
+from tests.builders.memory import MemoryImage
+from tests.builders.radix import Block, RadixTree, geometry_of, write_radix
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a kernel hands over.
+
+    Attributes:
+        compatible: of the root FDT; before `kho-v3` blobs have no size.
+        page_size: bytes.
+        counts_marker: False for the shallow 16 KiB trees of kernels before 7.1-rc6.
+        preservations: (phys, order), beside the root FDT's own page and those of the blobs.
+        empties: (phys, order) preserved and given up again.
+        subtrees: blobs by the name of their node, in the order in which users add them.
+        kexec_count: of the kexec-metadata blob; None leaves its node out.
+        release: the kernel that hands over.
+        metadata_start, metadata_end: bytes; where the kernel allocates its tree, FDT and blobs.
+    """
+
+    compatible: str = "kho-v4"
+    page_size: int = 4096
+    counts_marker: bool = True
+    preservations: tuple[Block, ...] = ()
+    empties: tuple[Block, ...] = ()
+    subtrees: Mapping[str, bytes] = field(default_factory=dict)
+    kexec_count: int | None = 1
+    release: str = "7.3.4"
+    metadata_start: int = 1 << 20
+    metadata_end: int = 1 << 40
+
+
+@dataclass(frozen=True)
+class BuiltHandover:
+    """A handover in memory.
+
+    Attributes:
+        image: the memory it stands in.
+        geometry: of its tree.
+        fdt_phys: physical address of the root FDT.
+        fdt: its bytes, totalsize long.
+        tree: the preserved-memory map.
+        blobs: physical address of every blob by name.
+        blocks: all (phys, order) in the map.
+    """
+
+    image: MemoryImage
+    geometry: RadixGeometry
+    fdt_phys: int
+    fdt: bytes
+    tree: RadixTree
+    blobs: Mapping[str, int]
+    blocks: frozenset[Block]
+
+
+def build_handover(description: Description) -> BuiltHandover:
+    """Put what `description` says into memory.
+
+    Raises:
+        ValueError: a preserved block covers the tree, the FDT or a blob, as no kernel's allocator allows.
+    """
+    image = MemoryImage(description.metadata_start, description.metadata_end)
+    geometry = geometry_of(description.page_size, counts_marker=description.counts_marker)
+    contents = dict(description.subtrees)
+    if description.kexec_count is not None:
+        contents = {NODE_NAME: _metadata(description.release, description.kexec_count), **contents}
+    fdt_phys = image.alloc_page(description.page_size)
+    blobs, orders = {}, {}
+    for name, blob in contents.items():
+        orders[name] = max(-(-len(blob) // description.page_size) - 1, 0).bit_length()
+        blobs[name] = image.alloc_page(description.page_size << orders[name])
+        image.write(blobs[name], blob)
+    owned = [(fdt_phys, 0), *((blobs[name], order) for name, order in orders.items())]
+    blocks = frozenset([*description.preservations, *owned])
+    tree = write_radix(image, geometry, sorted(blocks), empties=description.empties)
+    _refuse_overlaps(description, image)
+    fdt = build_fdt(
+        _root(description, tree.root, {name: (blobs[name], len(blob)) for name, blob in contents.items()})
+    )
+    image.write(fdt_phys, fdt)
+    return BuiltHandover(image, geometry, fdt_phys, fdt, tree, blobs, blocks)
+
+
+def _metadata(release: str, kexec_count: int) -> bytes:
+    padded = release.encode().ljust(65, b"\0")
+    return KHO_KEXEC_METADATA.build(KhoKexecMetadata(VERSION, padded, kexec_count))
+
+
+def _refuse_overlaps(description: Description, image: MemoryImage) -> None:
+    for phys, order in description.preservations:
+        end = phys + (description.page_size << order)
+        for used, used_end in image.ranges:
+            if phys < used_end and used < end:
+                raise ValueError(f"order {order} at {phys:#x} covers metadata at {used:#x}..{used_end:#x}")
+
+
+def _root(description: Description, map_phys: int, blobs: Mapping[str, tuple[int, int]]) -> FdtNode:
+    """Subnodes are added in front, and so are their properties: the newest stands first."""
+    children = []
+    for name, (phys, size) in reversed(list(blobs.items())):
+        sized = {PROP_BLOB_SIZE: u64(size)} if description.compatible != "kho-v2" else {}
+        children.append(FdtNode(name, {**sized, PROP_PRESERVED_DATA: u64(phys)}))
+    properties = {
+        PROP_COMPATIBLE: string(description.compatible),
+        PROP_PRESERVED_MEMORY_MAP: u64(map_phys),
+    }
+    return FdtNode("", properties, tuple(children))

@@ -1,0 +1,3 @@
+"""Tests of khodump.cli."""
+
+from __future__ import annotations

@@ -1,0 +1,83 @@
+"""A second radix walker in plain Python, as an oracle for the fast one.
+
+It shares nothing with it but the construct schemas and the contract to read memory. The key formulas are those of
+kho_radix_encode_key() and kho_radix_decode_key() in kernel/liveupdate/kexec_handover.c.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from khodump.abi.kexec_handover import kho_radix_leaf, kho_radix_node
+from khodump.memory import Hole, PhysicalMemory
+
+
+class Walked(NamedTuple):
+    """What a walk met, in the order in which it met it.
+
+    Attributes:
+        blocks: (phys, order) of every preservation, by ascending key.
+        nodes: physical addresses of the tree's own pages, level by level, the unreadable ones included.
+        sound: nothing was dropped and nothing could not be read.
+    """
+
+    blocks: list[tuple[int, int]]
+    nodes: list[int]
+    sound: bool
+
+
+def walk(memory: PhysicalMemory, root: int, page_size: int, depth: int, order0_end: int = 0) -> Walked:
+    """Walk the tree at `root`, dropping every pointer that no kernel writes.
+
+    Args:
+        memory: where the tree is.
+        root: physical address of the root node.
+        page_size: bytes.
+        depth: levels of the tree, the leaf included.
+        order0_end: keys below this are bare page frame numbers, for the shallow 16 KiB trees.
+    """
+    page_shift = page_size.bit_length() - 1
+    leaf_bits, table_bits = page_shift + 3, page_shift - 3
+    widest = 64 - page_shift + 1
+    blocks: list[tuple[int, int]] = []
+    nodes: list[int] = []
+    pointers = [(0, root)] if root else []
+    lost = not root
+    for level in range(depth - 1, -1, -1):
+        below: list[tuple[int, int]] = []
+        for prefix, phys in pointers:
+            key = prefix << (leaf_bits + level * table_bits)
+            if key.bit_length() > widest or phys % page_size or phys in nodes:
+                lost = True
+                continue
+            nodes.append(phys)
+            page = memory.read(phys, page_size)
+            if isinstance(page, Hole):
+                lost = True
+                continue
+            if level:
+                entries = kho_radix_node(page_size).parse(page)
+                below += [(prefix << table_bits | slot, entry) for slot, entry in enumerate(entries) if entry]
+            else:
+                words = kho_radix_leaf(page_size).parse(page)
+                keys = [key + i * 64 + bit for i, word in enumerate(words) if word for bit in _bits(word)]
+                found = [block for key in keys if (block := _decode(key, page_shift, order0_end))]
+                lost |= len(found) < len(keys)
+                blocks += found
+        pointers = below
+    return Walked(blocks, nodes, not lost)
+
+
+def _bits(word: int) -> list[int]:
+    return [bit for bit in range(64) if word >> bit & 1]
+
+
+def _decode(key: int, page_shift: int, order0_end: int) -> tuple[int, int] | None:
+    """The (phys, order) of a key; None without an order bit, or for a block that ends at 2**64."""
+    if key < order0_end:
+        return key << page_shift, 0
+    if not key:
+        return None
+    order = 64 - page_shift - (key.bit_length() - 1)
+    phys = (key << (page_shift + order)) % (1 << 64)
+    return (phys, order) if phys + (1 << (page_shift + order)) < 1 << 64 else None

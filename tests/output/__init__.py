@@ -1,0 +1,3 @@
+"""Tests of khodump.output."""
+
+from __future__ import annotations
