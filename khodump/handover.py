@@ -186,8 +186,11 @@ def _opened(
                 opened = again
                 break
     if not opened.certain:
-        notes.append(f"the page size is {opened.geometry_reason}; --page-size forces it")
-    return Handover(memory, root, opened.version, opened.tracker, opened.geometry_reason, tuple(notes))
+        notes.append(f"the page size is {opened.reason}; --page-size forces it")
+    if opened.tracker.doubt:
+        notes.append(opened.tracker.doubt)
+    as_version = version or root.compatible or ""
+    return Handover(memory, root, as_version, opened.tracker, opened.reason, tuple(notes))
 
 
 def _root(

@@ -13,8 +13,8 @@ import numpy as np
 
 from khodump.arrays import U8, U64, Bool
 from khodump.extents import Extents
-from khodump.findings import Finding
-from khodump.memory import Presence
+from khodump.findings import Finding, Severity
+from khodump.memory import PhysicalMemory, Presence
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,17 @@ class Nodes:
         columns = ("phys", "level", "prefix", "presence", "empty")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
+    @classmethod
+    def single(cls, phys: int, level: int, presence: Presence, *, empty: bool) -> Nodes:
+        """One node, whose keys share no bits."""
+        return cls(
+            np.array([phys], np.uint64),
+            np.array([level], np.uint8),
+            np.zeros(1, np.uint64),
+            np.array([presence], np.uint8),
+            np.array([empty], np.bool_),
+        )
+
     def __len__(self) -> int:
         return len(self.phys)
 
@@ -61,6 +72,21 @@ class Nodes:
         """How many could not be read, by reason."""
         kinds, counts = np.unique(self.presence[self.presence != Presence.PRESENT], return_counts=True)
         return {Presence(kind): count for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True)}
+
+
+def node_problem(memory: PhysicalMemory, phys: int, presence: Presence, what: str, **where: int) -> Finding:
+    """The finding for a page of a tracker that the image does not hold.
+
+    Args:
+        memory: the image.
+        phys: physical address of the page.
+        presence: why it is missing.
+        what: the page, for a person: "the leaf at 0x1000 (level 0)".
+        where: what led to it.
+    """
+    rule = "map-pointer-outside-memory" if phys >= memory.end else "map-node-unreadable"
+    message = f"{what} is {memory.hole_at(phys, presence)}"
+    return Finding(rule, Severity.ERROR, phys, message, {**where, "value": phys})
 
 
 @dataclass
@@ -92,12 +118,16 @@ class Tracker(ABC):
         root: physical address of the map's first page.
         depth: levels of its pages, the lowest included; None for a map that is no tree.
         shape: its kind, for a person.
+        reading: what this reading of it takes for granted, for a person.
+        doubt: what about this reading is a guess, if anything.
     """
 
     page_shift: int
     root: int
     depth: int | None
     shape: str
+    reading: str
+    doubt: str | None = None
 
     @abstractmethod
     def walk(self) -> Walk:
@@ -106,3 +136,14 @@ class Tracker(ABC):
     @abstractmethod
     def holds(self, phys: int, order: int) -> bool | None:
         """Whether the map holds this very (phys, order); None when the pages that say so cannot be read."""
+
+    @abstractmethod
+    def sound(self) -> bool:
+        """Whether its upper pages can be read and hold nothing that no kernel writes: a quick look, no full walk."""
+
+    def demand_root(self, walk: Walk) -> bool:
+        """Whether there is a root to start from; a finding if not."""
+        if not self.root:
+            message = "the map's root pointer is 0: nothing was handed over, or the map was not finished"
+            walk.findings.append(Finding("map-root-missing", Severity.ERROR, None, message, {"value": 0}))
+        return bool(self.root)

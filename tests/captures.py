@@ -46,6 +46,12 @@ def _capture(
     return Capture(home / image, fdt_phys, home / truth, home / "truth-nodes.tsv" if nodes else None)
 
 
+def _historic(name: str, fdt_phys: int) -> Capture:
+    home = SAMPLES / "captures" / "historic"
+    return Capture(home / f"{name}.elf", fdt_phys, home / f"{name}.truth.tsv")
+
+
+#: Radix trees, from running kernels.
 CAPTURES = {
     "luo-memfd serialized": _capture("luo-memfd", "serialized.elf", 0x4022C000, nodes=True),
     "luo-memfd pre": _capture("luo-memfd", "pre.elf", 0x4022C000, nodes=True),
@@ -53,4 +59,11 @@ CAPTURES = {
     "kho-test serialized": _capture("kho-test", "serialized.elf", 0x4CD000, nodes=True),
     "fail-compat serialized": _capture("fail-compat", "serialized.elf", 0x51F000),
     "fail-compat next-out": _capture("fail-compat", "next-out.elf", 0x515000, "truth-next-out.tsv"),
+}
+
+#: Older maps, from those kernels' own code.
+HISTORIC = {
+    "v1a": _historic("v1a-small", 0x1_4BDF_0000),
+    "v1b": _historic("v1b-618-small", 0x1_48FB_0000),
+    "rfc1": _historic("rfc1-small", 0x1_4F96_8000),
 }

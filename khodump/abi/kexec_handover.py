@@ -6,6 +6,7 @@ window) and did not change in kho-v3 (7.1) and kho-v4 (7.2, 7.3), but for the de
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,8 @@ import construct
 #: Root properties and those of each user's node. Payloads are native-endian u64, only 4-byte aligned.
 PROP_COMPATIBLE: Final = "compatible"
 PROP_PRESERVED_MEMORY_MAP: Final = "preserved-memory-map"
+#: The map's name in "Make KHO Stateless" PATCH v1 (20251001011941.1513050) and v2 (20251020100306.2709352).
+PROP_PRESERVED_PAGE_RADIX_TREE: Final = "preserved-page-radix-tree"
 PROP_PRESERVED_DATA: Final = "preserved-data"
 PROP_BLOB_SIZE: Final = "blob-size"
 
@@ -48,19 +51,26 @@ class KeyBand(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RadixGeometry:
-    """How keys map to (phys, order) and to a path through the tree.
+class KeyGeometry(ABC):
+    """A tree of page-sized tables over page-sized bitmaps: how a key becomes a path, and what it stands for.
 
     Attributes:
         page_shift: log2 of the page size in bytes.
-        depth: levels of the tree, the leaf included; the root is level depth - 1.
-        order0_end: for trees too shallow to hold the order-0 marker bit, keys below this are bare order-0 PFNs.
-            Only 16 KiB kernels before d64b0372760e (7.1-rc6) wrote such trees; 0 everywhere else.
+        depth: levels of the tree, the bitmaps included; the root is level depth - 1.
     """
 
     page_shift: int
     depth: int
-    order0_end: int = 0
+
+    @property
+    @abstractmethod
+    def key_width(self) -> int:
+        """Bits of the widest key a kernel can make."""
+
+    @property
+    @abstractmethod
+    def bands(self) -> tuple[KeyBand, ...]:
+        """Every decodable key, in ascending order."""
 
     @property
     def page_size(self) -> int:
@@ -77,14 +87,40 @@ class RadixGeometry:
         """log2 of the slots of a table."""
         return self.page_shift - 3
 
-    @property
-    def key_width(self) -> int:
-        """Bits of the widest key a kernel can make: KHO_RADIX_KEY_WIDTH, the order-0 marker included."""
-        return 64 - self.page_shift + 1
-
     def key_shift(self, level: int) -> int:
         """How far a key is shifted right to give the prefix of its node at `level`."""
         return self.leaf_bits + level * self.table_bits
+
+    def path(self, key: int) -> tuple[tuple[int, ...], int]:
+        """The slots from the root down to the leaf, and the bit in the leaf."""
+        mask = (1 << self.table_bits) - 1
+        slots = tuple((key >> self.key_shift(level - 1)) & mask for level in range(self.depth - 1, 0, -1))
+        return slots, key & ((1 << self.leaf_bits) - 1)
+
+    def decode(self, key: int) -> tuple[int, int] | None:
+        """The (phys, order) of a key, as kho_radix_decode_key(), or None for a key that no kernel makes."""
+        index = bisect_right(self.bands, key, key=lambda band: band.first) - 1
+        if index < 0 or key > self.bands[index].last:
+            return None
+        band = self.bands[index]
+        return (key - band.base) << (self.page_shift + band.order), band.order
+
+
+@dataclass(frozen=True)
+class RadixGeometry(KeyGeometry):
+    """One tree for all orders: the key is the page frame number of a block, in blocks, below a bit for its order.
+
+    Attributes:
+        order0_end: for trees too shallow to hold the order-0 marker bit, keys below this are bare order-0 PFNs.
+            Only 16 KiB kernels before d64b0372760e (7.1-rc6) wrote such trees; 0 everywhere else.
+    """
+
+    order0_end: int = 0
+
+    @property
+    def key_width(self) -> int:
+        """KHO_RADIX_KEY_WIDTH, the order-0 marker included."""
+        return 64 - self.page_shift + 1
 
     @cached_property
     def bands(self) -> tuple[KeyBand, ...]:
@@ -106,20 +142,6 @@ class RadixGeometry:
             return phys >> self.page_shift
         return (1 << (64 - self.page_shift - order)) | (phys >> (self.page_shift + order))
 
-    def decode(self, key: int) -> tuple[int, int] | None:
-        """The (phys, order) of a key, as kho_radix_decode_key(), or None for a key that no kernel makes."""
-        index = bisect_right(self.bands, key, key=lambda band: band.first) - 1
-        if index < 0 or key > self.bands[index].last:
-            return None
-        band = self.bands[index]
-        return (key - band.base) << (self.page_shift + band.order), band.order
-
-    def path(self, key: int) -> tuple[tuple[int, ...], int]:
-        """The slots from the root down to the leaf, and the bit in the leaf."""
-        mask = (1 << self.table_bits) - 1
-        slots = tuple((key >> self.key_shift(level - 1)) & mask for level in range(self.depth - 1, 0, -1))
-        return slots, key & ((1 << self.leaf_bits) - 1)
-
 
 def radix_depth(page_shift: int, *, counts_marker: bool) -> int:
     """KHO_TREE_MAX_DEPTH for a page size.
@@ -132,21 +154,3 @@ def radix_depth(page_shift: int, *, counts_marker: bool) -> int:
     leaf_bits, table_bits = page_shift + 3, page_shift - 3
     width = 64 - page_shift + (1 if counts_marker else 0)
     return -(-(width - leaf_bits) // table_bits) + 1
-
-
-class KhoVersion(NamedTuple):
-    """What a root `compatible` string promises of the tree.
-
-    Attributes:
-        depths_count_marker: the values that `radix_depth(counts_marker=...)` may need, likeliest first.
-    """
-
-    depths_count_marker: tuple[bool, ...]
-
-
-#: The versions whose preserved memory is a radix tree. kho-v3 kept its name across the 16 KiB depth fix.
-RADIX_VERSIONS: Final = {
-    "kho-v4": KhoVersion((True,)),
-    "kho-v3": KhoVersion((True, False)),
-    "kho-v2": KhoVersion((False,)),
-}

@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple
 
-from khodump.abi.kexec_handover import PROP_COMPATIBLE, PROP_PRESERVED_MEMORY_MAP, RADIX_VERSIONS
+from khodump.abi.kexec_handover import (
+    PROP_COMPATIBLE,
+    PROP_PRESERVED_MEMORY_MAP,
+    PROP_PRESERVED_PAGE_RADIX_TREE,
+)
+from khodump.abi.kho_order_table import PROP_PRESERVED_ORDER_TABLE
+from khodump.abi.khoser import SMALL_BITMAP_SIZE
 from khodump.errors import NoHandoverError, UnknownVersionError
 from khodump.fdt import FdtNode
 from khodump.memory import PhysicalMemory
 from khodump.tracker import Tracker
-from khodump.trackers import radix_geometry
-from khodump.trackers.radix import RadixTracker
-
-#: The compatible strings that can be read, newest first.
-READABLE_VERSIONS = tuple(RADIX_VERSIONS)
+from khodump.trackers import bitmap_chain, evidence, order_table, radix
+from khodump.trackers.evidence import Choice
 
 
-class Opened(NamedTuple):
-    """A tracker and how it was chosen.
+class MapFormat(NamedTuple):
+    """A way to write down what is preserved.
 
     Attributes:
-        version: the compatible string it is read as.
-        geometry_reason: what speaks for its page size and depth.
-        certain: False when another page size or depth fits as well.
+        version: the compatible string, or a name for `--as` where one string stands for two formats.
+        prop: the root property that leads to the map.
+        readings: the trackers that may be meant, for (memory, root, page size in bytes), likeliest first.
+        kernels: who writes it, for a person.
     """
 
-    tracker: Tracker
     version: str
-    geometry_reason: str
-    certain: bool
+    prop: str
+    readings: Callable[[PhysicalMemory, int, int], Sequence[Tracker]]
+    kernels: str
+
+
+#: Newest first. The compatible string and the property that is there decide together. kho-v3 kept its name across the
+#: 16 KiB depth fix, d64b0372760e.
+FORMATS: Final = (
+    MapFormat("kho-v4", PROP_PRESERVED_MEMORY_MAP, partial(radix.readings, counts_marker=(True,)), "7.2, 7.3"),
+    MapFormat("kho-v3", PROP_PRESERVED_MEMORY_MAP, partial(radix.readings, counts_marker=(True, False)), "7.1"),
+    MapFormat("kho-v2", PROP_PRESERVED_MEMORY_MAP, partial(radix.readings, counts_marker=(False,)), "7.1 merge window"),
+    MapFormat("kho-v2", PROP_PRESERVED_PAGE_RADIX_TREE, partial(radix.readings, counts_marker=(False,)), "posted v2"),
+    MapFormat("kho-v1", PROP_PRESERVED_PAGE_RADIX_TREE, partial(radix.readings, counts_marker=(True,)), "posted v1"),
+    MapFormat("kho-v1", PROP_PRESERVED_ORDER_TABLE, order_table.readings, "posted RFC"),
+    MapFormat("kho-v1", PROP_PRESERVED_MEMORY_MAP, bitmap_chain.readings, "6.16 to 7.0"),
+    MapFormat(
+        "kho-v1a",
+        PROP_PRESERVED_MEMORY_MAP,
+        partial(bitmap_chain.readings, bitmap_size=lambda _: SMALL_BITMAP_SIZE),
+        "6.16, 6.17",
+    ),
+    MapFormat(
+        "kho-v1b", PROP_PRESERVED_MEMORY_MAP, partial(bitmap_chain.readings, bitmap_size=lambda size: size), "6.18 to 7.0"
+    ),
+)  # fmt: skip
+
+#: What `--as` takes, newest first.
+READABLE_VERSIONS: Final = tuple(dict.fromkeys(known.version for known in FORMATS))
 
 
 def open_tracker(
@@ -38,8 +69,8 @@ def open_tracker(
     fdt_phys: int | None = None,
     version: str | None = None,
     page_size: int | None = None,
-) -> Opened:
-    """The tracker that the root FDT `tree` names.
+) -> Choice:
+    """The tracker that the root FDT `tree` names, and what speaks for reading it so.
 
     Args:
         memory: where the tracker's pages are.
@@ -50,20 +81,20 @@ def open_tracker(
 
     Raises:
         UnknownVersionError: the compatible string is not one that khodump reads.
-        NoHandoverError: the tree names no map.
+        NoHandoverError: the tree names no map of that version.
     """
     said = tree.string(PROP_COMPATIBLE)
-    as_version = version or said
-    if as_version not in RADIX_VERSIONS:
+    known = [candidate for candidate in FORMATS if candidate.version == (version or said)]
+    if not known:
         raise UnknownVersionError(said, fdt_phys)
-    root = tree.u64(PROP_PRESERVED_MEMORY_MAP)
-    if root is None:
-        raise NoHandoverError(
-            f"the root FDT says {said} but has no 8-byte {PROP_PRESERVED_MEMORY_MAP} property "
-            f"(it has {', '.join(tree.properties) or 'none'})",
-            hint="the handover was not finished, or it is another version's: try --as",
-        )
-    choice = radix_geometry.choose(
-        memory, root, RADIX_VERSIONS[as_version], page_size=page_size, fdt_phys=fdt_phys
+    roots = [(candidate, tree.u64(candidate.prop)) for candidate in known]
+    for candidate, root in roots:
+        if root is not None:
+            sizes, why_only = evidence.page_sizes(memory.platform, page_size)
+            trackers = [tracker for size in sizes for tracker in candidate.readings(memory, root, size)]
+            return evidence.choose(trackers, why_only, fdt_phys)
+    wanted = " or ".join(candidate.prop for candidate in known)
+    raise NoHandoverError(
+        f"the root FDT says {said} but has no 8-byte {wanted} (it has {', '.join(tree.properties) or 'nothing'})",
+        hint="the handover was not finished, or is of another version: try --as",
     )
-    return Opened(RadixTracker(memory, root, choice.geometry), as_version, choice.reason, choice.certain)

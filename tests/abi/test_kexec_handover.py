@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from khodump.abi.kexec_handover import (
     PAGE_SIZES,
-    RADIX_VERSIONS,
     RadixGeometry,
     kho_radix_leaf,
     kho_radix_node,
@@ -52,12 +51,6 @@ def test_geometry_table(page_shift, shallow, full, bits):
     assert geometry.key_shift(full - 1) >= geometry.key_width, "the tree covers the widest key"
     covered = RadixGeometry(page_shift, shallow).key_shift(shallow - 1)
     assert (covered < geometry.key_width) is (page_shift == 14)
-
-
-def test_versions_promise_the_depths_they_were_released_with():
-    assert RADIX_VERSIONS["kho-v4"].depths_count_marker == (True,)
-    assert set(RADIX_VERSIONS["kho-v3"].depths_count_marker) == {True, False}
-    assert RADIX_VERSIONS["kho-v2"].depths_count_marker == (False,)
 
 
 @st.composite

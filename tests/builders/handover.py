@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from khodump.abi.kexec_handover import (
     PROP_BLOB_SIZE,
     PROP_COMPATIBLE,
     PROP_PRESERVED_DATA,
     PROP_PRESERVED_MEMORY_MAP,
+    PROP_PRESERVED_PAGE_RADIX_TREE,
     RadixGeometry,
 )
 from khodump.abi.kexec_metadata import KHO_KEXEC_METADATA, NODE_NAME, VERSION, KhoKexecMetadata
+from khodump.abi.kho_order_table import PROP_PRESERVED_ORDER_TABLE
 from khodump.fdt import FdtNode
 from tests.builders.fdt import build_fdt, string, u64
+from tests.builders.khoser import write_chain
 from tests.builders.memory import MemoryImage
+from tests.builders.order_table import write_order_table
 from tests.builders.radix import Block, RadixTree, geometry_of, write_radix
+
+
+class MapFormat(StrEnum):
+    """The map formats, by the root property that leads to them in their time."""
+
+    RADIX = PROP_PRESERVED_MEMORY_MAP
+    POSTED_RADIX = PROP_PRESERVED_PAGE_RADIX_TREE
+    ORDER_TABLE = PROP_PRESERVED_ORDER_TABLE
+    CHAIN = "preserved-memory-map of kho-v1"
+
+    @property
+    def prop(self) -> str:
+        """The root property."""
+        return self.value.removesuffix(" of kho-v1")
 
 
 @dataclass(frozen=True)
@@ -24,7 +43,9 @@ class Description:
     """What a kernel hands over.
 
     Attributes:
-        compatible: of the root FDT; before `kho-v3` blobs have no size.
+        compatible: of the root FDT; before `kho-v3` blobs have no size, and `kho-v1` calls them FDTs.
+        map_format: how the preserved memory is written down.
+        bitmap_size: bytes of the bitmaps of a chain; by default a page.
         page_size: bytes.
         counts_marker: False for the shallow 16 KiB trees of kernels before 7.1-rc6.
         preservations: (phys, order), beside the root FDT's own page and those of the blobs.
@@ -36,6 +57,8 @@ class Description:
     """
 
     compatible: str = "kho-v4"
+    map_format: MapFormat = MapFormat.RADIX
+    bitmap_size: int | None = None
     page_size: int = 4096
     counts_marker: bool = True
     preservations: tuple[Block, ...] = ()
@@ -53,10 +76,11 @@ class BuiltHandover:
 
     Attributes:
         image: the memory it stands in.
-        geometry: of its tree.
+        geometry: of its tree, where its map is a radix tree.
         fdt_phys: physical address of the root FDT.
         fdt: its bytes, totalsize long.
-        tree: the preserved-memory map.
+        tree: the preserved-memory map; of formats that are no radix tree, the root alone.
+        map_nodes: physical addresses of the map's own pages and bitmaps.
         blobs: physical address of every blob by name.
         blocks: all (phys, order) in the map.
     """
@@ -66,6 +90,7 @@ class BuiltHandover:
     fdt_phys: int
     fdt: bytes
     tree: RadixTree
+    map_nodes: frozenset[int]
     blobs: Mapping[str, int]
     blocks: frozenset[Block]
 
@@ -89,13 +114,29 @@ def build_handover(description: Description) -> BuiltHandover:
         image.write(blobs[name], blob)
     owned = [(fdt_phys, 0), *((blobs[name], order) for name, order in orders.items())]
     blocks = frozenset([*description.preservations, *owned])
-    tree = write_radix(image, geometry, sorted(blocks), empties=description.empties)
+    tree, nodes = _write_map(description, image, geometry, sorted(blocks))
     _refuse_overlaps(description, image)
     fdt = build_fdt(
         _root(description, tree.root, {name: (blobs[name], len(blob)) for name, blob in contents.items()})
     )
     image.write(fdt_phys, fdt)
-    return BuiltHandover(image, geometry, fdt_phys, fdt, tree, blobs, blocks)
+    return BuiltHandover(image, geometry, fdt_phys, fdt, tree, frozenset(nodes), blobs, blocks)
+
+
+def _write_map(
+    description: Description, image: MemoryImage, geometry: RadixGeometry, blocks: list[Block]
+) -> tuple[RadixTree, Iterable[int]]:
+    """The map, and the addresses of its own pages and bitmaps."""
+    size, empties = description.page_size, description.empties
+    if description.map_format is MapFormat.CHAIN:
+        chain = write_chain(image, size, description.bitmap_size or size, blocks, empties=empties)
+        return RadixTree(chain.root, {}), [*chain.chunks, *chain.bitmaps.values()]
+    if description.map_format is MapFormat.ORDER_TABLE:
+        table = write_order_table(image, size, blocks, empties=empties)
+        nodes = [phys for tree in table.trees.values() for phys in tree.nodes.values()]
+        return RadixTree(table.root, {}), [table.root, *nodes]
+    tree = write_radix(image, geometry, blocks, empties=empties)
+    return tree, tree.nodes.values()
 
 
 def _metadata(release: str, kexec_count: int) -> bytes:
@@ -115,10 +156,12 @@ def _root(description: Description, map_phys: int, blobs: Mapping[str, tuple[int
     """Subnodes are added in front, and so are their properties: the newest stands first."""
     children = []
     for name, (phys, size) in reversed(list(blobs.items())):
-        sized = {PROP_BLOB_SIZE: u64(size)} if description.compatible != "kho-v2" else {}
-        children.append(FdtNode(name, {**sized, PROP_PRESERVED_DATA: u64(phys)}))
+        sized = {PROP_BLOB_SIZE: u64(size)} if description.compatible not in ("kho-v1", "kho-v2") else {}
+        stateless = description.map_format in (MapFormat.ORDER_TABLE, MapFormat.POSTED_RADIX)
+        data = "fdt" if description.compatible == "kho-v1" or stateless else PROP_PRESERVED_DATA
+        children.append(FdtNode(name, {**sized, data: u64(phys)}))
     properties = {
         PROP_COMPATIBLE: string(description.compatible),
-        PROP_PRESERVED_MEMORY_MAP: u64(map_phys),
+        description.map_format.prop: u64(map_phys),
     }
     return FdtNode("", properties, tuple(children))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from khodump.abi.kexec_handover import RadixGeometry, kho_radix_leaf, kho_radix_node, radix_depth
+from khodump.abi.kexec_handover import KeyGeometry, RadixGeometry, kho_radix_leaf, kho_radix_node, radix_depth
 from tests.builders.memory import MemoryImage
 
 Block = tuple[int, int]
@@ -45,16 +45,20 @@ def write_radix(
         blocks: (phys, order) to preserve.
         empties: blocks preserved once and given up again: their leaves stay, with no bit set.
     """
+    bits = [(geometry.encode(*block), bit) for bit, given in ((1, blocks), (0, empties)) for block in given]
+    return write_tables(image, geometry, bits)
+
+
+def write_tables(image: MemoryImage, geometry: KeyGeometry, bits: Iterable[tuple[int, int]]) -> RadixTree:
+    """Allocate and write the tree that holds each key's bit, 0 or 1."""
     tree = _Writer(image, geometry)
-    for phys, order in blocks:
-        tree.add(geometry.encode(phys, order), 1)
-    for phys, order in empties:
-        tree.add(geometry.encode(phys, order), 0)
+    for key, bit in bits:
+        tree.add(key, bit)
     return tree.finish()
 
 
 class _Writer:
-    def __init__(self, image: MemoryImage, geometry: RadixGeometry) -> None:
+    def __init__(self, image: MemoryImage, geometry: KeyGeometry) -> None:
         self._image, self._geometry = image, geometry
         self._nodes: dict[tuple[int, int], int] = {}
         self._words: dict[tuple[int, int], list[int]] = {}

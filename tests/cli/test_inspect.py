@@ -7,13 +7,16 @@ import pytest
 
 from khodump.memories import open_memory
 from khodump.memory import Presence
-from tests.builders.handover import Description, build_handover
+from tests.builders.handover import Description, MapFormat, build_handover
 from tests.builders.memory import MemoryImage
-from tests.captures import CAPTURES
+from tests.captures import CAPTURES, HISTORIC
 from tests.transcript import run
 
 #: What a kernel wrote that said kho-v9 is read as what it is.
 AS = {"fail-compat serialized": ["--as", "kho-v4"]}
+
+
+EVERY = CAPTURES | HISTORIC
 
 
 def listed(*arguments) -> set[tuple[int, int]]:
@@ -51,9 +54,9 @@ def copied(path) -> MemoryImage:
     return image
 
 
-@pytest.mark.parametrize("name", CAPTURES)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_real_map_is_listed_exactly(name, tmp_path):
-    capture = CAPTURES[name]
+    capture = EVERY[name]
     truth = set(capture.blocks())
     options = AS.get(name, [])
     assert listed(capture.path, "--fdt", fdt_file(capture, tmp_path), *options) == truth
@@ -69,17 +72,17 @@ def test_every_real_node_is_counted(name):
     assert facts["unreadable_nodes"] == 0
 
 
-@pytest.mark.parametrize("name", CAPTURES)
+@pytest.mark.parametrize("name", EVERY)
 def test_the_walk_order_is_the_kernels_own(name):
-    capture = CAPTURES[name]
+    capture = EVERY[name]
     ran = run("inspect", capture.path, *AS.get(name, []), "--pages", "--sort", "walk", "--format", "tsv")
     rows = [line.split("\t") for line in ran.stdout.splitlines()[1:]]
     assert [(int(phys, 16), int(order)) for phys, order in rows] == capture.blocks()
 
 
-@pytest.mark.parametrize("name", CAPTURES)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_raw_image_gives_the_same_as_the_core(name, tmp_path):
-    capture = CAPTURES[name]
+    capture = EVERY[name]
     truth, options = set(capture.blocks()), AS.get(name, [])
     image = copied(capture.path)
     raw = image.to_raw(tmp_path / "mem.img")
@@ -95,33 +98,45 @@ def test_a_raw_image_gives_the_same_as_the_core(name, tmp_path):
 
 
 GEOMETRIES = {
-    "4K kho-v2": Description("kho-v2", 4096),
-    "4K kho-v3": Description("kho-v3", 4096),
-    "16K kho-v2, depth 4": Description("kho-v2", 16384, counts_marker=False),
-    "16K kho-v3, depth 4": Description("kho-v3", 16384, counts_marker=False),
-    "16K kho-v3, depth 5": Description("kho-v3", 16384),
-    "16K kho-v4, depth 5": Description("kho-v4", 16384),
-    "64K kho-v3": Description("kho-v3", 65536),
-    "64K kho-v4": Description("kho-v4", 65536),
+    "4K kho-v2": Description("kho-v2", page_size=4096),
+    "4K kho-v3": Description("kho-v3", page_size=4096),
+    "16K kho-v2, depth 4": Description("kho-v2", page_size=16384, counts_marker=False),
+    "16K kho-v3, depth 4": Description("kho-v3", page_size=16384, counts_marker=False),
+    "16K kho-v3, depth 5": Description("kho-v3", page_size=16384),
+    "16K kho-v4, depth 5": Description("kho-v4", page_size=16384),
+    "64K kho-v3": Description("kho-v3", page_size=65536),
+    "64K kho-v4": Description("kho-v4", page_size=65536),
+    "4K kho-v1a": Description("kho-v1", MapFormat.CHAIN, 512),
+    "4K kho-v1b": Description("kho-v1", MapFormat.CHAIN, 4096),
+    "16K kho-v1a": Description("kho-v1", MapFormat.CHAIN, 512, page_size=16384),
+    "16K kho-v1b": Description("kho-v1", MapFormat.CHAIN, 16384, page_size=16384),
+    "64K kho-v1a": Description("kho-v1", MapFormat.CHAIN, 512, page_size=65536),
+    "64K kho-v1b": Description("kho-v1", MapFormat.CHAIN, 65536, page_size=65536),
+    "4K order table": Description("kho-v1", MapFormat.ORDER_TABLE),
+    "16K order table": Description("kho-v1", MapFormat.ORDER_TABLE, page_size=16384),
+    "64K order table": Description("kho-v1", MapFormat.ORDER_TABLE, page_size=65536),
+    "4K posted radix v1": Description("kho-v1", MapFormat.POSTED_RADIX),
+    "16K posted radix v1": Description("kho-v1", MapFormat.POSTED_RADIX, page_size=16384),
+    "16K posted radix v2": Description(
+        "kho-v2", MapFormat.POSTED_RADIX, page_size=16384, counts_marker=False
+    ),
 }
 
 
-def blocks_for(page_size: int) -> tuple[tuple[int, int], ...]:
+def blocks_for(description: Description) -> tuple[tuple[int, int], ...]:
     """Runs, single blocks and high orders, with page 0 and addresses up to 1 TiB."""
-    orders = [
-        (0, 0),
-        *((0x4000_0000 + i * page_size, 0) for i in range(70)),
-        (0xFF_FFFF_0000 & -page_size, 0),
-    ]
-    orders += [
-        ((order << 34) + (i * page_size << order), order) for order in (1, 5, 9, 11) for i in (0, 1, 3)
-    ]
-    return (*orders, (0x80_0000_0000, 13))
+    page_size = description.page_size
+    blocks = [(0, 0), *((0x4000_0000 + i * page_size, 0) for i in range(70)), (0xFF_FFFF_0000, 0)]
+    high = (1, 5, 9) if description.map_format is MapFormat.ORDER_TABLE else (1, 5, 9, 11, 13)
+    return (
+        *blocks,
+        *(((order << 34) + (i * page_size << order), order) for order in high for i in (0, 1, 3)),
+    )
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_every_geometry_is_found_and_listed_exactly(name, tmp_path):
-    description = replace(GEOMETRIES[name], preservations=blocks_for(GEOMETRIES[name].page_size))
+    description = replace(GEOMETRIES[name], preservations=blocks_for(GEOMETRIES[name]))
     built = build_handover(description)
     dtb = tmp_path / "kho.dtb"
     dtb.write_bytes(built.fdt)
@@ -135,5 +150,7 @@ def test_every_geometry_is_found_and_listed_exactly(name, tmp_path):
             assert listed(image, *fdt) == truth
             assert listed(image, *fdt, "--page-size", description.page_size) == truth
     facts = json.loads(run("inspect", raw, "--format", "json").stdout)
-    assert (facts["page_size"], facts["depth"]) == (description.page_size, built.geometry.depth)
-    assert facts["nodes"] == len(built.tree.nodes)
+    assert facts["page_size"] == description.page_size
+    if built.tree.nodes:
+        assert facts["depth"] == built.geometry.depth
+    assert facts["nodes"] == len(built.map_nodes)

@@ -175,7 +175,7 @@ def test_batches_join_up_to_the_same_map(monkeypatch):
     tree = write_radix(image, geometry_of(4096), blocks)
     with opened(image) as memory:
         whole = Extents.concatenate(12, RadixTracker(memory, tree.root, geometry_of(4096)).walk())
-        monkeypatch.setattr("khodump.trackers.radix._BATCH_BYTES", 4096)
+        monkeypatch.setattr("khodump.trackers.tables._BATCH_BYTES", 4096)
         batches = list(RadixTracker(memory, tree.root, geometry_of(4096)).walk())
     assert len(batches) > 1
     joined = Extents.concatenate(12, batches)

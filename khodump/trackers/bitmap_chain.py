@@ -1,0 +1,318 @@
+"""The map of kho-v1 (6.16 to 7.0): a chain of chunks of pointers to bitmaps; kho_mem_deserialize() of those kernels.
+
+The same compatible string stands for bitmaps of 512 bytes (6.16, 6.17: "v1a") and of a page (6.18 on, and 6.17
+stable: "v1b"). Which, is worked out from the pointers, or from the kernel's release.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from khodump.abi.khoser import KHOSER_MEM_BITMAP_PTR, KHOSER_MEM_CHUNK_HDR, SMALL_BITMAP_SIZE, chunk_capacity
+from khodump.abi.layout import dtype_of
+from khodump.arrays import I64, U8, U64, Bool
+from khodump.extents import Extents
+from khodump.findings import Finding, Severity
+from khodump.memory import Hole, PhysicalMemory, Presence
+from khodump.numbers import format_size
+from khodump.tracker import Nodes, Tracker, Walk, node_problem
+from khodump.trackers.bitmaps import runs_of_set_bits
+
+_ELEMENT = dtype_of(KHOSER_MEM_BITMAP_PTR)
+_BATCH_BYTES: Final = 8 << 20
+#: A slab object of 512 bytes is page-aligned by chance once in 8 (4K pages); this many in a row are no chance.
+_ENOUGH_ALIGNED: Final = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Elements:
+    """The bitmap pointers of a chain, as columns.
+
+    Attributes:
+        phys_start: uint64, what the first bit stands for, in bytes.
+        bitmap: uint64, physical address of the bits.
+        order: uint64, of each bit's block.
+        chunk: uint64, physical address of the chunk.
+    """
+
+    phys_start: U64
+    bitmap: U64
+    order: U64
+    chunk: U64
+
+    def take(self, index: Bool | I64 | slice) -> Elements:
+        """The elements that `index` selects."""
+        return Elements(self.phys_start[index], self.bitmap[index], self.order[index], self.chunk[index])
+
+
+class BitmapSize(NamedTuple):
+    """How large the bitmaps are.
+
+    Attributes:
+        size: bytes.
+        reason: what says so, for a person.
+        certain: False for a guess.
+    """
+
+    size: int
+    reason: str
+    certain: bool
+
+
+class BitmapChainTracker(Tracker):
+    """A chain of chunks of bitmaps.
+
+    Args:
+        memory: where it is.
+        root: physical address of the first chunk.
+        page_size: bytes.
+        bitmap_size: bytes of a bitmap, when told.
+    """
+
+    depth = None
+
+    def __init__(
+        self, memory: PhysicalMemory, root: int, page_size: int, bitmap_size: int | None = None
+    ) -> None:
+        self.root = root
+        self.page_shift = page_size.bit_length() - 1
+        self._memory = memory
+        self._page_size = page_size
+        elements = self._chunks(Walk())
+        if bitmap_size is None:
+            self.bitmap_size = tell_bitmap_size(
+                elements, page_size, memory.platform.vmcoreinfo.get("OSRELEASE", "")
+            )
+        else:
+            self.bitmap_size = BitmapSize(bitmap_size, "--as", certain=True)
+        size = format_size(self.bitmap_size.size)
+        self.shape = f"chain of {size} bitmaps, by {self.bitmap_size.reason}"
+        self.reading = f"{format_size(page_size)} pages with {size} bitmaps"
+        if not self.bitmap_size.certain:
+            self.doubt = f"whether its bitmaps are of {size} is a guess; --as kho-v1a or kho-v1b settles it"
+
+    def walk(self) -> Walk:
+        """See `Tracker.walk`."""
+        walk = Walk()
+        if self.demand_root(walk):
+            walk.batches = self._bitmap_runs(self._admit(self._chunks(walk), walk), walk)
+        return walk
+
+    def holds(self, phys: int, order: int) -> bool | None:
+        """See `Tracker.holds`."""
+        walk = Walk()
+        elements = self._admit(self._chunks(walk), walk)
+        shift = order + self.page_shift
+        if phys % (1 << shift):
+            return False
+        coverage = self.bitmap_size.size * 8 << shift
+        start = phys - phys % coverage
+        for row in np.flatnonzero((elements.order == order) & (elements.phys_start == start)).tolist():
+            bit = (phys - start) >> shift
+            byte = self._memory.read(int(elements.bitmap[row]) + bit // 8, 1)
+            return None if isinstance(byte, Hole) else bool(byte[0] >> bit % 8 & 1)
+        return None if walk.findings else False
+
+    def sound(self) -> bool:
+        """See `Tracker.sound`."""
+        walk = Walk()
+        elements = self._admit(self._chunks(walk), walk)
+        return bool(self.root) and len(elements.order) > 0 and not walk.findings
+
+    def _chunks(self, walk: Walk) -> Elements:
+        """Follow the chain: all elements in stored order. Chunks are single pages, so this reads one by one."""
+        parts: list[Elements] = []
+        seen: set[int] = set()
+        at, previous = self.root, 0
+        while at:
+            if at % self._page_size or at in seen:
+                rule, what = (
+                    ("map-node-shared", "was met before")
+                    if at in seen
+                    else ("map-pointer-unaligned", "is not page-aligned")
+                )
+                message = (
+                    f"the chunk at {previous:#x} goes on at {at:#x}, which {what}; what follows is not listed"
+                )
+                walk.findings.append(Finding(rule, Severity.ERROR, previous or at, message, {"value": at}))
+                break
+            seen.add(at)
+            page = self._memory.read(at, self._page_size)
+            presence = page.presence if isinstance(page, Hole) else Presence.PRESENT
+            if isinstance(page, Hole):
+                walk.node_parts.append(Nodes.single(at, 1, presence, empty=False))
+                what = f"the chunk at {at:#x} (number {len(seen)} of the chain)"
+                walk.findings.append(node_problem(self._memory, at, presence, what, parent=previous))
+                break
+            header = KHOSER_MEM_CHUNK_HDR.parse(page)
+            walk.node_parts.append(Nodes.single(at, 1, presence, empty=not header.num_elms))
+            parts.append(self._elements(page, at, walk))
+            at, previous = header.next, at
+        columns = ("phys_start", "bitmap", "order", "chunk")
+        none = np.zeros(0, np.uint64)
+        return Elements(
+            *(np.concatenate([none, *(getattr(part, name) for part in parts)]) for name in columns)
+        )
+
+    def _elements(self, page: bytes, at: int, walk: Walk) -> Elements:
+        """The elements of one chunk."""
+        header = KHOSER_MEM_CHUNK_HDR.parse(page)
+        count, capacity = header.num_elms, chunk_capacity(self._page_size)
+        if count > capacity:
+            message = f"the chunk at {at:#x} counts {count} elements, but holds {capacity}; those are read"
+            walk.findings.append(Finding("map-chunk-count", Severity.ERROR, at, message, {"value": count}))
+        if header.order >= 64 - self.page_shift:
+            message = f"the chunk at {at:#x} is of order {header.order}, which is no size of memory; it is not listed"
+            walk.findings.append(
+                Finding("map-key-impossible", Severity.ERROR, at, message, {"value": header.order})
+            )
+            count = 0
+        rows = np.frombuffer(page, _ELEMENT, min(count, capacity), KHOSER_MEM_CHUNK_HDR.size)
+        of_all = np.ones(len(rows), np.uint64)
+        return Elements(
+            rows["phys_start"].astype(np.uint64),
+            rows["bitmap"].astype(np.uint64),
+            of_all * np.uint64(header.order),
+            of_all * np.uint64(at),
+        )
+
+    def _admit(self, elements: Elements, walk: Walk) -> Elements:
+        """Without the elements that no kernel writes; each chunk with such elements gives one finding a rule."""
+        size = np.uint64(self.bitmap_size.size)
+        coverage = (size * np.uint64(8)) << (elements.order + np.uint64(self.page_shift))
+        first_seen = np.zeros(len(elements.order), np.bool_)
+        first_seen[np.unique(elements.bitmap, return_index=True)[1]] = True
+        same_order = elements.order[1:] == elements.order[:-1]
+        unordered = np.zeros(len(elements.order), np.bool_)
+        unordered[1:] = same_order & (elements.phys_start[1:] <= elements.phys_start[:-1])
+        repeated = np.ones(len(elements.order), np.bool_)
+        starts = np.stack([elements.order, elements.phys_start], axis=1)
+        repeated[np.unique(starts, axis=0, return_index=True)[1]] = False
+        # A bitmap that reaches the end of the address space makes this sum 0; one that covers all of it, the modulus.
+        misaligned = (
+            (elements.phys_start + coverage == 0)
+            | (elements.phys_start % np.maximum(coverage, np.uint64(1)) != 0)
+            | (coverage == 0)
+        )
+        checks = (
+            (
+                "map-pointer-unaligned",
+                elements.bitmap % size != 0,
+                f"point to bitmaps not aligned to {size} bytes",
+            ),
+            ("map-node-shared", ~first_seen, "point to a bitmap that was met before"),
+            ("map-key-impossible", misaligned, "start where no bitmap of their order can"),
+            ("map-elements-unordered", repeated, "start where an earlier one of their order does"),
+        )
+        good = np.ones(len(elements.order), np.bool_)
+        for rule, bad, what in checks:
+            self._report(
+                rule, f"{what}; they are not listed", Severity.ERROR, elements.take(good & bad), walk
+            )
+            good &= ~bad
+        self._report(
+            "map-elements-unordered", "do not ascend", Severity.WARNING, elements.take(good & unordered), walk
+        )
+        return elements.take(good)
+
+    def _report(self, rule: str, what: str, severity: Severity, bad: Elements, walk: Walk) -> None:
+        for chunk, first, count in zip(
+            *(column.tolist() for column in np.unique(bad.chunk, return_index=True, return_counts=True)),
+            strict=True,
+        ):
+            start, bitmap = int(bad.phys_start[first]), int(bad.bitmap[first])
+            message = (
+                f"{count} elements of the chunk at {chunk:#x} {what} "
+                f"(the first has phys_start {start:#x}, bitmap {bitmap:#x})"
+            )
+            evidence = {"phys_start": start, "value": bitmap, "slots": count}
+            walk.findings.append(Finding(rule, severity, chunk, message, evidence))
+
+    def _bitmap_runs(self, elements: Elements, walk: Walk) -> Iterator[Extents]:
+        """The preservations of these elements, a batch of bitmaps at a time."""
+        size = self.bitmap_size.size
+        step = _BATCH_BYTES // size
+        for at in range(0, len(elements.order), step):
+            part = elements.take(slice(at, at + step))
+            # A bitmap is to its size what a page is to its: memory gathers them alike.
+            pages = self._memory.pages(part.bitmap // np.uint64(size), size)
+            readable: Bool = pages.presence == Presence.PRESENT
+            words = pages.data.view("<u8")[readable]
+            self._note(part, pages.presence, readable, words, walk)
+            part = part.take(readable)
+            first, last = runs_of_set_bits(words)
+            bits = np.uint64(size * 8)
+            row = first // bits
+            shift = part.order[row] + np.uint64(self.page_shift)
+            phys = part.phys_start[row] + ((first - row * bits) << shift)
+            yield Extents(
+                self.page_shift, phys, part.order[row].astype(np.uint8), last - first + np.uint64(1)
+            ).joined()
+
+    def _note(self, part: Elements, presence: U8, readable: Bool, words: U64, walk: Walk) -> None:
+        empty = np.zeros(len(part.order), np.bool_)
+        empty[readable] = ~words.any(axis=1)
+        levels = np.zeros(len(part.order), np.uint8)
+        walk.node_parts.append(Nodes(part.bitmap, levels, part.phys_start, presence, empty))
+        for row in np.flatnonzero(~readable).tolist():
+            phys, chunk = int(part.bitmap[row]), int(part.chunk[row])
+            start, order = int(part.phys_start[row]), int(part.order[row])
+            what = f"the bitmap at {phys:#x} (order {order}, from {start:#x})"
+            missing = Presence(int(presence[row]))
+            walk.findings.append(node_problem(self._memory, phys, missing, what, parent=chunk))
+
+
+def tell_bitmap_size(elements: Elements, page_size: int, release: str) -> BitmapSize:
+    """Whether the bitmaps are of 512 bytes or of a page.
+
+    Args:
+        elements: of the whole chain.
+        page_size: bytes.
+        release: the kernel's, if known.
+    """
+    small, large = SMALL_BITMAP_SIZE, page_size
+    coverage = np.uint64(large * 8) << (elements.order + np.uint64(page_size.bit_length() - 1))
+    gap = elements.phys_start[1:] - elements.phys_start[:-1]
+    same_order = elements.order[1:] == elements.order[:-1]
+    ascending = elements.phys_start[1:] > elements.phys_start[:-1]
+    if (elements.bitmap % np.uint64(page_size)).any():
+        return BitmapSize(small, "bitmaps that are not page-aligned", certain=True)
+    if (elements.phys_start % np.maximum(coverage, np.uint64(1))).any():
+        return BitmapSize(small, "bitmaps that start where none of a page can", certain=True)
+    if (same_order & ascending & (gap < coverage[1:])).any():
+        return BitmapSize(small, "bitmaps closer together than those of a page", certain=True)
+    told = _by_release(release)
+    if told is not None:
+        return BitmapSize(large if told else small, f"release {release}", certain=True)
+    if len(np.unique(elements.bitmap)) >= _ENOUGH_ALIGNED:
+        return BitmapSize(large, f"{len(elements.bitmap)} bitmaps that are all page-aligned", certain=True)
+    return BitmapSize(large, "a guess, for there are too few to tell", certain=False)
+
+
+def _by_release(release: str) -> bool | None:
+    """Whether a kernel of this release has page-sized bitmaps; None for those that may have either.
+
+    The change was merged for 6.18 and went to 6.17 stable, in or after 6.17.9.
+    """
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", release)
+    if match is None:
+        return None
+    version = tuple(int(part or 0) for part in match.groups())
+    if version < (6, 17, 9):
+        return False
+    if version < (6, 18, 0) or release.startswith("6.18.0-rc"):
+        return None
+    return True
+
+
+def readings(
+    memory: PhysicalMemory, root: int, page_size: int, bitmap_size: Callable[[int], int] | None = None
+) -> list[BitmapChainTracker]:
+    """The chain, with bitmaps of the size that `bitmap_size` gives for a page size, or else as its pointers tell."""
+    told = None if bitmap_size is None else bitmap_size(page_size)
+    return [BitmapChainTracker(memory, root, page_size, told)]

@@ -1,0 +1,63 @@
+"""Which reading of a map is right: nothing in a handover records the page size, and some versions hide more.
+
+What is known outright (a forced page size, VMCOREINFO, an x86_64 machine) leaves one page size. Otherwise the
+readings compete: every kernel preserves the root FDT's own page at order 0, so the right one finds it there; and a
+wrong one soon meets pointers that no kernel writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from khodump.abi.kexec_handover import PAGE_SIZES
+from khodump.memory import Platform
+from khodump.tracker import Tracker
+
+
+class Choice(NamedTuple):
+    """A reading and what speaks for it.
+
+    Attributes:
+        reason: the evidence, for a person.
+        certain: False when other readings fit as well.
+    """
+
+    tracker: Tracker
+    reason: str
+    certain: bool
+
+
+def page_sizes(platform: Platform, forced: int | None) -> tuple[Sequence[int], str]:
+    """The page sizes that the machine may have, and what leaves only one, if so."""
+    if forced is not None:
+        return (forced,), "--page-size"
+    told = platform.vmcoreinfo.get("PAGESIZE", "")
+    if told.isdecimal() and int(told) in PAGE_SIZES:
+        return (int(told),), "VMCOREINFO"
+    if platform.machine == "x86_64":
+        return (4096,), "x86_64, which has no other"
+    return PAGE_SIZES, ""
+
+
+def choose(readings: Sequence[Tracker], why_only: str, fdt_phys: int | None) -> Choice:
+    """The reading with the best evidence.
+
+    Args:
+        readings: at least one, likeliest first.
+        why_only: the reason, if there is but one.
+        fdt_phys: physical address of the root FDT, when known.
+    """
+    if len(readings) == 1:
+        return Choice(readings[0], why_only, certain=True)
+    if fdt_phys is not None:
+        owning = [tracker for tracker in readings if tracker.holds(fdt_phys, 0)]
+        if len(owning) == 1:
+            return Choice(owning[0], "its own page in the map, found only with this size", certain=True)
+        readings = owning or readings
+    sound = [tracker for tracker in readings if tracker.sound()]
+    if len(sound) == 1:
+        return Choice(sound[0], "the map's pointers, sound only with this size", certain=True)
+    best, *others = sound or readings
+    also = ", ".join(tracker.reading for tracker in others)
+    return Choice(best, f"a guess: {also} fit as well", certain=False)

@@ -1,0 +1,104 @@
+"""The order table of the "Make KHO Stateless" RFC: one tree of tables an order. Never merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from khodump.abi.kho_order_table import HUGETLB_PAGE_ORDER, OrderGeometry, kho_order_table
+from khodump.abi.layout import dtype_of
+from khodump.extents import Extents
+from khodump.findings import Finding, Severity
+from khodump.memory import Hole, PhysicalMemory, Presence
+from khodump.numbers import format_size
+from khodump.tracker import Nodes, Tracker, Walk, node_problem
+from khodump.trackers.tables import TableTree
+
+
+class OrderTableTracker(Tracker):
+    """A table of orders, each with a tree of its own."""
+
+    shape = "order table"
+
+    def __init__(self, memory: PhysicalMemory, root: int, page_size: int) -> None:
+        self.root = root
+        self.page_shift = page_size.bit_length() - 1
+        self.depth = OrderGeometry.of(self.page_shift, 0).depth
+        self.reading = f"{format_size(page_size)} pages"
+        self._memory = memory
+        self._page_size = page_size
+
+    def walk(self) -> Walk:
+        """See `Tracker.walk`."""
+        walk = Walk()
+        if self.demand_root(walk):
+            walk.batches = self._orders(walk)
+        return walk
+
+    def holds(self, phys: int, order: int) -> bool | None:
+        """See `Tracker.holds`."""
+        slots = self._slots()
+        if slots is None:
+            return None
+        if (
+            order > HUGETLB_PAGE_ORDER[self.page_shift]
+            or not slots[order]
+            or phys % (self._page_size << order)
+        ):
+            return False
+        geometry = OrderGeometry.of(self.page_shift, order)
+        return TableTree(self._memory, slots[order], geometry).holds(geometry.encode(phys))
+
+    def sound(self) -> bool:
+        """See `Tracker.sound`."""
+        walk, slots = Walk(), self._slots()
+        for order, top in enumerate(slots or ()):
+            if top:
+                TableTree(self._memory, top, OrderGeometry.of(self.page_shift, order)).descend(walk)
+        return any(slots or ()) and not walk.findings
+
+    def _orders(self, walk: Walk) -> Iterator[Extents]:
+        """The preservations of every order that the RFC's kernel would walk, ascending."""
+        page = self._memory.read(self.root, self._page_size)
+        presence = page.presence if isinstance(page, Hole) else Presence.PRESENT
+        walk.node_parts.append(
+            Nodes.single(self.root, self.depth or 0, presence, empty=page == bytes(self._page_size))
+        )
+        if isinstance(page, Hole):
+            what = f"the order table at {self.root:#x}"
+            walk.findings.append(node_problem(self._memory, page.phys, presence, what))
+        for order, top in enumerate(self._slots() or ()):
+            if not top:
+                continue
+            if order > HUGETLB_PAGE_ORDER[self.page_shift]:
+                walk.findings.append(self._beyond(order, top))
+                continue
+            geometry = OrderGeometry.of(self.page_shift, order)
+            name = f"slot {order} of the order table,"
+            yield from TableTree(self._memory, top, geometry, name).walk(walk)
+
+    def _beyond(self, order: int, top: int) -> Finding:
+        message = (
+            f"order {order} has a table at {top:#x}, in a slot past the order table's array "
+            f"(HUGETLB_PAGE_ORDER is {HUGETLB_PAGE_ORDER[self.page_shift]}): stored, but the next kernel does not "
+            "restore it; not listed"
+        )
+        evidence = {"slot": order, "value": top}
+        return Finding("map-order-not-restored", Severity.WARNING, self.root, message, evidence)
+
+    def _slots(self) -> list[int] | None:
+        """The top table of each order, by order; None when the order table cannot be read."""
+        page = self._memory.read(self.root, self._page_size)
+        if isinstance(page, Hole):
+            return None
+        highest = 64 - self.page_shift
+        slots: list[int] = np.frombuffer(page, dtype_of(kho_order_table(self._page_size)).base)[
+            :highest
+        ].tolist()
+        return slots
+
+
+def readings(memory: PhysicalMemory, root: int, page_size: int) -> list[OrderTableTracker]:
+    """The one way to read it with this page size."""
+    return [OrderTableTracker(memory, root, page_size)]

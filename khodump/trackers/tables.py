@@ -1,0 +1,242 @@
+"""Trees of page-sized tables over page-sized bitmaps, walked breadth-first and by columns.
+
+A level is the addresses of its nodes and their key prefixes. The kernel trusts every entry; here each is checked for
+alignment, range and repetition before it is followed, so a walk ends on any input, after at most one visit a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from khodump.abi.kexec_handover import KeyGeometry, kho_radix_leaf, kho_radix_node
+from khodump.abi.layout import dtype_of
+from khodump.arrays import I64, U64, Bool
+from khodump.extents import Extents
+from khodump.findings import Finding, Severity
+from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
+from khodump.tracker import Nodes, Walk, node_problem
+from khodump.trackers.bitmaps import runs_of_set_bits
+
+_BATCH_BYTES: Final = 8 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """Pointers to the nodes of one level, as columns.
+
+    Attributes:
+        phys: uint64, where they point.
+        prefix: uint64, the key prefix of the node pointed to.
+        parent: uint64, physical address of the table that holds the pointer.
+    """
+
+    phys: U64
+    prefix: U64
+    parent: U64
+
+    def __len__(self) -> int:
+        return len(self.phys)
+
+    def take(self, index: Bool | I64 | slice) -> Entries:
+        """The pointers that `index` (positions, a mask or a slice) selects."""
+        return Entries(self.phys[index], self.prefix[index], self.parent[index])
+
+
+class TableTree:
+    """One tree in memory.
+
+    Args:
+        memory: where it is.
+        root: physical address of its top node.
+        geometry: its depth, and what its keys stand for.
+        root_name: what points to the root, for messages.
+    """
+
+    def __init__(
+        self, memory: PhysicalMemory, root: int, geometry: KeyGeometry, root_name: str = "the root pointer"
+    ) -> None:
+        self.root = root
+        self.geometry = geometry
+        self._memory = memory
+        self._root_name = root_name
+        self._entry = dtype_of(kho_radix_node(geometry.page_size)).base
+        self._word = dtype_of(kho_radix_leaf(geometry.page_size)).base
+
+    def holds(self, key: int) -> bool | None:
+        """Whether the bit of `key` is set; None when the nodes that say so cannot be read or make no sense."""
+        node = self.root
+        slots, bit = self.geometry.path(key)
+        for slot in slots:
+            entry = self._memory.read(node + slot * self._entry.itemsize, self._entry.itemsize)
+            if isinstance(entry, Hole):
+                return None
+            node = int.from_bytes(entry, "little")
+            if not node:
+                return False
+            if node % self.geometry.page_size:
+                return None
+        found = self._memory.read(node + bit // 8, 1)
+        return None if isinstance(found, Hole) else bool(found[0] >> bit % 8 & 1)
+
+    def walk(self, walk: Walk) -> Iterator[Extents]:
+        """The preservations in ascending key order, a batch of leaves at a time; `walk` takes nodes and findings."""
+        return self._leaf_runs(self.descend(walk), walk)
+
+    def descend(self, walk: Walk) -> Entries:
+        """Walk the tables, level by level, and return the pointers to the leaves in ascending key order."""
+        none = np.zeros(1, np.uint64)
+        level = self.geometry.depth - 1
+        entries = Entries(np.array([self.root], np.uint64), none, none)
+        seen = walk.nodes.phys
+        while True:
+            entries = self._admit(entries, level, seen, walk)
+            if not level or not len(entries.phys):
+                return entries
+            seen = np.union1d(seen, entries.phys)
+            entries = self._children(entries, level, walk)
+            level -= 1
+
+    def _children(self, tables: Entries, level: int, walk: Walk) -> Entries:
+        """The pointers in these tables, in ascending key order."""
+        found = []
+        for part in self._batches(tables):
+            words, readable = self._gather(part, level, walk, self._entry)
+            row, slot = np.nonzero(words)
+            table = np.flatnonzero(readable)[row]
+            prefix = (part.prefix[table] << np.uint64(self.geometry.table_bits)) | slot.astype(np.uint64)
+            found.append(Entries(words[row, slot].astype(np.uint64), prefix, part.phys[table]))
+        columns = ("phys", "prefix", "parent")
+        return Entries(*(np.concatenate([getattr(part, name) for part in found]) for name in columns))
+
+    def _batches(self, entries: Entries) -> Iterator[Entries]:
+        step = _BATCH_BYTES // self.geometry.page_size
+        for at in range(0, len(entries.phys), step):
+            yield entries.take(slice(at, at + step))
+
+    def _gather(
+        self, entries: Entries, level: int, walk: Walk, word: np.dtype[np.uint64]
+    ) -> tuple[U64, Bool]:
+        """The words of the nodes that could be read, one row a node, and which those are; notes them all."""
+        pages = self._memory.pages(
+            page_numbers(entries.phys, self.geometry.page_size), self.geometry.page_size
+        )
+        readable: Bool = pages.presence == Presence.PRESENT
+        words = pages.data.view(word)
+        if not readable.all():
+            words = words[readable]
+        empty = np.zeros(len(entries.phys), np.bool_)
+        empty[readable] = ~words.any(axis=1)
+        levels = np.full(len(entries.phys), level, np.uint8)
+        walk.node_parts.append(Nodes(entries.phys, levels, entries.prefix, pages.presence, empty))
+        for index in np.flatnonzero(~readable).tolist():
+            phys, prefix, parent = (
+                int(column[index]) for column in (entries.phys, entries.prefix, entries.parent)
+            )
+            what = f"the {_kind(level)} at {phys:#x} (level {level}, key prefix {prefix:#x})"
+            missing = Presence(int(pages.presence[index]))
+            walk.findings.append(
+                node_problem(self._memory, phys, missing, what, level=level, prefix=prefix, parent=parent)
+            )
+        return words, readable
+
+    def _admit(self, entries: Entries, level: int, seen: U64, walk: Walk) -> Entries:
+        """Without the pointers that no kernel writes; each table with such pointers gives one finding a rule."""
+        width = self.geometry.key_width - self.geometry.key_shift(level)
+        first_seen = np.zeros(len(entries.phys), np.bool_)
+        first_seen[np.unique(entries.phys, return_index=True)[1]] = True
+        checks = (
+            (
+                "map-key-impossible",
+                entries.prefix >> np.uint64(max(width, 0)) != 0,
+                "makes keys wider than any kernel's",
+            ),
+            (
+                "map-pointer-unaligned",
+                entries.phys % np.uint64(self.geometry.page_size) != 0,
+                "is not page-aligned",
+            ),
+            ("map-node-shared", ~first_seen | np.isin(entries.phys, seen), "is a node that was met before"),
+        )
+        good = np.ones(len(entries.phys), np.bool_)
+        for rule, bad, what in checks:
+            self._report(rule, what, entries.take(good & bad), level, walk)
+            good &= ~bad
+        return entries if good.all() else entries.take(good)
+
+    def _report(self, rule: str, what: str, bad: Entries, level: int, walk: Walk) -> None:
+        _, firsts, counts = np.unique(bad.parent, return_index=True, return_counts=True)
+        for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
+            phys, prefix, parent = (int(column[first]) for column in (bad.phys, bad.prefix, bad.parent))
+            slot = prefix & ((1 << self.geometry.table_bits) - 1)
+            if level == self.geometry.depth - 1:
+                message = f"{self._root_name} {phys:#x} {what}"
+            else:
+                message = (
+                    f"slot {slot} of the table at {parent:#x} (level {level + 1}) points to {phys:#x}, which {what}; "
+                    f"nothing below key prefix {prefix:#x} is listed"
+                )
+            if count > 1:
+                message += f" ({count} such slots in this table)"
+            evidence = {"level": level, "prefix": prefix, "slot": slot, "value": phys, "slots": count}
+            walk.findings.append(Finding(rule, Severity.ERROR, parent or phys, message, evidence))
+
+    def _leaf_runs(self, leaves: Entries, walk: Walk) -> Iterator[Extents]:
+        """The preservations of these leaves, a batch of leaves at a time."""
+        bits = np.uint64(self.geometry.leaf_bits)
+        for part in self._batches(leaves):
+            words, readable = self._gather(part, 0, walk, self._word)
+            part = part.take(readable)  # noqa: PLW2901 - unreadable leaves are dealt with
+            first, last = runs_of_set_bits(words)
+            leaf = first >> bits
+            base = part.prefix[leaf] << bits
+            mask = (np.uint64(1) << bits) - np.uint64(1)
+            yield self._decode(base | first & mask, base | last & mask, part.phys[leaf], walk)
+
+    def _decode(self, first: U64, last: U64, leaf: U64, walk: Walk) -> Extents:
+        """Runs of keys `first` to `last` (inclusive) as extents; keys that no kernel makes become findings."""
+        starts, ends, bases, orders = (
+            np.array(column, np.uint64) for column in zip(*self.geometry.bands, strict=True)
+        )
+        band = np.searchsorted(starts, first, "right") - 1
+        straddling = (band < 0) | (last > ends[band])
+        if straddling.any():
+            first, last = self._split(first, last, leaf, straddling, walk)
+            band = np.searchsorted(starts, first, "right") - 1
+        shift = orders[band] + np.uint64(self.geometry.page_shift)
+        phys = (first - bases[band]) << shift
+        return Extents(
+            self.geometry.page_shift, phys, orders[band].astype(np.uint8), last - first + np.uint64(1)
+        ).joined()
+
+    def _split(self, first: U64, last: U64, leaf: U64, straddling: Bool, walk: Walk) -> tuple[U64, U64]:
+        """Cut runs that cross from one order to the next; what lies in no band becomes a finding. Rare."""
+        pieces = []
+        for low, high, node in zip(
+            *(column[straddling].tolist() for column in (first, last, leaf)), strict=True
+        ):
+            inside = [(max(low, band.first), min(high, band.last)) for band in self.geometry.bands]
+            inside = [(left, right) for left, right in inside if left <= right]
+            pieces += inside
+            lost = high - low + 1 - sum(right - left + 1 for left, right in inside)
+            if lost:
+                message = (
+                    f"{lost} of the keys {low:#x} to {high:#x} in the leaf at {node:#x} have no order bit, or "
+                    "stand for memory past the end of the address space; they are not listed"
+                )
+                evidence = {"level": 0, "first": low, "last": high, "keys": lost}
+                walk.findings.append(Finding("map-key-impossible", Severity.ERROR, node, message, evidence))
+        cut = np.array(pieces, np.uint64).reshape(-1, 2)
+        first, last = (
+            np.concatenate([kept[~straddling], more])
+            for kept, more in ((first, cut[:, 0]), (last, cut[:, 1]))
+        )
+        ascending = np.argsort(first, kind="stable")
+        return first[ascending], last[ascending]
+
+
+def _kind(level: int) -> str:
+    return "table" if level else "leaf"
