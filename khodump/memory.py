@@ -1,6 +1,6 @@
 """Memory is a function from a physical page to bytes or to a typed hole.
 
-Absent (outside the dump), excluded (filtered out), truncated (the file ends) and zero are four different
+Absent (outside the dump), excluded (filtered out), truncated (the file ends), damaged and zero are different
 answers, and nothing here pads one into another. Everything above reads memory through this contract alone;
 the image formats behind it live in `khodump.memories`.
 """
@@ -26,6 +26,7 @@ class Presence(IntEnum):
     ABSENT = 1
     EXCLUDED = 2
     TRUNCATED = 3
+    DAMAGED = 4
 
     @property
     def reason(self) -> str:
@@ -38,6 +39,7 @@ _REASONS = {
     Presence.ABSENT: "not in the dump",
     Presence.EXCLUDED: "excluded from the dump",
     Presence.TRUNCATED: "cut off: the image file ends before it",
+    Presence.DAMAGED: "damaged in the dump: what is stored of it cannot be decoded",
 }
 
 
@@ -94,10 +96,12 @@ class PhysicalMemory(ABC):
     Attributes:
         description: the files and their format, for a person.
         platform: what the image says of its machine.
+        warnings: what is wrong with the image as a whole, one sentence each.
     """
 
     description: str
     platform: Platform
+    warnings: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -151,3 +155,9 @@ class PhysicalMemory(ABC):
 def page_numbers(addresses: U64, page_size: int) -> U64:
     """The PFNs of page-aligned physical addresses."""
     return addresses >> np.uint64(page_size.bit_length() - 1)
+
+
+def vmcoreinfo_lines(text: bytes) -> dict[str, str]:
+    """The KEY=VALUE lines of a VMCOREINFO note."""
+    lines = text.partition(b"\0")[0].decode("utf-8", "replace").splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)

@@ -131,10 +131,10 @@ def _segments(
 ) -> tuple[str, Segments, Platform]:
     """The format's name, the segments and what is told of the machine."""
     if not file.size:
-        raise ImageError(f"{file.path} is empty", hint="check that the dump was written and copied whole")
+        raise ImageError(f"{file.name} is empty", hint="check that the dump was written and copied whole")
     if base is not None:
         if base + file.size >= 1 << 64:
-            raise UsageError(f"{file.path} placed at {base:#x} would reach the end of the address space")
+            raise UsageError(f"{file.name} placed at {base:#x} would reach the end of the address space")
         return "raw", raw.segments(file, index, base), Platform()
     head = file.read(0, _SNIFF_BYTES)
     if head.startswith(elf.MAGIC):
@@ -143,12 +143,12 @@ def _segments(
     for known in _UNREADABLE:
         if head.startswith(known.magic):
             raise ImageError(
-                f"{file.path} is {known.name}, which this version cannot read",
-                hint=known.hint.format(path=file.path),
+                f"{file.name} is {known.name}, which this version cannot read",
+                hint=known.hint.format(path=file.name),
             )
     if _is_text(head):
         raise ImageError(
-            f"{file.path} is a text file, not a memory image",
+            f"{file.name} is a text file, not a memory image",
             hint="name a raw image or an ELF core; FILE@0 forces raw",
         )
     return "raw", raw.segments(file, index, 0), Platform()
@@ -175,7 +175,7 @@ def _refuse_clashes(table: Segments, files: Sequence[ImageFile]) -> None:
     reach = np.maximum.accumulate(held.end)
     clash = (held.start[1:] < reach[:-1]) & (held.file[1:] != held.file[:-1])
     for row in np.flatnonzero(clash)[:1].tolist():
-        first, second = (files[int(held.file[row + k])].path for k in (0, 1))
+        first, second = (files[int(held.file[row + k])].name for k in (0, 1))
         raise UsageError(
             f"{first} and {second} both claim physical address {int(held.start[row + 1]):#x}",
             hint="place each raw file with FILE@BASE",

@@ -16,9 +16,9 @@ from elftools.elf.structs import ELFStructs
 
 from khodump.arrays import U64
 from khodump.errors import ImageError
-from khodump.memories.file import ImageFile
+from khodump.memories.file import ByteSource
 from khodump.memories.segments import ZERO_FILE, Segments
-from khodump.memory import Platform, Presence
+from khodump.memory import Platform, Presence, vmcoreinfo_lines
 
 MAGIC: Final = b"\x7fELF"
 
@@ -43,7 +43,7 @@ def _columns(schema: Any) -> np.dtype[Any]:  # noqa: ANN401 - pyelftools makes i
     return np.dtype([(member.name, f"<u{member.sizeof()}") for member in schema.subcons])
 
 
-def segments(file: ImageFile, index: int, *, assume_zero: bool) -> tuple[Segments, Platform]:
+def segments(file: ByteSource, index: int, *, assume_zero: bool) -> tuple[Segments, Platform]:
     """The memory an ELF64 core holds, and what its notes say of the machine.
 
     Args:
@@ -62,84 +62,81 @@ def segments(file: ImageFile, index: int, *, assume_zero: bool) -> tuple[Segment
     for offset, size in zip(notes["p_offset"].tolist(), notes["p_filesz"].tolist(), strict=True):
         vmcoreinfo |= _vmcoreinfo(file.read(offset, min(size, _MAX_NOTE_BYTES)), structs)
     machine = _MACHINES.get(header["e_machine"], str(header["e_machine"]))
-    loads = headers[(headers["p_type"] == _PT_LOAD) & (headers["p_paddr"] != np.uint64(_NO_PADDR))]
-    return _load_segments(file, index, loads, assume_zero=assume_zero), Platform(machine, vmcoreinfo)
+    return _load_segments(file, index, headers, assume_zero=assume_zero), Platform(machine, vmcoreinfo)
 
 
-def _header(file: ImageFile, structs: Any) -> Any:  # noqa: ANN401 - a pyelftools container
+def _header(file: ByteSource, structs: Any) -> Any:  # noqa: ANN401 - a pyelftools container
     data = file.read(0, structs.Elf_Ehdr.sizeof())
     if len(data) > 5 and (data[4], data[5]) != (_ELFCLASS64, _ELFDATA2LSB):
         raise ImageError(
-            f"{file.path} is an ELF file, but not a 64-bit little-endian one",
+            f"{file.name} is an ELF file, but not a 64-bit little-endian one",
             hint="KHO exists on x86_64 and arm64; take the dump in ELF64 form",
         )
     try:
         header = struct_parse(structs.Elf_Ehdr, BytesIO(data))
     except ELFParseError as error:
         raise ImageError(
-            f"{file.path} ends inside its ELF header ({file.size} bytes)", hint="copy it again"
+            f"{file.name} ends inside its ELF header ({file.size} bytes)", hint="copy it again"
         ) from error
     if header["e_type"] != "ET_CORE":
         raise ImageError(
-            f"{file.path} is an ELF file of type {header['e_type']}, not a core file",
+            f"{file.name} is an ELF file of type {header['e_type']}, not a core file",
             hint="khodump reads memory images; a vmlinux or a program holds none",
         )
     return header
 
 
-def _program_headers(file: ImageFile, structs: Any, header: Any) -> Any:  # noqa: ANN401 - a structured array
+def _program_headers(file: ByteSource, structs: Any, header: Any) -> Any:  # noqa: ANN401 - a structured array
     """The program header table as a structured array."""
     count, size, offset = header["e_phnum"], header["e_phentsize"], header["e_phoff"]
     if count == _PN_XNUM:
         try:
             count = struct_parse(structs.Elf_Shdr, BytesIO(file.read(header["e_shoff"], 64)))["sh_info"]
         except ELFParseError as error:
-            raise ImageError(f"{file.path} has no section header 0, which counts its segments") from error
+            raise ImageError(f"{file.name} has no section header 0, which counts its segments") from error
     dtype = _columns(structs.Elf_Phdr)
     if size < dtype.itemsize or count > _MAX_PHNUM:
         raise ImageError(
-            f"{file.path} claims {count} program headers of {size} bytes", hint="its ELF header is damaged"
+            f"{file.name} claims {count} program headers of {size} bytes", hint="its ELF header is damaged"
         )
-    table = file.read(offset, count * size)
-    if len(table) < count * size:
+    rows = np.empty((count if offset + count * size <= file.size else 0, size), np.uint8)
+    if len(rows) < count or file.read_rows(rows, offset):
         raise ImageError(
-            f"{file.path} ends inside its program headers: {count} of {size} bytes at {offset:#x}, "
+            f"{file.name} ends inside its program headers: {count} of {size} bytes at {offset:#x}, "
             f"but the file has {file.size} bytes",
             hint="copy the file again; without them no address can be found in it",
         )
-    rows = np.frombuffer(table, np.uint8).reshape(count, size)[:, : dtype.itemsize]
-    return np.ascontiguousarray(rows).view(dtype)[:, 0]
+    return np.ascontiguousarray(rows[:, : dtype.itemsize]).view(dtype)[:, 0]
 
 
-def _load_segments(file: ImageFile, index: int, loads: Any, *, assume_zero: bool) -> Segments:  # noqa: ANN401
-    paddr: U64 = loads["p_paddr"].astype(np.uint64)
-    offset: U64 = loads["p_offset"].astype(np.uint64)
-    filesz: U64 = loads["p_filesz"].astype(np.uint64)
-    memsz: U64 = np.maximum(loads["p_memsz"].astype(np.uint64), filesz)
+def _load_segments(file: ByteSource, index: int, headers: Any, *, assume_zero: bool) -> Segments:  # noqa: ANN401
+    loads = (headers["p_type"] == _PT_LOAD) & (headers["p_paddr"] != np.uint64(_NO_PADDR))
+    columns = (headers[name][loads] for name in ("p_paddr", "p_offset", "p_filesz", "p_memsz"))
+    paddr, offset, filesz, memsz = (column.astype(np.uint64) for column in columns)
+    memsz = np.maximum(memsz, filesz)
     if bool(np.any(paddr + memsz < paddr)):
         raise ImageError(
-            f"{file.path} has a segment that wraps around the address space", hint="its headers are damaged"
+            f"{file.name} has a segment that wraps around the address space", hint="its headers are damaged"
         )
     if len(paddr) > 1 and not paddr.any():
         raise ImageError(
-            f"{file.path} has no physical addresses: p_paddr is 0 in all {len(paddr)} segments",
+            f"{file.name} has no physical addresses: p_paddr is 0 in all {len(paddr)} segments",
             hint="it may be the core of a process; take the dump with kdump or dump-guest-memory",
         )
     file_size = np.uint64(file.size)
     held = np.minimum(filesz, file_size - np.minimum(offset, file_size))
-    files = np.full(len(paddr), index, np.int64)
 
-    def rows(
-        start: U64, end: U64, presence: Presence, file_column: np.ndarray[Any, np.dtype[np.int64]]
-    ) -> Segments:
-        return Segments(start, end, np.full(len(start), presence, np.uint8), file_column, offset)
+    def rows(start: U64, end: U64, presence: Presence, file: int) -> Segments:
+        kept = np.flatnonzero(end > start)  # of 100,000 segments, most parts are empty
+        presences, files = np.full(len(kept), presence, np.uint8), np.full(len(kept), file, np.int64)
+        return Segments(start[kept], end[kept], presences, files, offset[kept])
 
     filtered = Presence.PRESENT if assume_zero else Presence.EXCLUDED
     return Segments.concatenate(
         [
-            rows(paddr, paddr + held, Presence.PRESENT, files),
-            rows(paddr + held, paddr + filesz, Presence.TRUNCATED, files),
-            rows(paddr + filesz, paddr + memsz, filtered, np.full_like(files, ZERO_FILE)),
+            rows(paddr, paddr + held, Presence.PRESENT, index),
+            rows(paddr + held, paddr + filesz, Presence.TRUNCATED, index),
+            rows(paddr + filesz, paddr + memsz, filtered, ZERO_FILE),
         ]
     )
 
@@ -153,6 +150,5 @@ def _vmcoreinfo(notes: bytes, structs: Any) -> dict[str, str]:  # noqa: ANN401 -
         desc_at = name_at + -(-header["n_namesz"] // 4) * 4
         at = desc_at + -(-header["n_descsz"] // 4) * 4
         if notes[name_at : name_at + header["n_namesz"]].rstrip(b"\0") == b"VMCOREINFO":
-            text = notes[desc_at : desc_at + header["n_descsz"]].decode("utf-8", "replace")
-            return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+            return vmcoreinfo_lines(notes[desc_at : desc_at + header["n_descsz"]])
     return {}

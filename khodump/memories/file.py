@@ -1,73 +1,142 @@
-"""A file, block device or device node that is read in place, never whole."""
+"""Where the bytes of an image come from: the contract that the formats read, and the plain file behind most."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import pairwise
 
+import numpy as np
+
+from khodump.arrays import I64, U8
 from khodump.errors import ImageError
+from khodump.memory import Presence
+
+_MAX_OFFSET = (1 << 63) - 1  # off_t
 
 
-class ImageFile:
-    """An open file of known size, read at offsets.
-
-    Reads go through pread(2): a file that shrinks meanwhile gives short reads, where a mapping would give SIGBUS.
+class ByteSource(ABC):
+    """Bytes of known size that are read at offsets, in place, never whole.
 
     Attributes:
-        path: as the user named it.
+        name: as the user named it.
         size: bytes when it was opened.
     """
 
+    name: str
+    size: int
+
+    @abstractmethod
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill `buffer` (bytes) from `offset`; returns the bytes read, fewer only where bytes are missing.
+
+        Raises:
+            ImageError: the operating system or the other side failed to read.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release it; closing twice is fine."""
+
+    def missing(self, offset: int) -> Presence:  # noqa: ARG002 - for those that know better
+        """Why a read stopped at `offset`."""
+        return Presence.TRUNCATED
+
+    def data_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The stretches of offsets `start` to `end` that are not known to read as zeros."""
+        if start < end:
+            yield start, end
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`; fewer only where bytes are missing."""
+        buffer = bytearray(max(0, min(size, self.size - offset)))
+        return bytes(memoryview(buffer)[: self.read_into(memoryview(buffer), offset)])
+
+    def read_rows(self, rows: U8, offset: int) -> list[int]:
+        """Fill `rows` (uint8, 2-D, contiguous), which stand in a row from `offset`; returns those not read whole."""
+        lost: list[int] = []
+        at, width = 0, rows.shape[1]
+        while at < len(rows):
+            if offset + (at + 1) * width > self.size:
+                return [*lost, *range(at, len(rows))]
+            at += self.read_into(rows[at:].reshape(-1).data, offset + at * width) // width
+            if at < len(rows):
+                lost.append(at)
+                at += 1
+        return lost
+
+    def read_table(self, offset: int, width: int, index: I64) -> tuple[U8, set[int]]:
+        """Some rows of a table.
+
+        Args:
+            offset: where its row 0 is.
+            width: bytes a row.
+            index: int64, ascending; neighbours are read at once.
+
+        Returns:
+            uint8, `width` bytes a row, and which of them could not be read whole.
+        """
+        rows = np.zeros((len(index), width), np.uint8)
+        lost: set[int] = set()
+        edges = [0, *(np.flatnonzero(np.diff(index) != 1) + 1).tolist(), len(index)]
+        for top, bottom in pairwise(edges):
+            if top < bottom:
+                at = offset + int(index[top]) * width
+                lost |= {top + row for row in self.read_rows(rows[top:bottom], at)}
+        return rows, lost
+
+
+class ImageFile(ByteSource):
+    """An open file, block device or device node.
+
+    Reads go through pread(2): a file that shrinks meanwhile gives short reads, where a mapping would give SIGBUS.
+    """
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.name = os.fspath(path)
         try:
-            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._fd = os.open(self.name, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise _cannot("open", self.path, error) from error
+            raise _cannot("open", self.name, error) from error
         try:
             if stat.S_ISDIR(os.fstat(self._fd).st_mode):
                 raise ImageError(
-                    f"cannot read {self.path}: it is a directory", hint="name the image file inside it"
+                    f"cannot read {self.name}: it is a directory", hint="name the image file inside it"
                 )
             self.size = os.lseek(self._fd, 0, os.SEEK_END)
         except OSError as error:
             self.close()
             raise _cannot(
-                "seek in", self.path, error, hint="an image must be a file or a block device"
+                "seek in", self.name, error, hint="an image must be a file or a block device"
             ) from error
         except ImageError:
             self.close()
             raise
 
     def close(self) -> None:
-        """Close the file; closing twice is fine."""
+        """See `ByteSource.close`."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset`; fewer only where the file ends."""
-        buffer = bytearray(max(0, min(size, self.size - offset)))
-        return bytes(memoryview(buffer)[: self.read_into(memoryview(buffer), offset)])
-
     def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Fill `buffer` (bytes) from `offset`; returns the bytes read, fewer only where the file ends."""
+        """See `ByteSource.read_into`."""
         done = 0
-        while done < len(buffer):
+        while done < len(buffer) and offset + len(buffer) <= _MAX_OFFSET:
             try:
                 got = os.preadv(self._fd, [buffer[done:]], offset + done)
             except OSError as error:
-                raise _cannot(f"read at offset {offset + done:#x} of", self.path, error) from error
+                raise _cannot(f"read at offset {offset + done:#x} of", self.name, error) from error
             if not got:
                 break
             done += got
         return done
 
     def data_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The stretches of file offsets `start` to `end` that are not holes of a sparse file."""
+        """See `ByteSource.data_extents`: without the holes of a sparse file."""
         while start < end:
             try:
                 data = os.lseek(self._fd, start, os.SEEK_DATA)
@@ -82,7 +151,7 @@ class ImageFile:
             start = hole
 
 
-def _cannot(action: str, path: Path, error: OSError, hint: str | None = None) -> ImageError:
+def _cannot(action: str, name: str, error: OSError, hint: str | None = None) -> ImageError:
     if isinstance(error, PermissionError):
         hint = "run as a user who may read it"
-    return ImageError(f"cannot {action} {path}: {error.strerror}", hint=hint)
+    return ImageError(f"cannot {action} {name}: {error.strerror}", hint=hint)

@@ -13,7 +13,7 @@ from typing import Final, Self
 import numpy as np
 
 from khodump.arrays import I64, U8, U64
-from khodump.memories.file import ImageFile
+from khodump.memories.file import ByteSource
 from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, Range
 
 #: The `file` of a segment that reads as zeros.
@@ -107,10 +107,17 @@ class SegmentedMemory(PhysicalMemory):
     """Physical memory made of segments of files."""
 
     def __init__(
-        self, files: Sequence[ImageFile], segments: Segments, *, description: str, platform: Platform
+        self,
+        files: Sequence[ByteSource],
+        segments: Segments,
+        *,
+        description: str,
+        platform: Platform,
+        warnings: tuple[str, ...] = (),
     ) -> None:
         self.description = description
         self.platform = platform
+        self.warnings = warnings
         self._files = tuple(files)
         self._segments = segments.resolved()
 
@@ -143,18 +150,14 @@ class SegmentedMemory(PhysicalMemory):
             if table.presence[row] != Presence.PRESENT:
                 return Hole(at, Presence(int(table.presence[row])))
             length = min(phys + size, int(table.end[row])) - at
-            part = self._read_file(
-                int(table.file[row]), int(table.offset[row]) + at - int(table.start[row]), length
-            )
+            file, offset = int(table.file[row]), int(table.offset[row]) + at - int(table.start[row])
+            part = bytes(length) if file == ZERO_FILE else self._files[file].read(offset, length)
             parts.append(part)
             at += len(part)
             if len(part) < length:
-                return Hole(at, Presence.TRUNCATED)
+                return Hole(at, self._files[file].missing(offset + len(part)))
             row += 1
         return b"".join(parts)
-
-    def _read_file(self, file: int, offset: int, size: int) -> bytes:
-        return bytes(size) if file == ZERO_FILE else self._files[file].read(offset, size)
 
     def pages(self, pfns: U64, page_size: int) -> Pages:
         """See `PhysicalMemory.pages`."""
@@ -191,11 +194,9 @@ class SegmentedMemory(PhysicalMemory):
         firsts = np.flatnonzero(fresh)
         counts = np.diff(np.append(firsts, len(wanted)))
         for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
-            top = int(wanted[first])
-            got = self._files[int(file[first])].read_into(
-                data[top : top + count].reshape(-1).data, int(offset[first])
-            )
-            presence[top + got // page_size : top + count] = Presence.TRUNCATED
+            top, at, source = int(wanted[first]), int(offset[first]), self._files[int(file[first])]
+            for lost in source.read_rows(data[top : top + count], at):
+                presence[top + lost] = _why_lost(source, at + lost * page_size, page_size)
 
     def populated(self) -> Iterator[Range]:
         """See `PhysicalMemory.populated`."""
@@ -211,3 +212,8 @@ class SegmentedMemory(PhysicalMemory):
         for file in self._files:
             with suppress(OSError):
                 file.close()
+
+
+def _why_lost(source: ByteSource, offset: int, size: int) -> Presence:
+    """Why the `size` bytes at `offset` could not be read whole."""
+    return source.missing(offset + len(source.read(offset, size)))
