@@ -1,4 +1,4 @@
-"""One file per image format, and the table that recognises them by content, never by name."""
+"""One file per image format, and the function that recognises them by content, never by name."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import os
 import re
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from khodump.errors import ImageError, UsageError
-from khodump.memories import elf, raw
-from khodump.memories.file import ImageFile
+from khodump.memories import elf, lime, raw
+from khodump.memories import ranges as ranges_file
+from khodump.memories.avml import AvmlFile
+from khodump.memories.file import ByteSource, ImageFile
+from khodump.memories.flattened import FlattenedFile
+from khodump.memories.formats import recognise
+from khodump.memories.kdump import KdumpMemory
+from khodump.memories.remote import RemoteFile, is_url
 from khodump.memories.segments import ZERO_FILE, SegmentedMemory, Segments
 from khodump.memory import PhysicalMemory, Platform, Presence
 from khodump.numbers import parse_number
@@ -21,64 +28,10 @@ from khodump.numbers import parse_number
 _SNIFF_BYTES: Final = 4096
 
 
-class Unreadable(NamedTuple):
-    """A format that is recognised but not read.
-
-    Attributes:
-        magic: bytes at the start of the file.
-        name: what it is.
-        hint: what makes it readable; `{path}` stands for the file.
-    """
-
-    magic: bytes
-    name: str
-    hint: str
-
-
-_UNREADABLE: Final = (
-    Unreadable(
-        b"KDUMP   ",
-        "a kdump-compressed dump",
-        "rewrite it as an ELF core: makedumpfile -E -d 0 {path} OUT.elf",
-    ),
-    Unreadable(
-        b"DISKDUMP", "a diskdump dump", "rewrite it as an ELF core: makedumpfile -E -d 0 {path} OUT.elf"
-    ),
-    Unreadable(
-        b"makedumpfile\0\0\0\0", "a flattened makedumpfile dump", "restore it: makedumpfile -R OUT < {path}"
-    ),
-    Unreadable(
-        b"EMiL",
-        "a LiME or AVML dump",
-        "convert it to raw or ELF, or take the dump again with makedumpfile -E",
-    ),
-    Unreadable(
-        b"AVML",
-        "an AVML dump",
-        "convert it to raw: avml-convert --source-format lime_compressed --format raw",
-    ),
-    Unreadable(b"\x1f\x8b", "gzip-compressed", "unpack it: gzip -dc {path} > IMAGE"),
-    Unreadable(b"\x28\xb5\x2f\xfd", "zstd-compressed", "unpack it: zstd -dc {path} > IMAGE"),
-    Unreadable(b"\xfd7zXZ\0", "xz-compressed", "unpack it: xz -dc {path} > IMAGE"),
-    Unreadable(b"BZh", "bzip2-compressed", "unpack it: bzip2 -dc {path} > IMAGE"),
-    Unreadable(b"\x04\x22\x4d\x18", "lz4-compressed", "unpack it: lz4 -dc {path} > IMAGE"),
-    Unreadable(b"QFI\xfb", "a qcow2 disk image", "name the memory dump, not the disk"),
-    Unreadable(b"QEVM", "a QEMU migration stream", "take a dump with dump-guest-memory instead"),
-    Unreadable(
-        b"LibvirtQemudSave", "a libvirt save file", "take a dump with virsh dump --memory-only instead"
-    ),
-    Unreadable(
-        b"\xd0\x0d\xfe\xed",
-        "a flattened device tree",
-        "pass it with --fdt and name the memory image as IMAGE",
-    ),
-)
-
-
 class ImageSpec(NamedTuple):
-    """A file and the physical address at which it is placed; None is by its own content."""
+    """A path, or a URL as text, and the physical address at which it is placed; None is by its own content."""
 
-    path: Path
+    path: Path | str
     base: int | None = None
 
     @classmethod
@@ -86,72 +39,167 @@ class ImageSpec(NamedTuple):
         """`FILE` or `FILE@BASE`; a file whose very name ends in @BASE is taken by name."""
         name = os.fspath(text)
         match = re.fullmatch(r"(.+)@([0-9][0-9a-zA-Z]*)", name)
-        if match is None or Path(name).exists():
-            return cls(Path(name))
-        return cls(Path(match[1]), parse_number(match[2]))
+        base = None
+        if match and not Path(name).exists():
+            name, base = match[1], parse_number(match[2])
+        return cls(name if is_url(name) else Path(name), base)
 
 
-def open_memory(images: Sequence[str | os.PathLike[str]], *, assume_zero: bool = False) -> PhysicalMemory:
+class _Image(NamedTuple):
+    """One opened image: its bytes, and what they are.
+
+    Attributes:
+        source: its bytes; of a flattened stream, those of the dump within.
+        key: the format, as `formats.Format.key`.
+        base: where it is placed, if that was said.
+        warnings: what is wrong with the file.
+    """
+
+    source: ByteSource
+    key: str
+    base: int | None
+    warnings: tuple[str, ...] = ()
+
+
+class _Part(NamedTuple):
+    """What one image adds to a memory of segments."""
+
+    name: str
+    source: ByteSource
+    segments: Segments
+    platform: Platform = Platform()
+    warnings: tuple[str, ...] = ()
+
+
+def open_memory(
+    images: Sequence[str | os.PathLike[str]],
+    *,
+    assume_zero: bool = False,
+    ranges: str | os.PathLike[str] | None = None,
+) -> PhysicalMemory:
     """One memory made of one or more image files.
 
     Args:
-        images: paths, each with an optional `@BASE` that makes it raw and places it at that physical address.
-        assume_zero: take what an ELF core leaves out of its segments for zeros instead of excluded.
+        images: paths or URLs, each with an optional `@BASE` that makes it raw and places it at that physical address.
+        assume_zero: take what a dump leaves out on purpose for zeros instead of excluded.
+        ranges: a file in /proc/iomem's format: the one image is raw, and holds these ranges without their holes.
 
     Raises:
         ImageError: a file cannot be opened, or its format is not one that khodump reads.
-        UsageError: two files claim the same physical addresses, or there are no files.
+        UsageError: the files do not make one memory, or there are none.
     """
     if not images:
         raise UsageError("no memory image named")
-    files: list[ImageFile] = []
+    opened: list[ByteSource] = []
     try:
-        parts: list[Segments] = []
-        names: list[str] = []
-        platform = Platform()
-        for index, image in enumerate(images):
-            spec = ImageSpec.parse(image)
-            file = ImageFile(spec.path)
-            files.append(file)
-            name, part, told = _segments(file, index, spec.base, assume_zero=assume_zero)
-            names.append(f"{os.fspath(image)} ({name})")
-            parts.append(part)
-            platform = Platform(platform.machine or told.machine, {**told.vmcoreinfo, **platform.vmcoreinfo})
-        table = Segments.concatenate(parts)
-        _refuse_clashes(table, files)
+        found = [_open(ImageSpec.parse(image), opened, forced_raw=ranges is not None) for image in images]
+        if ranges is not None and (len(found) > 1 or found[0].base is not None):
+            raise UsageError("--ranges goes with one raw image, and says where it belongs")
+        if any(image.key == "kdump" for image in found):
+            return _kdump(found, images, assume_zero=assume_zero)
+        parts = [
+            _part(image, index, assume_zero=assume_zero, ranges=ranges) for index, image in enumerate(found)
+        ]
+        table = Segments.concatenate([part.segments for part in parts])
+        _refuse_clashes(table, [part.source for part in parts])
     except BaseException:
-        for file in files:
-            file.close()
+        for file in opened:
+            with suppress(OSError):
+                file.close()
         raise
-    return SegmentedMemory(files, table, description=", ".join(names), platform=platform)
+    platform = Platform()
+    for part in parts:
+        told = part.platform
+        platform = Platform(platform.machine or told.machine, {**told.vmcoreinfo, **platform.vmcoreinfo})
+    return SegmentedMemory(
+        [part.source for part in parts],
+        table,
+        description=_description(images, [part.name for part in parts]),
+        platform=platform,
+        warnings=tuple(
+            warning
+            for image, part in zip(found, parts, strict=True)
+            for warning in image.warnings + part.warnings
+        ),
+    )
 
 
-def _segments(
-    file: ImageFile, index: int, base: int | None, *, assume_zero: bool
-) -> tuple[str, Segments, Platform]:
-    """The format's name, the segments and what is told of the machine."""
-    if not file.size:
-        raise ImageError(f"{file.name} is empty", hint="check that the dump was written and copied whole")
-    if base is not None:
-        if base + file.size >= 1 << 64:
-            raise UsageError(f"{file.name} placed at {base:#x} would reach the end of the address space")
-        return "raw", raw.segments(file, index, base), Platform()
-    head = file.read(0, _SNIFF_BYTES)
-    if head.startswith(elf.MAGIC):
-        part, platform = elf.segments(file, index, assume_zero=assume_zero)
-        return f"ELF64 core, {platform.machine}", part, platform
-    for known in _UNREADABLE:
-        if head.startswith(known.magic):
+def _open(spec: ImageSpec, opened: list[ByteSource], *, forced_raw: bool) -> _Image:
+    """Open an image and see what it is; notes the file in `opened`."""
+    source: ByteSource = RemoteFile(spec.path) if isinstance(spec.path, str) else ImageFile(spec.path)
+    opened.append(source)
+    if not source.size:
+        raise ImageError(f"{source.name} is empty", hint="check that the dump was written and copied whole")
+    if spec.base is not None or forced_raw:
+        return _Image(source, "raw", spec.base)
+    known = recognise(head := source.read(0, _SNIFF_BYTES))
+    warnings: tuple[str, ...] = ()
+    if known and known.key == "flattened":
+        source = flat = FlattenedFile(source)
+        known = recognise(head := source.read(0, _SNIFF_BYTES))
+        if known is None or known.key not in ("elf", "kdump"):
             raise ImageError(
-                f"{file.name} is {known.name}, which this version cannot read",
-                hint=known.hint.format(path=file.name),
+                f"{source.name} is a flattened makedumpfile stream, but of no dump (it begins with {head[:8]!r})",
+                hint="copy the file again; its first records are missing or damaged",
             )
-    if _is_text(head):
+        if not flat.is_whole:
+            warnings = (f"{source.name} is cut short: it has no end mark",)
+    if known and known.key is None:
         raise ImageError(
-            f"{file.name} is a text file, not a memory image",
-            hint="name a raw image or an ELF core; FILE@0 forces raw",
+            f"{source.name} is of a format that khodump does not read: {known.name}",
+            hint=known.hint.format(path=source.name),
         )
-    return "raw", raw.segments(file, index, 0), Platform()
+    if known is None and _is_text(head):
+        raise ImageError(
+            f"{source.name} is a text file, not a memory image",
+            hint="name a memory image; FILE@0 forces raw",
+        )
+    return _Image(source, known.key if known and known.key else "raw", None, warnings)
+
+
+def _kdump(
+    found: Sequence[_Image], images: Sequence[str | os.PathLike[str]], *, assume_zero: bool
+) -> PhysicalMemory:
+    """The memory of one kdump-compressed dump."""
+    for image in found:
+        if image.key != "kdump":
+            raise UsageError(
+                f"{image.source.name} is no kdump-compressed dump, and the others are",
+                hint="name one whole dump, or all parts of a split one",
+            )
+    memory = KdumpMemory(
+        [image.source for image in found],
+        description=_description(images, ["kdump-compressed"] * len(found)),
+        assume_zero=assume_zero,
+    )
+    memory.warnings = (*(warning for image in found for warning in image.warnings), *memory.warnings)
+    return memory
+
+
+def _part(image: _Image, index: int, *, assume_zero: bool, ranges: str | os.PathLike[str] | None) -> _Part:
+    """What the image, number `index`, adds to a memory of segments."""
+    source = image.source
+    if ranges is not None:
+        table, warnings = ranges_file.segments(source, index, ranges)
+        return _Part("raw, by ranges", source, table, warnings=warnings)
+    if image.key == "elf":
+        table, platform = elf.segments(source, index, assume_zero=assume_zero)
+        return _Part(f"ELF64 core, {platform.machine}", source, table, platform)
+    if image.key == "lime":
+        if lime.first_header(source).version == lime.COMPRESSED:
+            unpacked = AvmlFile(source, index)
+            return _Part("AVML", unpacked, unpacked.segments, warnings=unpacked.warnings)
+        table, warnings = lime.segments(source, index)
+        return _Part("LiME", source, table, warnings=warnings)
+    base = image.base or 0
+    if base + source.size >= 1 << 64:
+        raise UsageError(f"{source.name} placed at {base:#x} would reach the end of the address space")
+    return _Part("raw", source, raw.segments(source, index, base))
+
+
+def _description(images: Sequence[str | os.PathLike[str]], formats: Sequence[str]) -> str:
+    pairs = zip(images, formats, strict=True)
+    return ", ".join(f"{os.fspath(image)} ({name})" for image, name in pairs)
 
 
 def _is_text(head: bytes) -> bool:
@@ -165,7 +213,7 @@ def _is_text(head: bytes) -> bool:
     return not any(unicodedata.category(char) == "Cc" and char not in "\t\n\r\f" for char in text)
 
 
-def _refuse_clashes(table: Segments, files: Sequence[ImageFile]) -> None:
+def _refuse_clashes(table: Segments, files: Sequence[ByteSource]) -> None:
     """Raise when two files both hold the bytes at one address."""
     if len(files) < 2:
         return

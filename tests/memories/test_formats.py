@@ -29,11 +29,7 @@ def open_fds() -> int:
 @pytest.mark.parametrize(
     ("head", "says", "hint"),
     [
-        (b"KDUMP   ", "kdump-compressed", "makedumpfile -E"),
         (b"DISKDUMP", "diskdump", "makedumpfile -E"),
-        (b"makedumpfile\0\0\0\0", "flattened", "makedumpfile -R"),
-        (b"EMiL", "LiME", "raw or ELF"),
-        (b"AVML", "AVML", "avml-convert"),
         (b"\x1f\x8b", "gzip", "gzip -dc"),
         (b"\x28\xb5\x2f\xfd", "zstd", "zstd -dc"),
         (b"\xfd7zXZ\0", "xz", "xz -dc"),
