@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from khodump.extents import Extents, Preservation
     from khodump.findings import Finding
     from khodump.handover import Handover
-    from khodump.handover import open_handover as open  # noqa: A004 - as in khodump.open()
+    from khodump.opening import open_handover as open  # noqa: A004 - as in khodump.open()
 
 # Imported on first use: `khodump --version` must not wait for numpy and construct.
 _HOMES = {
@@ -40,7 +40,7 @@ _HOMES = {
     "KhodumpError": ("khodump.errors", "KhodumpError"),
     "NoHandoverError": ("khodump.errors", "NoHandoverError"),
     "Preservation": ("khodump.extents", "Preservation"),
-    "open": ("khodump.handover", "open_handover"),
+    "open": ("khodump.opening", "open_handover"),
 }
 
 

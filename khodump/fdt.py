@@ -19,11 +19,13 @@ from khodump.abi.layout import Layout
 from khodump.errors import FdtError, FdtTruncatedError
 
 MAGIC: Final = b"\xd0\x0d\xfe\xed"
+#: FDT_SW_MAGIC of libfdt: the tree is being written front to back, and its strings are not where they will be.
+UNFINISHED_MAGIC: Final = b"\x2f\xf2\x01\x12"
 
 _VERSION: Final = 17
 _LAST_COMPATIBLE: Final = 16
 _BEGIN_NODE, _END_NODE, _PROP, _NOP, _END = 1, 2, 3, 4, 9
-_MAX_SIZE: Final = 1 << 16  # KHO's trees are one page; the largest page is 64 KiB
+_MAX_SIZE: Final = 1 << 16
 _MAX_DEPTH: Final = 16
 _MAX_NAMES: Final = 4096  # pyfdt's duplicate check is quadratic in the names of a node
 _U32: Final = struct.Struct(">I")
@@ -93,14 +95,18 @@ def total_size(data: bytes) -> int | None:
     return FDT_HEADER.parse(data).totalsize
 
 
-def parse_fdt(data: bytes) -> FdtNode:
+def parse_fdt(data: bytes, *, max_size: int = _MAX_SIZE) -> FdtNode:
     """The root node of the flattened device tree at the start of `data`.
+
+    Args:
+        data: bytes that begin with the tree.
+        max_size: bytes that its totalsize may be; by default the largest page, as KHO's trees are one page.
 
     Raises:
         FdtTruncatedError: `data` ends before the tree's totalsize.
         FdtError: not a well-formed version 17 tree; the message names the offending offset.
     """
-    header = _validated_header(data)
+    header = _validated_header(data, max_size)
     blob = data[: header.totalsize]
     _validate_structure(blob, header)
     try:
@@ -110,7 +116,7 @@ def parse_fdt(data: bytes) -> FdtNode:
     return _node("", root)
 
 
-def _validated_header(data: bytes) -> FdtHeader:
+def _validated_header(data: bytes, max_size: int) -> FdtHeader:
     if not data.startswith(MAGIC):
         raise FdtError(f"no FDT magic: it begins with {data[:4].hex(' ') or 'nothing'}, not {MAGIC.hex(' ')}")
     if len(data) < FDT_HEADER.size:
@@ -118,8 +124,8 @@ def _validated_header(data: bytes) -> FdtHeader:
     header = FDT_HEADER.parse(data)
     if header.version != _VERSION or header.last_comp_version != _LAST_COMPATIBLE:
         raise FdtError(f"version {header.version} (compatible to {header.last_comp_version}) is not 17 (16)")
-    if not FDT_HEADER.size <= header.totalsize <= _MAX_SIZE:
-        raise FdtError(f"totalsize {header.totalsize} is not between {FDT_HEADER.size} and {_MAX_SIZE}")
+    if not FDT_HEADER.size <= header.totalsize <= max_size:
+        raise FdtError(f"totalsize {header.totalsize} is not between {FDT_HEADER.size} and {max_size}")
     if header.totalsize > len(data):
         raise FdtTruncatedError(f"cut short: {len(data)} of {header.totalsize} bytes")
     blocks = (

@@ -1,34 +1,20 @@
-"""Finding the root FDT: in a file, at an address, or by scanning the image.
-
-An image may hold several root FDTs: the outgoing one, the incoming one, and stale copies of both. They are told apart
-by evidence, above all whether the FDT's own page is a key of its own map: every kernel preserves that page at order 0.
-"""
+"""Finding the root FDT: in a file, at an address, or by searching the image for pages that look like one."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import Enum
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from khodump.abi.kexec_handover import (
-    COMPATIBLE_PREFIX,
-    PAGE_SIZES,
-    PROP_COMPATIBLE,
-)
-from khodump.errors import (
-    FdtError,
-    FdtTruncatedError,
-    ImageError,
-    KhodumpError,
-    NoHandoverError,
-)
-from khodump.fdt import FDT_HEADER, MAGIC, FdtNode, parse_fdt, total_size
-from khodump.memory import Hole, PhysicalMemory
-from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
-from khodump.trackers import READABLE_VERSIONS, open_tracker
+from khodump.abi.bootparam import HEADER_MAGIC, HEADER_OFFSET
+from khodump.abi.kexec_handover import COMPATIBLE_PREFIX, PAGE_SIZES, PROP_COMPATIBLE
+from khodump.errors import FdtError, FdtTruncatedError, ImageError, NoHandoverError
+from khodump.fdt import FDT_HEADER, MAGIC, UNFINISHED_MAGIC, FdtNode, parse_fdt, total_size
+from khodump.memory import Hole, PhysicalMemory, Presence
 
 #: Called with (bytes scanned, bytes to scan).
 Progress = Callable[[int, int], None]
@@ -36,7 +22,7 @@ Progress = Callable[[int, int], None]
 _STEP: Final = PAGE_SIZES[0]  # the root FDT is page-aligned, whatever the page size
 _MAX_FDT: Final = PAGE_SIZES[-1]  # and one page long at most
 _CHUNK: Final = 4 << 20
-_MAX_CANDIDATES: Final = 1024
+_OVERLAP: Final = HEADER_OFFSET + len(HEADER_MAGIC)  # what begins in one chunk may be marked in the next
 
 
 @dataclass(frozen=True)
@@ -59,81 +45,6 @@ class RootFdt:
     def compatible(self) -> str | None:
         """The root's compatible string."""
         return self.tree.string(PROP_COMPATIBLE)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A page of the image that looks like a root FDT, and the evidence for and against it.
-
-    Attributes:
-        phys: physical address of the page.
-        fdt: the tree, when its structure is valid.
-        problem: why it cannot be the handover, if so.
-        unknown_version: its compatible string is of no known version; it was tried as the newest.
-        page_size: bytes, as far as the map tells.
-        root_readable: whether the first page of its map is in the image.
-        own_page_preserved: whether its page is in its own map; None when that cannot be read.
-        metadata: the producing kernel, when it says so.
-    """
-
-    phys: int
-    fdt: RootFdt | None = None
-    problem: str | None = None
-    unknown_version: bool = False
-    page_size: int | None = None
-    root_readable: bool = False
-    own_page_preserved: bool | None = None
-    metadata: KexecMetadata | None = None
-
-    @property
-    def rank(self) -> tuple[bool, bool, bool, bool, int, int]:
-        """Sorts the likeliest handover last."""
-        return (
-            self.problem is None,
-            self.own_page_preserved is True,
-            self.root_readable,
-            not self.unknown_version,
-            self.metadata.kexec_count if self.metadata else 0,
-            -self.phys,
-        )
-
-    @property
-    def remarks(self) -> str:
-        """What is unusual about it, for a person; empty for a healthy handover."""
-        if self.problem is not None:
-            return self.problem
-        told = [f"no known version; tried as {READABLE_VERSIONS[0]}"] if self.unknown_version else []
-        if not self.root_readable:
-            told.append("the root of its map cannot be read")
-        elif self.own_page_preserved is None:
-            told.append("its map is damaged")
-        return "; ".join(told)
-
-    @property
-    def evidence(self) -> str:
-        """What speaks for it, for a person."""
-        told = (
-            ["its own page is in its map"] if self.own_page_preserved else ["its own page is not in its map"]
-        )
-        told += [self.remarks] if self.remarks else []
-        if self.metadata:
-            told.append(f"made by {self.metadata.release}, kexec count {self.metadata.kexec_count}")
-        return "; ".join(told)
-
-
-class Options(NamedTuple):
-    """How to read what is found.
-
-    Attributes:
-        version: read as this version, whatever the compatible string says.
-        page_size: bytes, when forced.
-    """
-
-    version: str | None = None
-    page_size: int | None = None
-
-
-DEFAULT_OPTIONS: Final = Options()
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -179,7 +90,7 @@ def at_address(memory: PhysicalMemory, phys: int) -> RootFdt:
     Raises:
         NoHandoverError: there is none, or it cannot be read.
     """
-    data = _read_blob(memory, phys)
+    data = read_blob(memory, phys)
     if isinstance(data, Hole):
         why = memory.hole_at(data.phys, data.presence)
         raise NoHandoverError(
@@ -203,80 +114,83 @@ def _demand_kho(root: RootFdt) -> None:
         )
 
 
-def _read_blob(memory: PhysicalMemory, phys: int) -> bytes | Hole:
+def read_blob(memory: PhysicalMemory, phys: int, max_size: int = _MAX_FDT) -> bytes | Hole:
     """The bytes of the FDT at `phys`: its totalsize where the header has a sane one, else the header alone."""
     header = memory.read(phys, FDT_HEADER.size)
     if isinstance(header, Hole):
         return header
     size = total_size(header)
-    return header if size is None else memory.read(phys, max(FDT_HEADER.size, min(size, _MAX_FDT)))
+    return header if size is None else memory.read(phys, max(FDT_HEADER.size, min(size, max_size)))
 
 
-def scan_pages(memory: PhysicalMemory, progress: Progress | None = None) -> Iterator[int]:
-    """Physical addresses of the pages that begin with an FDT header; holes of sparse files cost nothing."""
-    magic = np.frombuffer(MAGIC, np.uint32)[0]
+class LandmarkKind(Enum):
+    """What a page looks like."""
+
+    FDT = "an FDT"
+    UNFINISHED_FDT = "an FDT that is still being written"
+    BOOT_PARAMS = "x86's boot_params"
+
+
+class Landmark(NamedTuple):
+    """A place that is worth a closer look."""
+
+    kind: LandmarkKind
+    phys: int
+
+
+def landmarks(
+    memory: PhysicalMemory, progress: Progress | None = None, *, deep: bool = False
+) -> Iterator[Landmark]:
+    """What stands at the start of the image's pages; holes of sparse files cost nothing.
+
+    Args:
+        memory: where to look.
+        progress: called as it goes.
+        deep: look for boot_params at any address, as in a kernel's own variables, not only at the start of a page.
+    """
     stretches = [(span.start, span.end) for span in memory.populated()]
     total, done = sum(end - start for start, end in stretches), 0
     for start, end in stretches:
         for at in range(-(-start // _STEP) * _STEP, end, _CHUNK):
             size = min(_CHUNK, end - at)
-            chunk = memory.read(at, size & ~3)
-            if not isinstance(chunk, Hole):
-                words = np.frombuffer(chunk, np.uint32)[:: _STEP // 4]
-                yield from (at + int(hit) * _STEP for hit in np.flatnonzero(words == magic))
+            chunk = _readable(memory, at, min(size + _OVERLAP, end - at))
+            yield from (Landmark(kind, at + offset) for kind, offset in _marks(chunk, size, deep=deep))
             done += size
             if progress:
                 progress(done, total)
 
 
+def _readable(memory: PhysicalMemory, at: int, size: int) -> bytes:
+    """The bytes from page-aligned `at`; pages that cannot be read look empty, for nothing can be found in them."""
+    data = memory.read(at, size)
+    if not isinstance(data, Hole):
+        return data
+    pages = memory.pages(np.arange(at // _STEP, -(-(at + size) // _STEP), dtype=np.uint64), _STEP)
+    pages.data[pages.presence != Presence.PRESENT] = 0
+    return pages.data.tobytes()[:size]
+
+
+def _marks(chunk: bytes, size: int, *, deep: bool) -> Iterator[tuple[LandmarkKind, int]]:
+    """Kind and offset of what stands in the first `size` bytes of a page-aligned chunk."""
+    words = np.frombuffer(chunk, ">u4", size // 4)[:: _STEP // 4]
+    for kind, magic in ((LandmarkKind.FDT, MAGIC), (LandmarkKind.UNFINISHED_FDT, UNFINISHED_MAGIC)):
+        for page in np.flatnonzero(words == int.from_bytes(magic, "big")).tolist():
+            yield kind, page * _STEP
+    if deep:
+        found = chunk.find(HEADER_MAGIC)
+        while 0 <= found < size:
+            if found >= HEADER_OFFSET:
+                yield LandmarkKind.BOOT_PARAMS, found - HEADER_OFFSET
+            found = chunk.find(HEADER_MAGIC, found + 1)
+        return
+    halves = np.frombuffer(chunk, "<u2", size // 2)
+    first, second = (halves[HEADER_OFFSET // 2 + k :: _STEP // 2] for k in (0, 1))
+    low, high = (int.from_bytes(HEADER_MAGIC[k : k + 2], "little") for k in (0, 2))
+    for page in np.flatnonzero((first[: len(second)] == low) & (second == high)).tolist():
+        yield LandmarkKind.BOOT_PARAMS, page * _STEP
+
+
 def find_copies(memory: PhysicalMemory, blob: bytes, progress: Progress | None = None) -> Iterator[int]:
     """Physical addresses of the pages that begin with these very bytes."""
-    return (phys for phys in scan_pages(memory, progress) if memory.read(phys, len(blob)) == blob)
-
-
-def candidates(
-    memory: PhysicalMemory, options: Options = DEFAULT_OPTIONS, progress: Progress | None = None
-) -> list[Candidate]:
-    """All root FDTs in the image, the likeliest first."""
-    found = []
-    for phys in scan_pages(memory, progress):
-        candidate = _examine(memory, phys, options)
-        if candidate:
-            found.append(candidate)
-        if len(found) == _MAX_CANDIDATES:
-            break
-    return sorted(found, key=lambda candidate: candidate.rank, reverse=True)
-
-
-def _examine(memory: PhysicalMemory, phys: int, options: Options) -> Candidate | None:
-    """What speaks for the FDT at `phys`; None when it is not one of KHO's."""
-    blob = _read_blob(memory, phys)
-    if isinstance(blob, Hole) or COMPATIBLE_PREFIX.encode() not in blob:
-        return None
-    try:
-        fdt = replace(at_address(memory, phys), source="found by searching the image")
-    except NoHandoverError as error:
-        return Candidate(phys, problem=str(error.__cause__)) if error.__cause__ else None
-    return weigh(memory, fdt, options)
-
-
-def weigh(memory: PhysicalMemory, fdt: RootFdt, options: Options) -> Candidate:
-    """The evidence for a root FDT whose address is known."""
-    phys = fdt.phys or 0
-    version, unknown = options.version, False
-    if version is None and fdt.compatible not in READABLE_VERSIONS:
-        version, unknown = READABLE_VERSIONS[0], True
-    try:
-        opened = open_tracker(memory, fdt.tree, fdt_phys=phys, version=version, page_size=options.page_size)
-    except KhodumpError as error:
-        return Candidate(phys, fdt, problem=str(error), unknown_version=unknown)
-    tracker = opened.tracker
-    return Candidate(
-        phys,
-        fdt,
-        unknown_version=unknown,
-        page_size=1 << tracker.page_shift,
-        root_readable=not isinstance(memory.read(tracker.root, 1 << tracker.page_shift), Hole),
-        own_page_preserved=tracker.holds(phys, 0),
-        metadata=read_kexec_metadata(memory, fdt.tree),
-    )
+    found = (mark.phys for mark in landmarks(memory, progress) if mark.kind is LandmarkKind.FDT)
+    return (phys for phys in found if memory.read(phys, len(blob)) == blob)

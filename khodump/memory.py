@@ -133,6 +133,13 @@ class PhysicalMemory(ABC):
     def populated(self) -> Iterator[Range]:
         """The present ranges, without those that are known to read as zeros (holes of sparse files)."""
 
+    def rebased(self, base: int) -> PhysicalMemory | None:  # noqa: ARG002 - for those that can
+        """The same image with its first byte at physical address `base`; None where the addresses are known.
+
+        Both share the files: closing one closes the other.
+        """
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Release the files. The memory cannot be read afterwards."""

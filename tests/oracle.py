@@ -6,6 +6,8 @@ kho_radix_encode_key() and kho_radix_decode_key() in kernel/liveupdate/kexec_han
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from khodump.abi.kexec_handover import kho_radix_leaf, kho_radix_node
@@ -37,8 +39,32 @@ def walk(memory: PhysicalMemory, root: int, page_size: int, depth: int, order0_e
         order0_end: keys below this are bare page frame numbers, for the shallow 16 KiB trees.
     """
     page_shift = page_size.bit_length() - 1
+    decode = partial(_decode, page_shift=page_shift, order0_end=order0_end)
+    return walk_tables(memory, root, page_size, depth, 64 - page_shift + 1, decode)
+
+
+def walk_tables(
+    memory: PhysicalMemory,
+    root: int,
+    page_size: int,
+    depth: int,
+    widest: int,
+    decode: Callable[[int], tuple[int, int] | None],
+    met: Sequence[int] = (),
+) -> Walked:
+    """Walk any tree of tables over bitmaps.
+
+    Args:
+        memory: where the tree is.
+        root: physical address of the root node.
+        page_size: bytes.
+        depth: levels of the tree, the leaf included.
+        widest: bits of the widest key.
+        decode: the (phys, order) of a key; None for one that no kernel makes.
+        met: pages that another tree of the same map has taken already.
+    """
+    page_shift = page_size.bit_length() - 1
     leaf_bits, table_bits = page_shift + 3, page_shift - 3
-    widest = 64 - page_shift + 1
     blocks: list[tuple[int, int]] = []
     nodes: list[int] = []
     pointers = [(0, root)] if root else []
@@ -47,7 +73,7 @@ def walk(memory: PhysicalMemory, root: int, page_size: int, depth: int, order0_e
         below: list[tuple[int, int]] = []
         for prefix, phys in pointers:
             key = prefix << (leaf_bits + level * table_bits)
-            if key.bit_length() > widest or phys % page_size or phys in nodes:
+            if key.bit_length() > widest or phys % page_size or phys in nodes or phys in met:
                 lost = True
                 continue
             nodes.append(phys)
@@ -59,17 +85,18 @@ def walk(memory: PhysicalMemory, root: int, page_size: int, depth: int, order0_e
                 entries = kho_radix_node(page_size).parse(page)
                 below += [(prefix << table_bits | slot, entry) for slot, entry in enumerate(entries) if entry]
             else:
-                words = kho_radix_leaf(page_size).parse(page)
-                keys = [key + i * 64 + bit for i, word in enumerate(words) if word for bit in _bits(word)]
-                found = [block for key in keys if (block := _decode(key, page_shift, order0_end))]
+                keys = [key + bit for bit in set_bits(page)]
+                found = [block for key in keys if (block := decode(key))]
                 lost |= len(found) < len(keys)
                 blocks += found
         pointers = below
     return Walked(blocks, nodes, not lost)
 
 
-def _bits(word: int) -> list[int]:
-    return [bit for bit in range(64) if word >> bit & 1]
+def set_bits(bitmap: bytes) -> list[int]:
+    """Positions of the set bits of a leaf, or of any other bitmap of words."""
+    words = kho_radix_leaf(len(bitmap)).parse(bitmap)
+    return [at * 64 + bit for at, word in enumerate(words) if word for bit in range(64) if word >> bit & 1]
 
 
 def _decode(key: int, page_shift: int, order0_end: int) -> tuple[int, int] | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 import khodump
+from khodump.candidates import Candidate
 from khodump.errors import NoHandoverError
 from khodump.fdt import FdtNode
-from khodump.handover import search
-from khodump.locate import scan_pages
+from khodump.locate import landmarks
 from khodump.memories import open_memory
+from khodump.opening import search
 from tests.builders.fdt import build_fdt, string, u64
 from tests.builders.handover import Description, build_handover
 from tests.builders.memory import MemoryImage
@@ -21,6 +22,16 @@ def merged(*built) -> MemoryImage:
         for start, end in one.image.ranges:
             image.write(start, one.image.read(start, end - start))
     return image
+
+
+def candidates(image) -> list[Candidate]:
+    memory, found, _ = search(image)
+    memory.close()
+    return found.candidates
+
+
+def pages(memory, progress=None) -> list[int]:
+    return [mark.phys for mark in landmarks(memory, progress)]
 
 
 def at(start: int, **what) -> Description:
@@ -35,8 +46,7 @@ def test_the_highest_kexec_count_wins_among_healthy_ones(tmp_path):
     with khodump.open(image) as handover:
         assert handover.fdt.phys == new.fdt_phys
         assert "2 more" in handover.notes[0]
-    memory, found = search(image)
-    memory.close()
+    found = candidates(image)
     assert [candidate.phys for candidate in found] == [new.fdt_phys, old.fdt_phys, older.fdt_phys]
     with khodump.open(image, fdt=older.fdt_phys) as handover:
         assert handover.metadata
@@ -47,8 +57,7 @@ def test_a_stale_copy_is_not_in_its_own_map(tmp_path):
     built = build_handover(at(1 << 20))
     copy = 0x80_0000
     built.image.write(copy, built.fdt)
-    memory, found = search(built.image.to_raw(tmp_path / "mem.img"))
-    memory.close()
+    found = candidates(built.image.to_raw(tmp_path / "mem.img"))
     assert [(candidate.phys, candidate.own_page_preserved) for candidate in found] == [
         (built.fdt_phys, True),
         (copy, False),
@@ -69,8 +78,7 @@ def test_damaged_and_foreign_trees_are_told_apart(tmp_path):
     image.write(0x70_0000, built.fdt[:56] + b"\0\0\0\7" + built.fdt[60:])
     image.write(0x71_0000, build_fdt(FdtNode("", {"compatible": string("memblock-v1")})))
     image.write(0x72_0800, built.fdt)  # not at the start of a page
-    memory, found = search(image.to_raw(tmp_path / "mem.img"))
-    memory.close()
+    found = candidates(image.to_raw(tmp_path / "mem.img"))
     assert [candidate.phys for candidate in found] == [built.fdt_phys, 0x70_0000]
     assert "unknown tag" in (found[1].problem or "")
 
@@ -88,8 +96,7 @@ def test_an_unknown_version_is_refused_but_shown(tmp_path):
     image = built.image.to_raw(tmp_path / "mem.img")
     with pytest.raises(NoHandoverError, match=f"{built.fdt_phys:#x} says kho-v5"):
         khodump.open(image)
-    memory, (candidate,) = search(image)
-    memory.close()
+    (candidate,) = candidates(image)
     assert candidate.unknown_version
     assert candidate.own_page_preserved
     with khodump.open(image, version="kho-v4") as handover:
@@ -131,18 +138,18 @@ def test_holes_of_a_sparse_file_are_skipped(tmp_path):
     built.image.to_raw(image, end=1 << 43)  # 8 TiB
     seen: list[tuple[int, int]] = []
     with open_memory([image]) as memory:
-        assert list(scan_pages(memory, lambda done, total: seen.append((done, total)))) == [built.fdt_phys]
+        assert pages(memory, lambda done, total: seen.append((done, total))) == [built.fdt_phys]
     assert seen[-1][0] == seen[-1][1] < 1 << 20
 
 
 @pytest.mark.parametrize("base", [0, 0x4000_0000, 0x1234_5000])
 def test_every_page_of_a_dense_image_is_looked_at(tmp_path, base):
     fdt = build_fdt(FdtNode("", {"compatible": string("kho-v4"), "preserved-memory-map": u64(0x1000)}))
-    pages = [0, 1, 1023, 1024, 1025, 4095]
+    numbers = [0, 1, 1023, 1024, 1025, 4095]
     data = bytearray(b"\xd0\x0d\xfe\xef" * (1024 * 4096))
-    for page in pages:
+    for page in numbers:
         data[page << 12 : (page << 12) + len(fdt)] = fdt
     image = tmp_path / "mem.img"
     image.write_bytes(data)
     with open_memory([f"{image}@{base:#x}"]) as memory:
-        assert list(scan_pages(memory)) == [base + (page << 12) for page in pages]
+        assert pages(memory) == [base + (page << 12) for page in numbers]

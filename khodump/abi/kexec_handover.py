@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple
 
 import construct
 
+from khodump.abi.layout import Layout
+
 #: Root properties and those of each user's node. Payloads are native-endian u64, only 4-byte aligned.
 PROP_COMPATIBLE: Final = "compatible"
 PROP_PRESERVED_MEMORY_MAP: Final = "preserved-memory-map"
@@ -39,6 +41,17 @@ def kho_radix_node(page_size: int) -> Any:  # noqa: ANN401 - construct is untype
 def kho_radix_leaf(page_size: int) -> Any:  # noqa: ANN401 - construct is untyped
     """A leaf: one page of bits, least significant first in native u64 words; a set bit is a preserved block."""
     return construct.Array(page_size // 8, construct.Int64ul)
+
+
+@dataclass(frozen=True, slots=True)
+class KhoScratch:
+    """struct kho_scratch: a region that the next kernel boots in; physical address and size in bytes."""
+
+    addr: int
+    size: int
+
+
+KHO_SCRATCH: Final = Layout(KhoScratch, addr=construct.Int64ul, size=construct.Int64ul)
 
 
 class KeyBand(NamedTuple):

@@ -26,6 +26,7 @@ _TOTAL_COLUMNS = (
     Column("count", Kind.COUNT),
     Column("size", Kind.SIZE),
 )
+_SCRATCH_COLUMNS = (Column("scratch", Kind.ADDRESS), Column("end", Kind.ADDRESS), Column("size", Kind.SIZE))
 _BLOCK_ROWS = 1 << 16
 
 
@@ -134,7 +135,16 @@ def _head(handover: Handover, selection: Selection) -> Head:
         [total.count for total in totals],
         [total.size for total in totals],
     )
-    return Head(facts, (Rows("totals", _TOTAL_COLUMNS, [block]),))
+    totals_table = Rows("totals", _TOTAL_COLUMNS, [block])
+    if handover.scratch is None:
+        return Head(facts, (totals_table,))
+    regions = handover.scratch
+    scratch = (
+        [region.addr for region in regions],
+        [region.addr + region.size for region in regions],
+        [region.size for region in regions],
+    )
+    return Head(facts, (Rows("scratch", _SCRATCH_COLUMNS, [scratch]), totals_table))
 
 
 def _tail(tally: _Tally, nodes: Nodes, findings: Sequence[Finding]) -> Tail:

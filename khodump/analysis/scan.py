@@ -1,10 +1,8 @@
-"""`khodump scan`: the root FDTs of an image, and what speaks for each."""
+"""`khodump scan`: the root FDTs of an image, what speaks for each, and what the boot protocol says."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from khodump.locate import Candidate
+from khodump.candidates import Survey
 from khodump.memory import PhysicalMemory
 from khodump.rows import Column, Fact, Head, Kind, Result, Rows, Tail
 
@@ -13,29 +11,47 @@ _COLUMNS = (
     Column("compatible", Kind.TEXT),
     Column("valid", Kind.TRUTH),
     Column("own page preserved", Kind.TRUTH),
+    Column("announced", Kind.TRUTH),
     Column("page size", Kind.SIZE),
     Column("release", Kind.TEXT),
     Column("kexec count", Kind.COUNT),
     Column("remarks", Kind.TEXT),
 )
+_NOTICE_COLUMNS = (
+    Column("fdt", Kind.ADDRESS),
+    Column("scratch table", Kind.ADDRESS),
+    Column("scratch table size", Kind.SIZE),
+    Column("told by", Kind.TEXT),
+)
 
 
-def scan(memory: PhysicalMemory, found: Sequence[Candidate]) -> Result:
-    """The candidates, the likeliest first."""
+def scan(memory: PhysicalMemory, survey: Survey) -> Result:
+    """The candidates, the likeliest first; `announced` are those that the boot protocol told some kernel of."""
+    found, notices = survey
+    announced = {notice.fdt for notice in notices}
     block = (
         [candidate.phys for candidate in found],
         [candidate.fdt.compatible if candidate.fdt else None for candidate in found],
         [candidate.fdt is not None for candidate in found],
         [candidate.own_page_preserved for candidate in found],
+        [candidate.phys in announced for candidate in found],
         [candidate.page_size for candidate in found],
         [candidate.metadata.release if candidate.metadata else None for candidate in found],
         [candidate.metadata.kexec_count if candidate.metadata else None for candidate in found],
         [candidate.remarks or None for candidate in found],
     )
-    facts = (Fact("image", memory.description, Kind.TEXT),)
-    summary = f"root FDTs found: {len(found)}"
+    told = (
+        [notice.fdt for notice in notices],
+        [notice.scratch_addr for notice in notices],
+        [notice.scratch_size for notice in notices],
+        [notice.source for notice in notices],
+    )
+    head = Head(
+        (Fact("image", memory.description, Kind.TEXT),), (Rows("boot protocol", _NOTICE_COLUMNS, [told]),)
+    )
+    summary = f"root FDTs found: {len(found)}; boot protocol entries that tell of one: {len(notices)}"
     if found and found[0].problem is None and not found[0].unknown_version:
         summary += f"; khodump inspect takes the one at {found[0].phys:#x}"
     return Result(
-        "khodump.scan/1", lambda: Head(facts), Rows("candidates", _COLUMNS, [block]), lambda: Tail(summary)
+        "khodump.scan/1", lambda: head, Rows("candidates", _COLUMNS, [block]), lambda: Tail(summary)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from khodump import __version__
+from khodump.cli.formats import formats
 from khodump.cli.inspect import inspect
 from khodump.cli.scan import scan
 from khodump.cli.terminal import Status
@@ -35,6 +36,7 @@ def _khodump(
 
 app.command()(inspect)
 app.command()(scan)
+app.command()(formats)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import typer
 
 from khodump.cli import options
 from khodump.cli.terminal import Status, Terminal, command
+from khodump.errors import UsageError
 from khodump.numbers import parse_range
 from khodump.output.formats import Format
 
@@ -22,7 +23,7 @@ class Sort(StrEnum):
 
 @command
 def inspect(
-    images: options.Images,
+    images: options.OptionalImages = None,
     fdt: options.Fdt = None,
     pages: Annotated[bool, typer.Option("--pages", help="List every preservation instead of runs.")] = False,
     sort: Annotated[Sort, typer.Option(help="By address, or in the kernel's walk order.")] = Sort.PHYS,
@@ -36,6 +37,14 @@ def inspect(
     as_: options.As = None,
     page_size: options.PageSize = None,
     assume_zero: options.AssumeZero = False,
+    ranges: options.Ranges = None,
+    scratch: options.Scratch = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="This machine: its memory, and debugfs' out/fdt.")
+    ] = False,
+    incoming: Annotated[
+        bool, typer.Option("--in", help="With --live: what this kernel received, in/fdt.")
+    ] = False,
     format_: options.OutputFormat = Format.TABLE,
     output: options.Output = None,
     color: options.ColorWhen = options.Color.AUTO,
@@ -45,21 +54,42 @@ def inspect(
     """List everything that the KHO handover in a memory image preserves."""
     from khodump.analysis.inspect import Selection
     from khodump.analysis.inspect import inspect as analyse
-    from khodump.handover import open_handover
+    from khodump.opening import open_handover, open_live_handover
 
+    _check_live(images, fdt, ranges, scratch, live=live, incoming=incoming)
     terminal = Terminal(format_, output, color, quiet, verbose)
     start, end = parse_range(range_) if range_ else (0, None)
     selection = Selection(tuple(order) if order else None, start, end)
+    size = options.page_size_argument(page_size)
     with terminal.progress("searching for the root FDT") as progress:
-        handover = open_handover(
-            images,
-            fdt=options.fdt_argument(fdt),
-            version=as_,
-            page_size=options.page_size_argument(page_size),
-            assume_zero=assume_zero,
-            progress=progress,
-        )
+        if live:
+            handover = open_live_handover(incoming=incoming, version=as_, page_size=size, progress=progress)
+        else:
+            handover = open_handover(
+                images or [],
+                fdt=options.fdt_argument(fdt),
+                version=as_,
+                page_size=size,
+                assume_zero=assume_zero,
+                ranges=ranges,
+                scratch=scratch or (),
+                progress=progress,
+            )
     with handover:
         for note in handover.notes:
             terminal.note(note)
         return terminal.write(analyse(handover, selection, pages=pages, walk_order=sort is Sort.WALK))
+
+
+def _check_live(images: list[str] | None, *sources: object, live: bool, incoming: bool) -> None:
+    """Refuse what does not go together."""
+    if live and (images or any(sources)):
+        raise UsageError(
+            "--live names this machine's memory and FDT itself", hint="leave the image and --fdt out"
+        )
+    if incoming and not live:
+        raise UsageError(
+            "--in goes with --live", hint="for an image, pass the FDT with --fdt, or none to search for it"
+        )
+    if not live and not images:
+        raise UsageError("no memory image named", hint="khodump inspect IMAGE, or khodump inspect --live")

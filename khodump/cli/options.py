@@ -24,11 +24,12 @@ Images: TypeAlias = Annotated[
     list[str],
     typer.Argument(
         metavar="IMAGE...",
-        help="Memory image: raw (offset = physical address) or ELF64 core. FILE@BASE places a raw file at a physical "
-        "address; several files make one memory.",
+        help="Memory image, by content: raw, ELF core, kdump, LiME (khodump formats lists all), or a URL of one. "
+        "FILE@BASE places a raw file at a physical address; several files make one memory.",
         show_default=False,
     ),
 ]
+OptionalImages: TypeAlias = Annotated[list[str] | None, Images.__metadata__[0]]
 Fdt: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -47,7 +48,20 @@ PageSize: TypeAlias = Annotated[
     ),
 ]
 AssumeZero: TypeAlias = Annotated[
-    bool, typer.Option("--assume-zero", help="Take pages that were filtered from an ELF core for zeros.")
+    bool, typer.Option("--assume-zero", help="Take pages that were filtered from a dump for zeros.")
+]
+Ranges: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="The raw image holds the System RAM ranges of this file (/proc/iomem's format) without their holes.",
+    ),
+]
+Scratch: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE", help="debugfs' scratch_phys, and again for scratch_len; or their directory."
+    ),
 ]
 OutputFormat: TypeAlias = Annotated[
     Format, typer.Option("--format", "-f", help="csv, tsv and jsonl hold rows alone, json everything.")

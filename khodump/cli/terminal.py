@@ -113,7 +113,8 @@ class Terminal:
             stream.flush()
         self._warn(tail.findings)
         self.note(tail.summary)
-        return Status.PARTIAL if tail.findings else Status.DONE
+        errors = any(finding.severity == "error" for finding in tail.findings)
+        return Status.PARTIAL if errors else Status.DONE
 
     def _warn(self, findings: Sequence[Finding]) -> None:
         shown = findings if self.verbose else findings[:_SHOWN_FINDINGS]

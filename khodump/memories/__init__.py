@@ -20,12 +20,14 @@ from khodump.memories.file import ByteSource, ImageFile
 from khodump.memories.flattened import FlattenedFile
 from khodump.memories.formats import recognise
 from khodump.memories.kdump import KdumpMemory
+from khodump.memories.live import LivePaths, is_dev_mem, open_dev_mem
 from khodump.memories.remote import RemoteFile, is_url
 from khodump.memories.segments import ZERO_FILE, SegmentedMemory, Segments
 from khodump.memory import PhysicalMemory, Platform, Presence
 from khodump.numbers import parse_number
 
 _SNIFF_BYTES: Final = 4096
+_RAW: Final = "raw"
 
 
 class ImageSpec(NamedTuple):
@@ -92,6 +94,8 @@ def open_memory(
         raise UsageError("no memory image named")
     opened: list[ByteSource] = []
     try:
+        if len(images) == 1 and is_dev_mem(images[0]):
+            return open_dev_mem(LivePaths(mem=Path(images[0])))
         found = [_open(ImageSpec.parse(image), opened, forced_raw=ranges is not None) for image in images]
         if ranges is not None and (len(found) > 1 or found[0].base is not None):
             raise UsageError("--ranges goes with one raw image, and says where it belongs")
@@ -114,6 +118,7 @@ def open_memory(
     return SegmentedMemory(
         [part.source for part in parts],
         table,
+        is_placed=len(parts) > 1 or parts[0].name != _RAW or found[0].base is not None,
         description=_description(images, [part.name for part in parts]),
         platform=platform,
         warnings=tuple(
@@ -194,7 +199,7 @@ def _part(image: _Image, index: int, *, assume_zero: bool, ranges: str | os.Path
     base = image.base or 0
     if base + source.size >= 1 << 64:
         raise UsageError(f"{source.name} placed at {base:#x} would reach the end of the address space")
-    return _Part("raw", source, raw.segments(source, index, base))
+    return _Part(_RAW, source, raw.segments(source, index, base))
 
 
 def _description(images: Sequence[str | os.PathLike[str]], formats: Sequence[str]) -> str:

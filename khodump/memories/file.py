@@ -93,9 +93,13 @@ class ImageFile(ByteSource):
     """An open file, block device or device node.
 
     Reads go through pread(2): a file that shrinks meanwhile gives short reads, where a mapping would give SIGBUS.
+
+    Args:
+        path: of the file.
+        size: bytes, for a device that cannot be asked.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], size: int | None = None) -> None:
         self.name = os.fspath(path)
         try:
             self._fd = os.open(self.name, os.O_RDONLY | os.O_CLOEXEC)
@@ -106,7 +110,7 @@ class ImageFile(ByteSource):
                 raise ImageError(
                     f"cannot read {self.name}: it is a directory", hint="name the image file inside it"
                 )
-            self.size = os.lseek(self._fd, 0, os.SEEK_END)
+            self.size = os.lseek(self._fd, 0, os.SEEK_END) if size is None else size
         except OSError as error:
             self.close()
             raise _cannot(

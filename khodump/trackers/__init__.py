@@ -62,6 +62,13 @@ FORMATS: Final = (
 READABLE_VERSIONS: Final = tuple(dict.fromkeys(known.version for known in FORMATS))
 
 
+def map_root(tree: FdtNode, version: str | None = None) -> int | None:
+    """The physical address of the map's first page that the root FDT names, if it names one."""
+    said = version or tree.string(PROP_COMPATIBLE)
+    roots = (tree.u64(known.prop) for known in FORMATS if known.version == said)
+    return next((root for root in roots if root is not None), None)
+
+
 def open_tracker(
     memory: PhysicalMemory,
     tree: FdtNode,

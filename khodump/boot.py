@@ -1,0 +1,108 @@
+"""What the boot protocol told a kernel of the handover: where the root FDT is, and the scratch table.
+
+On x86 it is an entry of type SETUP_KEXEC_KHO in the list that boot_params.hdr.setup_data heads. Only linked entries
+count: a kernel that was loaded without KHO has one that is filled in but not linked. Elsewhere it is in /chosen.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from khodump.abi.bootparam import KHO_DATA, SETUP_DATA, SETUP_DATA_OFFSET, SETUP_KEXEC_KHO
+from khodump.errors import FdtError, ImageError
+from khodump.fdt import FdtNode, parse_fdt
+from khodump.memory import Hole, PhysicalMemory
+
+_PROP_KHO_FDT: Final = "linux,kho-fdt"
+_PROP_KHO_SCRATCH: Final = "linux,kho-scratch"
+_MAX_ENTRIES: Final = 256  # a boot protocol's list has a handful
+
+#: MAX_FDT_SIZE of arm64.
+MAX_DEVICETREE: Final = 2 << 20
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What one kernel was told.
+
+    Attributes:
+        source: where it stands, for a person.
+        fdt: physical address of the root FDT.
+        scratch_addr, scratch_size: the scratch table; physical address and bytes.
+    """
+
+    source: str
+    fdt: int
+    scratch_addr: int
+    scratch_size: int
+
+
+def in_setup_data(memory: PhysicalMemory, boot_params: int) -> Iterator[Notice]:
+    """The notices in the list that the boot_params at this physical address heads."""
+    head = memory.read(boot_params + SETUP_DATA_OFFSET, 8)
+    at = 0 if isinstance(head, Hole) else int.from_bytes(head, "little")
+    seen: set[int] = set()
+    while at and at not in seen and len(seen) < _MAX_ENTRIES:
+        seen.add(at)
+        header = memory.read(at, SETUP_DATA.size)
+        if isinstance(header, Hole):
+            return
+        entry = SETUP_DATA.parse(header)
+        if entry.type == SETUP_KEXEC_KHO and entry.len == KHO_DATA.size:
+            data = memory.read(at + SETUP_DATA.size, KHO_DATA.size)
+            if not isinstance(data, Hole):
+                kho = KHO_DATA.parse(data)
+                yield Notice(
+                    f"setup_data at {at:#x}, from the boot_params at {boot_params:#x}",
+                    kho.fdt_addr,
+                    kho.scratch_addr,
+                    kho.scratch_size,
+                )
+        at = entry.next
+
+
+def in_devicetree(tree: FdtNode, source: str) -> Notice | None:
+    """The notice in a machine's device tree; None when /chosen says nothing of KHO."""
+    chosen = tree.child("chosen")
+    if chosen is None:
+        return None
+    cells = [_cell(tree, "#address-cells", 2), _cell(tree, "#size-cells", 1)]
+    ranges = [_range(chosen.properties.get(name, b""), cells) for name in (_PROP_KHO_FDT, _PROP_KHO_SCRATCH)]
+    fdt, scratch = ranges
+    if fdt is None or scratch is None:
+        return None
+    return Notice(f"/chosen of the device tree {source}", fdt[0], *scratch)
+
+
+def in_devicetree_file(path: str | os.PathLike[str]) -> Notice | None:
+    """The notice in a device tree file, such as /sys/firmware/fdt.
+
+    Raises:
+        ImageError: the file cannot be read.
+        FdtError: it is no well-formed FDT.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - a path that looks like a number stays one
+            data = file.read(MAX_DEVICETREE)
+    except OSError as error:
+        raise ImageError(f"cannot read the device tree {os.fspath(path)}: {error.strerror}") from error
+    try:
+        return in_devicetree(parse_fdt(data, max_size=MAX_DEVICETREE), f"file {os.fspath(path)}")
+    except FdtError as error:
+        raise FdtError(f"{os.fspath(path)} is not a usable device tree: {error}") from error
+
+
+def _cell(node: FdtNode, name: str, default: int) -> int:
+    value = node.properties.get(name, b"")
+    return int.from_bytes(value, "big") if len(value) == 4 else default
+
+
+def _range(value: bytes, cells: list[int]) -> tuple[int, int] | None:
+    """An <address size> property in the parent's big-endian cells."""
+    address, size = (4 * count for count in cells)
+    if not 0 < address <= 8 or not 0 < size <= 8 or len(value) != address + size:
+        return None
+    return int.from_bytes(value[:address], "big"), int.from_bytes(value[address:], "big")

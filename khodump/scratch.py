@@ -1,0 +1,58 @@
+"""Scratch regions: the memory that the next kernel boots in, where nothing may be preserved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
+from khodump.errors import ImageError, UsageError
+from khodump.memory import Hole, PhysicalMemory
+from khodump.numbers import parse_number
+
+Scratch = tuple[KhoScratch, ...]
+
+_MAX_BYTES: Final = 1 << 20  # a region a NUMA node and two more: far above any machine
+_DEBUGFS_NAMES: Final = ("scratch_phys", "scratch_len")
+
+
+def read_table(memory: PhysicalMemory, addr: int, size: int) -> Scratch | Hole:
+    """The scratch table at physical address `addr`, `size` bytes long, as the boot protocol names it."""
+    data = memory.read(addr, min(size, _MAX_BYTES))
+    if isinstance(data, Hole):
+        return data
+    ends = range(KHO_SCRATCH.size, len(data) + 1, KHO_SCRATCH.size)
+    return tuple(KHO_SCRATCH.parse(data[end - KHO_SCRATCH.size : end]) for end in ends)
+
+
+def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
+    """The regions in debugfs' `scratch_phys` and `scratch_len`: both files, or the directory that holds them.
+
+    Raises:
+        UsageError: not such a pair.
+        ImageError: a file cannot be read.
+    """
+    files = [Path(path) for path in paths]
+    if len(files) == 1 and files[0].is_dir():
+        files = [files[0] / name for name in _DEBUGFS_NAMES]
+    if len(files) != 2:
+        raise UsageError(
+            "--scratch takes the pair scratch_phys and scratch_len",
+            hint="name both files, or the directory that holds them",
+        )
+    if files[0].name.endswith("len"):
+        files.reverse()
+    addresses, sizes = (_numbers(path) for path in files)
+    if len(addresses) != len(sizes):
+        raise UsageError(f"{files[0]} lists {len(addresses)} scratch regions, {files[1]} lists {len(sizes)}")
+    return tuple(KhoScratch(addr, size) for addr, size in zip(addresses, sizes, strict=True))
+
+
+def _numbers(path: Path) -> list[int]:
+    try:
+        text = path.read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}") from error
+    return [parse_number(word) for word in text.split()]
