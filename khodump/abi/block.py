@@ -1,0 +1,29 @@
+"""include/linux/kho/abi/block.h: lists of page-sized blocks of equal entries (7.2 and later)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import construct
+
+from khodump.abi.layout import Layout
+
+#: KHO_MAX_BLOCKS of kernel/liveupdate/kho_block.c: a longer list is refused.
+KHO_MAX_BLOCKS: Final = 10000
+
+
+@dataclass(frozen=True, slots=True)
+class KhoBlockHeaderSer:
+    """struct kho_block_header_ser: physical address of the next block (0 ends), and entries that follow."""
+
+    next: int
+    count: int
+
+
+KHO_BLOCK_HEADER_SER: Final = Layout(KhoBlockHeaderSer, next=construct.Int64ul, count=construct.Int64ul)
+
+
+def block_capacity(page_size: int, entry_size: int) -> int:
+    """Entries that fit in a block."""
+    return (page_size - KHO_BLOCK_HEADER_SER.size) // entry_size
