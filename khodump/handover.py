@@ -12,6 +12,8 @@ from khodump.findings import Finding
 from khodump.locate import RootFdt
 from khodump.memory import PhysicalMemory
 from khodump.scratch import Scratch
+from khodump.subtree import Context, Subtree
+from khodump.subtrees import open_subtrees
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
 from khodump.tracker import Nodes, Tracker, Walk
 
@@ -68,6 +70,11 @@ class Handover:
     def metadata(self) -> KexecMetadata | None:
         """The kernel that made the handover, where it says so (7.1 and later)."""
         return read_kexec_metadata(self.memory, self.fdt.tree)
+
+    @cached_property
+    def subtrees(self) -> tuple[Subtree, ...]:
+        """The users of KHO, and what they made of it."""
+        return open_subtrees(Context(self.memory, self.page_size), self.fdt.tree)
 
     def walk(self) -> Walk:
         """Walk the map afresh, in the kernel's order and in bounded memory."""

@@ -23,6 +23,8 @@ PROP_PRESERVED_MEMORY_MAP: Final = "preserved-memory-map"
 PROP_PRESERVED_PAGE_RADIX_TREE: Final = "preserved-page-radix-tree"
 PROP_PRESERVED_DATA: Final = "preserved-data"
 PROP_BLOB_SIZE: Final = "blob-size"
+#: What kho-v1 and the posted stateless series have instead of preserved-data; the size is the FDT's own.
+PROP_FDT: Final = "fdt"
 
 #: What every root `compatible` begins with, seen or yet to come.
 COMPATIBLE_PREFIX: Final = "kho-v"

@@ -1,3 +1,73 @@
-"""One file per user of KHO: what its node in the root FDT leads to."""
+"""One file per user of KHO, and the table by which the name of its node picks one."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from khodump.abi import kexec_metadata as kexec_metadata_abi
+from khodump.abi import kho_test as kho_test_abi
+from khodump.abi import luo as luo_abi
+from khodump.abi import memblock as memblock_abi
+from khodump.abi.kexec_handover import PROP_BLOB_SIZE, PROP_FDT, PROP_PRESERVED_DATA
+from khodump.fdt import FDT_HEADER, FdtNode, total_size
+from khodump.findings import Finding
+from khodump.memory import Hole
+from khodump.rows import Fact, Kind
+from khodump.subtree import Blob, Context, Decoded, Subtree
+from khodump.subtrees import kexec_metadata, kho_test, luo, memblock
+
+_DECODERS: Final[Mapping[str, Callable[[Context, Blob], Decoded]]] = {
+    kexec_metadata_abi.NODE_NAME: kexec_metadata.decode,
+    kho_test_abi.NODE_NAME: kho_test.decode,
+    luo_abi.NODE_NAME: luo.decode,
+    memblock_abi.NODE_NAME: memblock.decode,
+}
+
+_MAX_BLOB: Final = 1 << 16  # every known blob is one page at most
+_DUMPED: Final = 64
+
+
+def open_subtrees(context: Context, tree: FdtNode) -> tuple[Subtree, ...]:
+    """All users of the handover with this root FDT, in its order; those nobody knows are shown as bytes."""
+    return tuple(_open(context, node) for node in tree.children)
+
+
+def _open(context: Context, node: FdtNode) -> Subtree:
+    blob = _blob(context, node)
+    if isinstance(blob, Finding):
+        return Subtree(node.name, None, Decoded("unreadable", findings=(blob,)))
+    return Subtree(node.name, blob, _DECODERS.get(node.name, _unknown)(context, blob))
+
+
+def _blob(context: Context, node: FdtNode) -> Blob | Finding:
+    """What the node points to: `preserved-data` and, from kho-v3 on, `blob-size`; before kho-v2 an FDT at `fdt`."""
+    phys = node.u64(PROP_PRESERVED_DATA)
+    phys = node.u64(PROP_FDT) if phys is None else phys
+    if phys is None:
+        have = ", ".join(node.properties) or "nothing"
+        message = f"node {node.name} has no 8-byte {PROP_PRESERVED_DATA} or {PROP_FDT} (it has {have})"
+        return context.problem("subtree-incomplete", None, message)
+    size = node.u64(PROP_BLOB_SIZE)
+    if size is None:
+        head = context.memory.read(phys, FDT_HEADER.size)
+        size = None if isinstance(head, Hole) else total_size(head)
+        if size is None:
+            message = f"node {node.name} has no 8-byte {PROP_BLOB_SIZE}, and there is no FDT at {phys:#x}"
+            return context.problem("subtree-incomplete", phys, message)
+    data = context.memory.read(phys, min(size, _MAX_BLOB))
+    if isinstance(data, Hole):
+        return context.unreadable(data, f"the blob of node {node.name}, at {phys:#x},")
+    return Blob(phys, size, data)
+
+
+def _unknown(context: Context, blob: Blob) -> Decoded:  # noqa: ARG001 - a decoder like the others
+    """A user nobody knows: its first bytes."""
+    rows = range(0, min(len(blob.data), _DUMPED), 16)
+    facts = (Fact(f"+{at:#04x}", _hex_row(blob.data[at : at + 16]), Kind.TEXT) for at in rows)
+    return Decoded("unknown user", tuple(facts))
+
+
+def _hex_row(data: bytes) -> str:
+    letters = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
+    return f"{data.hex(' '):47}  {letters}"

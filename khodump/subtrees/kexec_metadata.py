@@ -8,6 +8,9 @@ from khodump.abi.kexec_handover import PROP_PRESERVED_DATA
 from khodump.abi.kexec_metadata import KHO_KEXEC_METADATA, NODE_NAME, VERSION
 from khodump.fdt import FdtNode
 from khodump.memory import Hole, PhysicalMemory
+from khodump.rows import Fact, Kind
+from khodump.subtree import Blob, Context, Decoded
+from khodump.subtrees.text import text
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +26,34 @@ class KexecMetadata:
     kexec_count: int
 
 
+def decode(context: Context, blob: Blob) -> Decoded:
+    """The producing kernel, as `KexecMetadata`."""
+    if len(blob.data) < KHO_KEXEC_METADATA.size:
+        message = (
+            f"kexec-metadata at {blob.phys:#x} has {len(blob.data)} bytes, not {KHO_KEXEC_METADATA.size}"
+        )
+        return Decoded(
+            "unknown", findings=(context.problem("blob-too-small", blob.phys, message, value=blob.size),)
+        )
+    metadata = KHO_KEXEC_METADATA.parse(blob.data)
+    if metadata.version != VERSION:
+        message = f"kexec-metadata at {blob.phys:#x} is of version {metadata.version}, not {VERSION}"
+        finding = context.problem("blob-incompatible", blob.phys, message, value=metadata.version)
+        return Decoded(f"version {metadata.version}", findings=(finding,))
+    content = KexecMetadata(text(metadata.previous_release), metadata.kexec_count)
+    facts = (
+        Fact("release", content.release, Kind.TEXT),
+        Fact("kexec count", content.kexec_count, Kind.COUNT),
+    )
+    return Decoded(f"version {VERSION}", facts, content)
+
+
 def read_kexec_metadata(memory: PhysicalMemory, tree: FdtNode) -> KexecMetadata | None:
     """What the root FDT's `kexec-metadata` node says; None when it is missing, unreadable or of another version."""
     node = tree.child(NODE_NAME)
     phys = node.u64(PROP_PRESERVED_DATA) if node else None
-    blob = memory.read(phys, KHO_KEXEC_METADATA.size) if phys is not None else None
-    if blob is None or isinstance(blob, Hole):
+    data = memory.read(phys, KHO_KEXEC_METADATA.size) if phys is not None else None
+    if phys is None or data is None or isinstance(data, Hole):
         return None
-    metadata = KHO_KEXEC_METADATA.parse(blob)
-    if metadata.version != VERSION:
-        return None
-    release = metadata.previous_release.split(b"\0", 1)[0].decode("ascii", "backslashreplace")
-    return KexecMetadata(release, metadata.kexec_count)
+    content = decode(Context(memory, 0), Blob(phys, len(data), data)).content
+    return content if isinstance(content, KexecMetadata) else None

@@ -1,0 +1,158 @@
+"""Who preserved what: the claims of KHO's users, joined with the preserved map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from khodump.arrays import I64, U8, U64
+from khodump.extents import Extents
+from khodump.handover import Handover
+from khodump.intervals import Intervals, meet
+from khodump.subtree import WHOLE_BLOCK, Claims
+
+#: The owner of what nobody claims.
+NOBODY: Final = -1
+ROOT_FDT: Final = "KHO/root FDT"
+
+
+@dataclass(frozen=True, eq=False)
+class Ownership:
+    """The preserved map, cut where owners change.
+
+    Attributes:
+        owners: paths.
+        start, end: uint64, physical bytes of each piece, sorted by start.
+        order: uint8, of the preserved blocks of the piece.
+        owner: row of `owners`, or NOBODY.
+        missing: what is claimed, but not preserved: row of `owners`, and bytes.
+        missing_owner: row of `owners` for each interval of `missing_start`, `missing_end`.
+        claimed_twice: bytes that more than one claim covers.
+    """
+
+    owners: tuple[str, ...]
+    start: U64
+    end: U64
+    order: U8
+    owner: I64
+    missing_start: U64
+    missing_end: U64
+    missing_owner: I64
+    claimed_twice: Intervals
+
+    def name(self, owner: int) -> str | None:
+        """The path of an owner; None for NOBODY."""
+        return None if owner == NOBODY else self.owners[owner]
+
+    def at(self, phys: int) -> str | None:
+        """Who owns a physical byte address; None when nobody does, or it is not preserved."""
+        row = int(np.searchsorted(self.start, np.uint64(phys), "right")) - 1
+        inside = row >= 0 and phys < int(self.end[row])
+        return self.name(int(self.owner[row])) if inside else None
+
+
+def own(handover: Handover) -> Ownership:
+    """Join the claims of all users with the preserved map; claims come and are matched in bounded batches."""
+    preserved = handover.preserved
+    owners: dict[str, int] = {}
+    parts: list[tuple[U64, U64, I64]] = []
+    for claims in _claims(handover):
+        owner = owners.setdefault(claims.owner, len(owners))
+        start, end = _resolved(claims, preserved, handover.page_size)
+        parts.append(_joined(start, end, owner))
+    none = np.zeros(0, np.uint64)
+    start = np.concatenate([none, *(part[0] for part in parts)])
+    end = np.concatenate([none, *(part[1] for part in parts)])
+    owner_column = np.concatenate([none.astype(np.int64), *(part[2] for part in parts)])
+    return _own(preserved, tuple(owners), start, end, owner_column)
+
+
+def _claims(handover: Handover) -> Iterator[Claims]:
+    if handover.fdt.phys is not None:
+        yield Claims.of(ROOT_FDT, (handover.fdt.phys, handover.page_size))
+    for subtree in handover.subtrees:
+        yield from subtree.claims(handover.page_size)
+
+
+def _resolved(claims: Claims, preserved: Extents, page_size: int) -> tuple[U64, U64]:
+    """Start and end of each claim; a whole block that the map does not hold counts as a page."""
+    size = claims.size.copy()
+    whole = np.flatnonzero(size == WHOLE_BLOCK)
+    if len(whole):
+        size[whole] = page_size
+        wanted = claims.start[whole]
+        for total in preserved.totals():
+            runs = preserved.take(preserved.order == total.order)
+            row = np.maximum(np.searchsorted(runs.phys, wanted, "right") - 1, 0)
+            inside = (runs.phys[row] <= wanted) & (wanted < runs.end[row])
+            aligned = (wanted - runs.phys[row]) & np.uint64((page_size << total.order) - 1) == 0
+            hit = whole[inside & aligned]
+            size[hit] = np.maximum(size[hit], np.uint64(page_size << total.order))
+    return claims.start, claims.start + size
+
+
+def _joined(start: U64, end: U64, owner: int) -> tuple[U64, U64, I64]:
+    """One owner's claims, with neighbours joined where one follows the other; nothing else is lost."""
+    order = np.argsort(start, kind="stable")
+    start, end = start[order], end[order]
+    fresh = np.ones(len(start), np.bool_)
+    fresh[1:] = start[1:] != end[:-1]
+    first = np.flatnonzero(fresh)
+    last = np.append(first[1:], len(start)) - 1 if len(first) else first
+    return start[first], end[last], np.full(len(first), owner, np.int64)
+
+
+def _own(preserved: Extents, owners: tuple[str, ...], start: U64, end: U64, owner: I64) -> Ownership:
+    by_start = np.argsort(start, kind="stable")
+    start, end, owner = start[by_start], end[by_start], owner[by_start]
+    twice = _overlaps(start, end)
+    cut, cut_owner = _first_come(start, end, owner)
+    held_start, held_end, run, claim = meet(preserved.phys, preserved.end, cut.start, cut.end)
+    claimed = Intervals.covering(cut.start, cut.end)
+    free_start, free_end, free_run = _without(preserved.phys, preserved.end, claimed)
+    all_start = np.concatenate([held_start, free_start])
+    sort = np.argsort(all_start, kind="stable")
+    orders = np.concatenate([preserved.order[run], preserved.order[free_run]])
+    found_owner = np.concatenate([cut_owner[claim], np.full(len(free_run), NOBODY, np.int64)])
+    kept = Intervals.covering(preserved.phys, preserved.end)
+    missing_start, missing_end, missing = _without(cut.start, cut.end, kept)
+    return Ownership(
+        owners,
+        all_start[sort],
+        np.concatenate([held_end, free_end])[sort],
+        orders[sort],
+        found_owner[sort],
+        missing_start,
+        missing_end,
+        cut_owner[missing],
+        twice,
+    )
+
+
+def _without(start: U64, end: U64, other: Intervals) -> tuple[U64, U64, I64]:
+    """The parts of each interval that are not in `other`, and whose they are."""
+    edge = np.zeros(1, np.uint64)
+    gaps = np.concatenate([edge, other.end]), np.concatenate([other.start, ~edge])
+    left_start, left_end, row, _ = meet(start, end, *gaps)
+    return left_start, left_end, row
+
+
+def _overlaps(start: U64, end: U64) -> Intervals:
+    """The bytes in more than one of these intervals, which are sorted by start."""
+    if not len(start):
+        return Intervals(start, end)
+    reach = np.maximum.accumulate(end)[:-1]
+    return Intervals.covering(start[1:], np.minimum(end[1:], reach))
+
+
+def _first_come(start: U64, end: U64, owner: I64) -> tuple[Intervals, I64]:
+    """The claims, sorted by start, with what an earlier one has taken removed, so that they are apart."""
+    if not len(start):
+        return Intervals(start, end), owner
+    reach = np.concatenate([np.zeros(1, np.uint64), np.maximum.accumulate(end)[:-1]])
+    start = np.maximum(start, np.minimum(reach, end))
+    kept = start < end
+    return Intervals(start[kept], end[kept]), owner[kept]

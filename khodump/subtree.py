@@ -1,0 +1,133 @@
+"""The contract of a KHO user: what its node in the root FDT leads to, and which memory it claims.
+
+One file per user lives in `khodump.subtrees`; the node's name decides which one reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from khodump.arrays import U64
+from khodump.findings import Finding, Severity
+from khodump.memory import Hole, PhysicalMemory
+from khodump.rows import Fact
+
+#: In a claim: the one block that is preserved from there on, of whatever order the map says.
+WHOLE_BLOCK: Final = 0
+
+
+class Context(NamedTuple):
+    """What decoders read from.
+
+    Attributes:
+        memory: the image.
+        page_size: the kernel's, in bytes.
+    """
+
+    memory: PhysicalMemory
+    page_size: int
+
+    def problem(self, rule: str, phys: int | None, message: str, **evidence: int) -> Finding:
+        """A finding of a decoder."""
+        return Finding(rule, Severity.ERROR, phys, message, evidence)
+
+    def unreadable(self, hole: Hole, what: str) -> Finding:
+        """The finding for a structure that the image does not hold."""
+        why = self.memory.hole_at(hole.phys, hole.presence)
+        return self.problem("blob-unreadable", hole.phys, f"{what} is {why}")
+
+
+@dataclass(frozen=True, eq=False)
+class Claims:
+    """Memory that one owner says is its own, as columns.
+
+    Attributes:
+        owner: path of the owner, such as `LUO/session "vm-1"/file 0x2 (memfd)/folios`.
+        start: uint64, physical bytes.
+        size: uint64, bytes; WHOLE_BLOCK where only the map knows.
+    """
+
+    owner: str
+    start: U64
+    size: U64
+
+    @classmethod
+    def of(cls, owner: str, *ranges: tuple[int, int]) -> Claims:
+        """From (start, size) pairs."""
+        return cls(
+            owner,
+            np.array([start for start, _ in ranges], np.uint64),
+            np.array([size for _, size in ranges], np.uint64),
+        )
+
+    @classmethod
+    def equal(cls, owner: str, start: U64, size: int) -> Claims:
+        """Ranges of one size."""
+        return cls(owner, start, np.full(len(start), size, np.uint64))
+
+
+def no_claims() -> Iterator[Claims]:
+    """Nothing."""
+    return iter(())
+
+
+class Blob(NamedTuple):
+    """What a node of the root FDT points to.
+
+    Attributes:
+        phys: physical address.
+        size: bytes, as the root FDT or the blob itself says.
+        data: its first bytes, as many as decoders look at.
+    """
+
+    phys: int
+    size: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a decoder made of a blob.
+
+    Attributes:
+        kind: what it is: its compatible string, or what else tells it.
+        facts: decoded values, for a person.
+        content: the same for code, of the decoder's own type.
+        findings: what is wrong with it.
+        claims: the memory it leads to, in bounded batches; the blob itself is claimed by the caller.
+    """
+
+    kind: str
+    facts: tuple[Fact, ...] = ()
+    content: object | None = None
+    findings: tuple[Finding, ...] = ()
+    claims: Callable[[], Iterator[Claims]] = no_claims
+
+
+@dataclass(frozen=True)
+class Subtree:
+    """A node of the root FDT and what it leads to.
+
+    Attributes:
+        name: of the node; it names the user.
+        blob: what it points to; None when that is missing or cannot be read.
+        decoded: what the user's decoder made of it.
+    """
+
+    name: str
+    blob: Blob | None
+    decoded: Decoded
+
+    def claims(self, page_size: int) -> Iterator[Claims]:
+        """All memory of this user, its blob's pages first."""
+        if self.blob is not None:
+            start = self.blob.phys - self.blob.phys % page_size
+            end = -(-(self.blob.phys + max(self.blob.size, 1)) // page_size) * page_size
+            # A small blob may lie in a folio of any order, as that of kho_test does.
+            size = end - start if end - start > page_size else WHOLE_BLOCK
+            yield Claims.of(f"{self.name}/blob", (start, size))
+        yield from self.decoded.claims()

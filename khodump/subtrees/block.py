@@ -1,0 +1,74 @@
+"""Lists of blocks of entries: kernel/liveupdate/kho_block.c."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from khodump.abi.block import KHO_BLOCK_HEADER_SER, KHO_MAX_BLOCKS, block_capacity
+from khodump.abi.layout import dtype_of
+from khodump.findings import Finding
+from khodump.memory import Hole
+from khodump.subtree import Claims, Context
+
+
+@dataclass(frozen=True, eq=False)
+class BlockList:
+    """A list that was read.
+
+    Attributes:
+        blocks: physical addresses of its blocks.
+        entries: structured array of all entries.
+        findings: what is wrong with it.
+    """
+
+    blocks: tuple[int, ...]
+    entries: npt.NDArray[Any]
+    findings: tuple[Finding, ...]
+
+    def claims(self, context: Context, owner: str) -> Iterator[Claims]:
+        """Its blocks."""
+        if self.blocks:
+            yield Claims.of(owner, *((block, context.page_size) for block in self.blocks))
+
+
+def read_blocks(context: Context, head: int, schema: Any, what: str) -> BlockList:  # noqa: ANN401 - construct
+    """The list that begins at physical address `head` (0 is empty), of entries of this construct schema."""
+    entry = dtype_of(schema)
+    capacity = block_capacity(context.page_size, entry.itemsize)
+    blocks: dict[int, None] = {}
+    parts = [np.zeros(0, entry)]
+    findings: list[Finding] = []
+    at = head
+    while at:
+        number = len(blocks)
+        if at % context.page_size or at in blocks or number == KHO_MAX_BLOCKS:
+            findings.append(_refusal(context, at, blocks, what))
+            break
+        page = context.memory.read(at, context.page_size)
+        if isinstance(page, Hole):
+            findings.append(context.unreadable(page, f"block {number} of {what}, at {at:#x},"))
+            break
+        header = KHO_BLOCK_HEADER_SER.parse(page)
+        blocks[at] = None
+        if not 1 <= header.count <= capacity:
+            message = f"block {number} of {what}, at {at:#x}, counts {header.count} entries: 1 to {capacity} are possible"
+            findings.append(context.problem("block-count-invalid", at, message, value=header.count))
+        parts.append(np.frombuffer(page, entry, min(header.count, capacity), KHO_BLOCK_HEADER_SER.size))
+        at = header.next
+    return BlockList(tuple(blocks), np.concatenate(parts), tuple(findings))
+
+
+def _refusal(context: Context, at: int, blocks: dict[int, None], what: str) -> Finding:
+    if at % context.page_size:
+        rule, why = "chain-pointer-unaligned", "is not page-aligned"
+    elif at in blocks:
+        rule, why = "chain-cycle", "was met before"
+    else:
+        rule, why = "chain-too-long", f"is block {KHO_MAX_BLOCKS}, and the kernel takes no more"
+    message = f"the list of {what} goes on at {at:#x}, which {why}; what follows is not read"
+    return context.problem(rule, list(blocks)[-1] if blocks else at, message, value=at)

@@ -1,0 +1,61 @@
+"""The `memblock` node: regions that `reserve_mem=` set aside, handed to the next kernel (mm/memblock.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from khodump.abi.kexec_handover import PROP_COMPATIBLE
+from khodump.abi.memblock import COMPATIBLE, PROP_SIZE, PROP_START, RESERVE_MEM_COMPATIBLE
+from khodump.errors import FdtError
+from khodump.fdt import parse_fdt
+from khodump.findings import Finding
+from khodump.rows import Fact, Kind
+from khodump.subtree import Blob, Claims, Context, Decoded
+from khodump.subtrees.text import quoted
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveMem:
+    """A region: physical address and size in bytes. One smaller than a page is listed, but not preserved."""
+
+    name: str
+    start: int
+    size: int
+
+
+def decode(context: Context, blob: Blob) -> Decoded:
+    """The regions, as a tuple of `ReserveMem`."""
+    try:
+        tree = parse_fdt(blob.data)
+    except FdtError as error:
+        message = f"memblock's FDT at {blob.phys:#x} is damaged: {error}"
+        return Decoded("damaged FDT", findings=(context.problem("blob-invalid", blob.phys, message),))
+    said = tree.string(PROP_COMPATIBLE)
+    findings: list[Finding] = []
+    if said != COMPATIBLE:
+        message = f"memblock's FDT at {blob.phys:#x} says {said}, not {COMPATIBLE}"
+        findings.append(context.problem("blob-incompatible", blob.phys, message))
+    regions: list[ReserveMem] = []
+    for node in tree.children:
+        start, size = node.u64(PROP_START), node.u64(PROP_SIZE)
+        if node.string(PROP_COMPATIBLE) != RESERVE_MEM_COMPATIBLE or start is None or size is None:
+            message = f"reserve_mem region {quoted(node.name)} has no start, size or {RESERVE_MEM_COMPATIBLE}"
+            findings.append(context.problem("blob-invalid", blob.phys, message))
+        else:
+            regions.append(ReserveMem(node.name, start, size))
+    facts = tuple(
+        Fact(
+            f"region {quoted(region.name)}", f"{region.start:#x}..{region.start + region.size:#x}", Kind.TEXT
+        )
+        for region in regions
+    )
+    return Decoded(
+        said or "no compatible", facts, tuple(regions), tuple(findings), lambda: _claims(context, regions)
+    )
+
+
+def _claims(context: Context, regions: list[ReserveMem]) -> Iterator[Claims]:
+    for region in regions:
+        if region.size >= context.page_size:
+            yield Claims.of(f"memblock/reserve_mem {quoted(region.name)}", (region.start, region.size))

@@ -1,0 +1,162 @@
+"""memfds preserved through LUO: mm/memfd_luo.c. The file handler of `memfd-v1` and `memfd-v2`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from khodump.abi.layout import dtype_of
+from khodump.abi.memfd import (
+    COMPATIBLE_V1,
+    COMPATIBLE_V2,
+    DRAFT_FLAG_BITS,
+    MEMFD_LUO_FOLIO_SER,
+    MEMFD_LUO_SER,
+    MEMFD_LUO_SER_V1,
+    PFN_BITS,
+    PROP_FOLIOS,
+    PROP_NR_FOLIOS,
+    PROP_POS,
+    PROP_SIZE,
+    MemfdLuoSer,
+)
+from khodump.abi.vmalloc import KHO_VMALLOC
+from khodump.arrays import U64
+from khodump.errors import FdtError
+from khodump.fdt import MAGIC, parse_fdt
+from khodump.findings import Finding
+from khodump.memory import Hole, Presence
+from khodump.subtree import WHOLE_BLOCK, Claims, Context
+from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
+
+COMPATIBLES: Final = (COMPATIBLE_V1, COMPATIBLE_V2)
+
+_ENTRY = dtype_of(MEMFD_LUO_FOLIO_SER)
+
+
+@dataclass(frozen=True, eq=False)
+class FolioBatch:
+    """Some folios of a memfd, as columns; holes of the file are left out.
+
+    Attributes:
+        phys: uint64, physical bytes.
+        index: uint64, page offset in the file.
+        flags: uint64, `FolioFlags`.
+        missing: entries that the image does not hold, and that are in no column.
+    """
+
+    phys: U64
+    index: U64
+    flags: U64
+    missing: int
+
+
+@dataclass(frozen=True, eq=False)
+class Memfd:
+    """A preserved memfd.
+
+    Attributes:
+        version: its compatible string; `memfd-v1 (draft)` for the FDT that was posted under that name.
+        phys: physical address of its state.
+        pos, size: position and size of the file in bytes.
+        seals: F_SEAL_* bits; None before they were kept.
+        nr_folios: how many entries its array has.
+        array: the array of folios.
+        findings: what is wrong with it.
+    """
+
+    version: str
+    phys: int
+    pos: int
+    size: int
+    seals: int | None
+    nr_folios: int
+    array: VmallocArea
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether its folio words are the other way around."""
+        return self.version.endswith("(draft)")
+
+    def folios(self) -> Iterator[FolioBatch]:
+        """The folios, in bounded batches, in the order of the array."""
+        left = self.nr_folios
+        for data, presence in self.array.batches(self.nr_folios * _ENTRY.itemsize):
+            readable = presence == Presence.PRESENT
+            per_page = data.shape[1] // _ENTRY.itemsize
+            valid = np.repeat(readable, per_page)[:left]
+            entries = data.reshape(-1).view(_ENTRY)[: len(valid)]
+            left -= len(valid)
+            words, index = (
+                entries["folio"][valid].astype(np.uint64),
+                entries["index"][valid].astype(np.uint64),
+            )
+            pfn, flags = self._split(words)
+            held = pfn != 0
+            shift = np.uint64(self.array.context.page_size.bit_length() - 1)
+            yield FolioBatch(pfn[held] << shift, index[held], flags[held], int((~valid).sum()))
+
+    def _split(self, words: U64) -> tuple[U64, U64]:
+        """PFNs and flags of folio words."""
+        bits = np.uint64(DRAFT_FLAG_BITS if self.is_draft else PFN_BITS)
+        low, high = words & ((np.uint64(1) << bits) - np.uint64(1)), words >> bits
+        return (high, low) if self.is_draft else (low, high)
+
+    def claims(self, owner: str) -> Iterator[Claims]:
+        """Its state, its array of folios, and the folios."""
+        context = self.array.context
+        yield Claims.of(f"{owner}/state", (self.phys - self.phys % context.page_size, context.page_size))
+        yield from self.array.claims(f"{owner}/folio array")
+        for batch in self.folios():
+            yield Claims.equal(f"{owner}/folios", batch.phys, WHOLE_BLOCK)
+
+
+def decode_memfd(context: Context, compatible: str, phys: int, what: str) -> Memfd | Finding:
+    """The memfd whose state is at physical address `phys`.
+
+    Args:
+        context: what to read from.
+        compatible: one of COMPATIBLES.
+        phys: physical address, from the file's entry.
+        what: the file, for a person.
+    """
+    data = context.memory.read(phys, context.page_size - phys % context.page_size)
+    if isinstance(data, Hole):
+        return context.unreadable(data, f"the state of {what}, at {phys:#x},")
+    version, told = compatible, None
+    if data.startswith(MAGIC):
+        version, told = f"{compatible} (draft)", _draft(data)
+    elif compatible == COMPATIBLE_V1 and len(data) >= MEMFD_LUO_SER_V1.size:
+        v1 = MEMFD_LUO_SER_V1.parse(data)
+        told = MemfdLuoSer(v1.pos, v1.size, 0, 0, v1.nr_folios, v1.folios)
+    elif compatible == COMPATIBLE_V2 and len(data) >= MEMFD_LUO_SER.size:
+        told = MEMFD_LUO_SER.parse(data)
+    if told is None:
+        return context.problem("blob-invalid", phys, f"the state of {what}, at {phys:#x}, is no {compatible}")
+    array = open_vmalloc(context, told.folios, f"the folio array of {what}")
+    findings = list(array.findings)
+    if told.nr_folios * _ENTRY.itemsize > array.size and not findings:
+        message = (
+            f"{what} counts {told.nr_folios} folios, but its array holds {array.size // _ENTRY.itemsize}"
+        )
+        findings.append(context.problem("memfd-folio-count", phys, message, value=told.nr_folios))
+    seals = told.seals if version == COMPATIBLE_V2 else None
+    nr_folios = min(told.nr_folios, array.size // _ENTRY.itemsize)
+    return Memfd(version, phys, told.pos, told.size, seals, nr_folios, array, tuple(findings))
+
+
+def _draft(data: bytes) -> MemfdLuoSer | None:
+    """The FDT of the posted draft as the struct that came after it."""
+    try:
+        tree = parse_fdt(data)
+    except FdtError:
+        return None
+    pos, size, count = (tree.u64(name) for name in (PROP_POS, PROP_SIZE, PROP_NR_FOLIOS))
+    folios = tree.properties.get(PROP_FOLIOS, b"")
+    if pos is None or size is None or count is None or len(folios) != KHO_VMALLOC.size:
+        return None
+    return MemfdLuoSer(pos, size, 0, 0, count, folios)

@@ -1,0 +1,15 @@
+"""Fixed-size strings of the ABI."""
+
+from __future__ import annotations
+
+import json
+
+
+def text(raw: bytes) -> str:
+    """A NUL-padded string; bytes that are no UTF-8 survive as lone surrogates."""
+    return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+
+def quoted(name: str) -> str:
+    """A name in the double quotes that set it off in an owner's path."""
+    return json.dumps(name, ensure_ascii=False)

@@ -1,0 +1,144 @@
+"""Preserved vmalloc areas: kho_restore_vmalloc() of kernel/liveupdate/kexec_handover.c, read instead of mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from khodump.abi.layout import dtype_of
+from khodump.abi.vmalloc import KHO_VMALLOC, KhoVmalloc, VmallocFlags, chunk_capacity, kho_vmalloc_chunk
+from khodump.arrays import U8, U64
+from khodump.findings import Finding
+from khodump.memory import Hole, Presence
+from khodump.subtree import Claims, Context
+
+_BATCH_BYTES: Final = 8 << 20
+_KNOWN_FLAGS: Final = VmallocFlags.ALLOC | VmallocFlags.HUGE_VMAP
+
+
+@dataclass(frozen=True, eq=False)
+class VmallocArea:
+    """An area, found through its chain of chunks.
+
+    Attributes:
+        descriptor: what led to it.
+        chunks: uint64, physical addresses of the chain's pages.
+        blocks: uint64, physical addresses of the data, in order; each of `page_size << order` bytes.
+        findings: what is wrong with the chain.
+    """
+
+    context: Context
+    descriptor: KhoVmalloc
+    chunks: U64
+    blocks: U64
+    findings: tuple[Finding, ...]
+
+    @property
+    def block_size(self) -> int:
+        """Bytes a block."""
+        return self.context.page_size << self.descriptor.order
+
+    @property
+    def size(self) -> int:
+        """Bytes that can be found through the chain."""
+        return min(self.descriptor.total_pages * self.context.page_size, len(self.blocks) * self.block_size)
+
+    def claims(self, owner: str) -> Iterator[Claims]:
+        """The chain and the data."""
+        yield Claims.equal(f"{owner} chunks", self.chunks, self.context.page_size)
+        yield Claims.equal(owner, self.blocks, self.block_size)
+
+    def batches(self, limit: int) -> Iterator[tuple[U8, U8]]:
+        """The first `limit` bytes of the data, some whole pages at a time.
+
+        Returns:
+            uint8 rows of a page each, and their `Presence`.
+        """
+        size, order = self.context.page_size, np.uint64(self.descriptor.order)
+        pages = -(-min(limit, self.size) // size)
+        step = _BATCH_BYTES // size
+        for at in range(0, pages, step):
+            index = np.arange(at, min(at + step, pages), dtype=np.uint64)
+            inner = index & ((np.uint64(1) << order) - np.uint64(1))
+            found = self.context.memory.pages(self.blocks[index >> order] // np.uint64(size) + inner, size)
+            yield found.data, found.presence
+
+    def read(self, limit: int) -> bytes | Hole:
+        """The first `limit` bytes, or the first page among them that is missing."""
+        parts: list[bytes] = []
+        for data, presence in self.batches(limit):
+            missing = np.flatnonzero(presence != Presence.PRESENT)
+            if len(missing):
+                page = len(parts) * (_BATCH_BYTES // self.context.page_size) + int(missing[0])
+                block, inner = divmod(page * self.context.page_size, self.block_size)
+                return Hole(int(self.blocks[block]) + inner, Presence(int(presence[missing[0]])))
+            parts.append(data.tobytes())
+        return b"".join(parts)[:limit]
+
+
+def open_vmalloc(context: Context, descriptor: bytes, what: str) -> VmallocArea:
+    """Follow the chain of a struct kho_vmalloc.
+
+    Args:
+        context: what to read from.
+        descriptor: the 16 bytes of the struct.
+        what: the area, for a person.
+    """
+    told = KHO_VMALLOC.parse(descriptor)
+    findings: list[Finding] = []
+    chunks: dict[int, None] = {}
+    parts: list[U64] = []
+    if told.order >= 64 - (context.page_size.bit_length() - 1) or told.flags & ~int(_KNOWN_FLAGS):
+        message = f"{what} has order {told.order} and flags {told.flags:#x}, which no kernel writes"
+        findings.append(context.problem("vmalloc-invalid", None, message, value=told.order, flags=told.flags))
+        none = np.zeros(0, np.uint64)
+        return VmallocArea(context, told, none, none, tuple(findings))
+    wanted = -(-told.total_pages // (1 << told.order))
+    most = wanted // chunk_capacity(context.page_size) + 1  # the last may be empty
+    at = told.first
+    while at:
+        stop = _refusal(context, at, chunks, most, what)
+        page = context.memory.read(at, context.page_size) if stop is None else b""
+        if isinstance(page, Hole):
+            stop = context.unreadable(page, f"chunk {len(chunks)} of {what}, at {at:#x},")
+        if stop is not None or isinstance(page, Hole):
+            findings += [stop] if stop else []
+            break
+        chunks[at] = None
+        row = np.frombuffer(page, dtype_of(kho_vmalloc_chunk(context.page_size)))[0]
+        empty = np.flatnonzero(row["phys"] == 0)
+        parts.append(row["phys"][: empty[0] if len(empty) else None].astype(np.uint64))
+        at = int(row["next"])
+    blocks = np.concatenate(parts) if parts else np.zeros(0, np.uint64)
+    if not findings and len(blocks) != wanted:
+        message = f"{what} should have {told.total_pages} pages in {wanted} blocks, but its chunks name {len(blocks)}"
+        findings.append(
+            context.problem(
+                "vmalloc-count-mismatch", told.first, message, value=len(blocks), pages=told.total_pages
+            )
+        )
+    bad = np.flatnonzero(blocks % np.uint64(context.page_size << told.order) != 0)
+    if len(bad):
+        message = f"{len(bad)} blocks of {what} are not aligned to their size, the first at {int(blocks[bad[0]]):#x}"
+        findings.append(
+            context.problem("vmalloc-block-unaligned", told.first, message, value=int(blocks[bad[0]]))
+        )
+        blocks = blocks[: bad[0]]
+    return VmallocArea(context, told, np.array(list(chunks), np.uint64), blocks, tuple(findings))
+
+
+def _refusal(context: Context, at: int, chunks: dict[int, None], most: int, what: str) -> Finding | None:
+    """Why the chain is not followed to `at`, if so."""
+    if at % context.page_size:
+        rule, why = "chain-pointer-unaligned", "is not page-aligned"
+    elif at in chunks:
+        rule, why = "chain-cycle", "was met before"
+    elif len(chunks) >= most:
+        rule, why = "chain-too-long", f"comes after the {most} chunks that its pages need"
+    else:
+        return None
+    message = f"the chain of {what} goes on at {at:#x}, which {why}; what follows is not read"
+    return context.problem(rule, list(chunks)[-1] if chunks else at, message, value=at)
