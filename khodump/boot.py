@@ -69,7 +69,7 @@ def in_devicetree(tree: FdtNode, source: str) -> Notice | None:
     chosen = tree.child("chosen")
     if chosen is None:
         return None
-    cells = [_cell(tree, "#address-cells", 2), _cell(tree, "#size-cells", 1)]
+    cells = [_cell(tree, "#address-cells"), _cell(tree, "#size-cells")]
     ranges = [_range(chosen.properties.get(name, b""), cells) for name in (_PROP_KHO_FDT, _PROP_KHO_SCRATCH)]
     fdt, scratch = ranges
     if fdt is None or scratch is None:
@@ -95,9 +95,10 @@ def in_devicetree_file(path: str | os.PathLike[str]) -> Notice | None:
         raise FdtError(f"{os.fspath(path)} is not a usable device tree: {error}") from error
 
 
-def _cell(node: FdtNode, name: str, default: int) -> int:
+def _cell(node: FdtNode, name: str) -> int:
+    """A cell count; 1 without one, as OF_ROOT_NODE_ADDR_CELLS_DEFAULT of drivers/of has it."""
     value = node.properties.get(name, b"")
-    return int.from_bytes(value, "big") if len(value) == 4 else default
+    return int.from_bytes(value, "big") if len(value) == 4 else 1
 
 
 def _range(value: bytes, cells: list[int]) -> tuple[int, int] | None:

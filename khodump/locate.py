@@ -178,7 +178,7 @@ def _marks(chunk: bytes, size: int, *, deep: bool) -> Iterator[tuple[LandmarkKin
             yield kind, page * _STEP
     if deep:
         found = chunk.find(HEADER_MAGIC)
-        while 0 <= found < size:
+        while 0 <= found < size + HEADER_OFFSET:
             if found >= HEADER_OFFSET:
                 yield LandmarkKind.BOOT_PARAMS, found - HEADER_OFFSET
             found = chunk.find(HEADER_MAGIC, found + 1)

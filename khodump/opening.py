@@ -186,15 +186,16 @@ def _opened(found: Found, options: Options, scratch: Scratch | None, progress: P
         version or root.compatible or "",
         opened.tracker,
         opened.reason,
-        scratch if scratch is not None else _told_scratch(memory, found.notices),
+        scratch if scratch is not None else _told_scratch(found),
         (*memory.warnings, *notes),
     )
 
 
-def _told_scratch(memory: PhysicalMemory, notices: Sequence[Notice]) -> Scratch | None:
-    """The first scratch table that the boot protocol names and the image holds."""
-    tables = (read_table(memory, notice.scratch_addr, notice.scratch_size) for notice in notices)
-    return next((table for table in tables if not isinstance(table, Hole)), None)
+def _told_scratch(found: Found) -> Scratch | None:
+    """The scratch table that the boot protocol names, that told with this very FDT first; None without one."""
+    notices = sorted(found.notices, key=lambda notice: notice.fdt != found.fdt.phys)
+    tables = (read_table(found.memory, notice.scratch_addr, notice.scratch_size) for notice in notices)
+    return next((table for table in tables if table and not isinstance(table, Hole)), None)
 
 
 def _root(
@@ -202,7 +203,7 @@ def _root(
 ) -> Found:
     """The root FDT asked for, and how it was come by where that is not plain."""
     if isinstance(fdt, int):
-        return Found(memory, locate.at_address(memory, fdt))
+        return _at(memory, fdt, options, progress)
     if fdt is None:
         moved, found, notes = _search(memory, options, progress)
         root, note = _best(found.candidates)
@@ -211,6 +212,17 @@ def _root(
         return Found(memory, locate.from_file(fdt))
     except FdtTruncatedError as cut:
         return _completed(memory, os.fspath(fdt), cut, options, progress)
+
+
+def _at(memory: PhysicalMemory, phys: int, options: Options, progress: Progress | None) -> Found:
+    """The root FDT at an address, which may count on the image being put in its place first."""
+    try:
+        return Found(memory, locate.at_address(memory, phys))
+    except NoHandoverError:
+        if memory.rebased(0) is None:
+            raise
+        moved, found, notes = _search(memory, options, progress)
+        return Found(moved, locate.at_address(moved, phys), tuple(found.notices), notes)
 
 
 def _completed(

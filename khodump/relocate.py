@@ -40,33 +40,38 @@ def find_base(memory: PhysicalMemory, tree: FdtNode, offset: int, options: Optio
     root = map_root(tree, options.version)
     if root is None:
         return None
+    likely = None
     for base in _bases(memory, root):
         moved = memory.rebased(base)
         if moved is None:
             return None
         try:
-            choice = open_tracker(
+            tracker = open_tracker(
                 moved, tree, fdt_phys=offset + base, version=options.version, page_size=options.page_size
-            )
+            ).tracker
         except KhodumpError:
             return None
-        if choice.tracker.holds(offset + base, 0):
-            return base
-    return None
+        if tracker.holds(offset + base, 0):
+            if tracker.sound():
+                return base
+            likely = likely or base  # the map may be damaged, but nothing better may come
+    return likely
 
 
 def _bases(memory: PhysicalMemory, root: int) -> Iterator[int]:
     """The bases that put something that may be the first page of a map at `root`, the rounder ones first."""
+    stretches = [(span.start, min(span.end, root)) for span in memory.populated()]
     tried: set[int] = set()
     for alignment in _ALIGNMENTS:
-        lowest = -(-max(root - memory.end + _PAGE, alignment) // alignment)
-        bases = np.arange(lowest, root // alignment + 1, dtype=np.uint64) * np.uint64(alignment)
-        for at in range(0, len(bases), _BATCH):
-            batch = bases[at : at + _BATCH]
-            for base in batch[_may_be_root(memory, np.uint64(root) - batch)].tolist():
-                if base not in tried:
-                    tried.add(base)
-                    yield base
+        for start, end in stretches:
+            first = start + (root - start) % alignment
+            offsets = np.arange(first, max(end, first), alignment, dtype=np.uint64)
+            for at in range(0, len(offsets), _BATCH):
+                batch = offsets[at : at + _BATCH]
+                for found in batch[_may_be_root(memory, batch)].tolist():
+                    if found not in tried and found < root:
+                        tried.add(found)
+                        yield root - found
 
 
 def _may_be_root(memory: PhysicalMemory, offsets: U64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

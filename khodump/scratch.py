@@ -55,4 +55,9 @@ def _numbers(path: Path) -> list[int]:
         text = path.read_text(encoding="ascii", errors="replace")
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror}") from error
-    return [parse_number(word) for word in text.split()]
+    try:
+        return [parse_number(word) for word in text.split()]
+    except UsageError as error:
+        raise UsageError(
+            f"{path} is no list of addresses: {error}", hint="name debugfs' own files"
+        ) from error

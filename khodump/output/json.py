@@ -16,12 +16,13 @@ def write_json(result: Result, stream: TextIO) -> Tail:
     members: dict[str, Any] = {"schema": result.schema}
     members |= {_key(fact.name): fact.value for fact in head.facts}
     members |= {
-        table.name: [row for block in table.blocks for row in _objects(block, table)] for table in head.tables
+        _key(table.name): [row for block in table.blocks for row in _objects(block, table)]
+        for table in head.tables
     }
     stream.write(
         "{\n" + ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in members.items())
     )
-    stream.write(f",\n {json.dumps(result.rows.name)}: [")
+    stream.write(f",\n {json.dumps(_key(result.rows.name))}: [")
     separator = "\n  "
     for block in result.rows.blocks:
         lines = [json.dumps(row) for row in _objects(block, result.rows)]

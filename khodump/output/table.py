@@ -26,7 +26,8 @@ def write_table(result: Result, stream: TextIO, *, color: bool) -> Tail:
             for fact in head.facts
         )
         stream.write("\n")
-    stream.writelines(_small(table, color) + "\n\n" for table in head.tables)
+    texts = (_small(table, color=color) for table in head.tables)
+    stream.writelines(f"{text}\n\n" for text in texts if text)
     _stream(result.rows, stream, color=color)
     return result.tail()
 
@@ -35,14 +36,17 @@ def _heading(text: str, color: bool) -> str:
     return style(text, bold=True) if color else text
 
 
-def _small(table: Rows, color: bool) -> str:
+def _small(table: Rows, *, color: bool) -> str:
+    """The whole table; nothing for one without rows."""
     rows = [row for block in table.blocks for row in zip(*_texts(block, table.columns), strict=True)]
+    if not rows:
+        return ""
     return tabulate(
         rows,
         headers=[_heading(column.name, color) for column in table.columns],
         tablefmt="plain",
         disable_numparse=True,  # tabulate rewrites strings that look like numbers
-        colalign=["left" if column.kind in _LEFT else "right" for column in table.columns] if rows else None,
+        colalign=["left" if column.kind in _LEFT else "right" for column in table.columns],
     )
 
 
