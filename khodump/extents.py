@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
 from khodump.arrays import I64, U8, U64, Bool
+
+#: In a column of orders: none.
+NO_ORDER: Final = 255
 
 _ONE = np.uint64(1)
 
@@ -135,21 +138,31 @@ class Extents:
         self, *, orders: Iterable[int] | None = None, start: int = 0, end: int | None = None
     ) -> Extents:
         """The preservations of these orders that touch physical bytes `start` to `end` (exclusive)."""
-        if end is not None and end <= start:
-            return self.empty(self.page_shift)
-        found = self if orders is None else self.take(np.isin(self.order, np.array(list(orders), np.int64)))
-        low, shift = np.uint64(start), found.block_shift
-        first = (np.maximum(found.phys, low) - found.phys) >> shift
-        stop = found.count
-        if end is not None and end < 1 << 64:
-            room = np.maximum(found.phys, np.uint64(end)) - found.phys
-            stop = np.minimum(stop, (room >> shift) + ((room & ((_ONE << shift) - _ONE)) > 0))
-        kept = first < stop
-        first, stop, shift = first[kept], stop[kept], shift[kept]
-        return Extents(found.page_shift, found.phys[kept] + (first << shift), found.order[kept], stop - first)
+        return self.selected(orders=orders, start=start, end=end)[0]
 
-    def pages(self, limit: int = 1 << 16) -> Iterator[tuple[U64, U8]]:
-        """Every preservation as columns (phys, order), at most `limit` rows at a time."""
+    def selected(
+        self, *, orders: Iterable[int] | None = None, start: int = 0, end: int | None = None
+    ) -> tuple[Extents, I64]:
+        """As `select`, with the run of `self` that each run is a part of."""
+        if end is not None and end <= start:
+            return self.empty(self.page_shift), np.zeros(0, np.int64)
+        shift = self.block_shift
+        first = (np.maximum(self.phys, np.uint64(start)) - self.phys) >> shift
+        stop = self.count
+        if end is not None and end < 1 << 64:
+            room = np.maximum(self.phys, np.uint64(end)) - self.phys
+            stop = np.minimum(stop, (room >> shift) + ((room & ((_ONE << shift) - _ONE)) > 0))
+        wanted = first < stop
+        if orders is not None:
+            wanted &= np.isin(self.order, np.array(list(orders), np.int64))
+        kept = np.flatnonzero(wanted)
+        first, stop, shift = first[kept], stop[kept], shift[kept]
+        return Extents(
+            self.page_shift, self.phys[kept] + (first << shift), self.order[kept], stop - first
+        ), kept
+
+    def pages(self, limit: int = 1 << 16) -> Iterator[tuple[U64, U8, I64]]:
+        """Every preservation as columns (phys, order, run it belongs to), at most `limit` rows at a time."""
         last = np.cumsum(self.count)
         at, total = 0, len(self)
         while at < total:
@@ -157,8 +170,20 @@ class Extents:
             rows = np.arange(at, stop, dtype=np.uint64)
             run = np.searchsorted(last, rows, "right")
             index = rows - (last[run] - self.count[run])
-            yield self.phys[run] + (index << self.block_shift[run]), self.order[run]
+            yield self.phys[run] + (index << self.block_shift[run]), self.order[run], run
             at = stop
+
+    def orders_at(self, phys: U64) -> U8:
+        """The order of the block that begins at each address; NO_ORDER where none does, the largest where several do."""
+        found = np.full(len(phys), NO_ORDER, np.uint8)
+        for order in np.unique(self.order).tolist():
+            runs = self.take(self.order == order)
+            runs = runs.take(np.argsort(runs.phys, kind="stable"))
+            row = np.maximum(np.searchsorted(runs.phys, phys, "right") - 1, 0)
+            inside = (runs.phys[row] <= phys) & (phys < runs.end[row])
+            at_start = phys & ((_ONE << np.uint64(self.page_shift + order)) - _ONE) == 0
+            found[inside & at_start] = order
+        return found
 
     def lookup(self, phys: int) -> tuple[Preservation, ...]:
         """The preservations that cover a physical byte address, by ascending order; usually none or one."""

@@ -129,6 +129,13 @@ class PhysicalMemory(ABC):
             ImageError: the operating system failed to read the file.
         """
 
+    def locate(self, phys: int) -> tuple[str, int] | None:  # noqa: ARG002 - for those that can
+        """The file that holds the byte at `phys`, by name, and the offset there in bytes.
+
+        None where no byte of a file is that very byte: it is missing, compressed, or taken for zero.
+        """
+        return None
+
     @abstractmethod
     def populated(self) -> Iterator[Range]:
         """The present ranges, without those that are known to read as zeros (holes of sparse files)."""

@@ -1,5 +1,7 @@
 """The contract of a KHO user: what its node in the root FDT leads to, and which memory it claims.
 
+Besides, decoders tell which bytes they look at: those that must be kept to read the handover again.
+
 One file per user lives in `khodump.subtrees`; the node's name decides which one reads it.
 """
 
@@ -7,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from khodump.abi.kexec_handover import PAGE_SIZES
 from khodump.arrays import U64
+from khodump.fdt import FDT_HEADER
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory
 from khodump.rows import Fact
@@ -70,7 +75,70 @@ class Claims:
         return cls(owner, start, np.full(len(start), size, np.uint64))
 
 
+@dataclass(frozen=True, eq=False)
+class Keep:
+    """Bytes that describe what is preserved, as columns: what an image must hold for its handover to be read.
+
+    Attributes:
+        owner: path of the owner, as in `Claims`.
+        what: they are, for a person.
+        start: uint64, physical bytes.
+        length: uint64, bytes that mean something; 0 for a page that is read, but of which none do.
+        doubtful: they are understood by nobody, or are what no kernel writes: they may be anybody's data.
+    """
+
+    owner: str
+    what: str
+    start: U64
+    length: U64
+    doubtful: bool = False
+
+    @classmethod
+    def of(cls, owner: str, what: str, *spans: tuple[int, int], doubtful: bool = False) -> Keep:
+        """From (start, length) pairs."""
+        claims = Claims.of(owner, *spans)
+        return cls(owner, what, claims.start, claims.size, doubtful)
+
+    @classmethod
+    def of_fdt(cls, owner: str, phys: int, data: bytes) -> Keep:
+        """The valid tree at `phys` that begins `data`.
+
+        Left out is what its blocks leave free, and its memory reservations: KHO makes none, and zeros are none.
+        """
+        header = FDT_HEADER.parse(data)
+        blocks = (
+            (0, FDT_HEADER.size),
+            (header.off_dt_struct, header.size_dt_struct),
+            (header.off_dt_strings, header.size_dt_strings),
+        )
+        pages = (*range(0, header.totalsize, PAGE_SIZES[0]), header.totalsize - 1)  # all are read, whatever they hold
+        return cls.of(
+            owner, "FDT", *((phys + at, size) for at, size in blocks), *((phys + at, 0) for at in pages)
+        )
+
+    @classmethod
+    def of_rows(
+        cls, owner: str, what: str, start: U64, rows: npt.NDArray[Any], *, doubtful: bool = False
+    ) -> Keep:
+        """The structured array `rows`, each at its address, without what follows the NUL of its strings."""
+        starts, lengths = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
+        for name, (field, offset) in (rows.dtype.fields or {}).items():
+            length = np.full(len(rows), field.itemsize, np.uint64)
+            if field.kind == "V":  # a string; numbers count whole
+                column = np.ascontiguousarray(rows[name]).view(np.uint8).reshape(len(rows), field.itemsize)
+                nul = column == 0
+                length = np.where(nul.any(axis=1), nul.argmax(axis=1), length).astype(np.uint64)
+            starts.append(start + np.uint64(offset))
+            lengths.append(length)
+        return cls(owner, what, np.concatenate(starts), np.concatenate(lengths), doubtful)
+
+
 def no_claims() -> Iterator[Claims]:
+    """Nothing."""
+    return iter(())
+
+
+def no_keeps() -> Iterator[Keep]:
     """Nothing."""
     return iter(())
 
@@ -99,6 +167,8 @@ class Decoded:
         content: the same for code, of the decoder's own type.
         findings: what is wrong with it.
         claims: the memory it leads to, in bounded batches; the blob itself is claimed by the caller.
+        keeps: the bytes that were decoded, in bounded batches, those of the blob included; of content that was not
+            understood there are none.
     """
 
     kind: str
@@ -106,6 +176,7 @@ class Decoded:
     content: object | None = None
     findings: tuple[Finding, ...] = ()
     claims: Callable[[], Iterator[Claims]] = no_claims
+    keeps: Callable[[], Iterator[Keep]] = no_keeps
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from khodump.arrays import U8, U64, Bool
-from khodump.extents import Extents
+from khodump.extents import NO_ORDER, Extents
 from khodump.findings import Finding, Severity
 from khodump.memory import PhysicalMemory, Presence
 
@@ -27,6 +27,7 @@ class Nodes:
         prefix: uint64, the bits that all keys below the node share.
         presence: uint8 `Presence`; only PRESENT nodes were walked.
         empty: bool, walked and all zero.
+        order: uint8, of the blocks of a leaf; NO_ORDER for upper nodes and leaves of several orders.
     """
 
     phys: U64
@@ -34,14 +35,17 @@ class Nodes:
     prefix: U64
     presence: U8
     empty: Bool
+    order: U8
 
     @classmethod
     def concatenate(cls, parts: list[Nodes]) -> Nodes:
         """All nodes of all parts."""
         if not parts:
             none = np.zeros(0, np.uint8)
-            return cls(none.astype(np.uint64), none, none.astype(np.uint64), none, none.astype(np.bool_))
-        columns = ("phys", "level", "prefix", "presence", "empty")
+            return cls(
+                none.astype(np.uint64), none, none.astype(np.uint64), none, none.astype(np.bool_), none
+            )
+        columns = ("phys", "level", "prefix", "presence", "empty", "order")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
     @classmethod
@@ -53,6 +57,7 @@ class Nodes:
             np.zeros(1, np.uint64),
             np.array([presence], np.uint8),
             np.array([empty], np.bool_),
+            np.array([NO_ORDER], np.uint8),
         )
 
     def __len__(self) -> int:
@@ -110,6 +115,37 @@ class Walk:
         return Nodes.concatenate(self.node_parts)
 
 
+@dataclass(frozen=True, slots=True)
+class TraceNode:
+    """A page of the map on the way to a bit: its physical address, its level (0 is a leaf), and the slot taken there.
+
+    The slot counts the entries of a table or a chunk, and the bits of a leaf.
+    """
+
+    phys: int
+    level: int
+    slot: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The way down the map to the bit that stands for a block.
+
+    Attributes:
+        nodes: from the map's first page, as far as they can be followed; of a chain, only the chunk that counts.
+        bit: of the leaf.
+        is_set: whether the bit is set; None when the pages that say so cannot be read or make no sense.
+        key: of the block, as the map keeps it; None for a map without keys.
+        marker: the bit of the key that tells its order; None for keys that do not.
+    """
+
+    nodes: tuple[TraceNode, ...]
+    bit: int
+    is_set: bool | None
+    key: int | None = None
+    marker: int | None = None
+
+
 class Tracker(ABC):
     """A preserved-memory map in some memory.
 
@@ -117,6 +153,7 @@ class Tracker(ABC):
         page_shift: log2 of the page size in bytes.
         root: physical address of the map's first page.
         depth: levels of its pages, the lowest included; None for a map that is no tree.
+        leaf_size: bytes of its lowest pages, the bitmaps.
         shape: its kind, for a person.
         reading: what this reading of it takes for granted, for a person.
         doubt: what about this reading is a guess, if anything.
@@ -125,6 +162,7 @@ class Tracker(ABC):
     page_shift: int
     root: int
     depth: int | None
+    leaf_size: int
     shape: str
     reading: str
     doubt: str | None = None
@@ -136,6 +174,10 @@ class Tracker(ABC):
     @abstractmethod
     def holds(self, phys: int, order: int) -> bool | None:
         """Whether the map holds this very (phys, order); None when the pages that say so cannot be read."""
+
+    @abstractmethod
+    def trace(self, phys: int, order: int) -> Trace:
+        """The way to the bit of the block of `page_size << order` bytes at `phys`, which is aligned to that."""
 
     @abstractmethod
     def sound(self) -> bool:

@@ -130,9 +130,11 @@ def test_select_cuts_runs_at_block_boundaries(start, end, kept):
 @given(run_lists(), st.integers(1, 9))
 def test_pages_gives_every_block_in_bounded_batches(runs, limit):
     batches = list(extents(runs).pages(limit))
-    assert all(0 < len(phys) <= limit and len(phys) == len(order) for phys, order in batches)
-    rows = [row for phys, order in batches for row in zip(phys.tolist(), order.tolist(), strict=True)]
+    assert all(0 < len(phys) <= limit and len(phys) == len(order) == len(run) for phys, order, run in batches)
+    rows = [row for phys, order, _ in batches for row in zip(phys.tolist(), order.tolist(), strict=True)]
     assert rows == model(runs)
+    owners = [row for _, _, run in batches for row in run.tolist()]
+    assert owners == [row for row, (_, _, count) in enumerate(runs) for _ in range(count)]
 
 
 @given(run_lists(base=MIDDLE), st.integers(-PAGE, 200 * PAGE))

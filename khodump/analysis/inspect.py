@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from khodump.analysis.ownership import own
 from khodump.extents import Extents
 from khodump.findings import Finding
 from khodump.handover import Handover
@@ -63,7 +64,12 @@ class _Tally:
 
 
 def inspect(
-    handover: Handover, selection: Selection, *, pages: bool = False, walk_order: bool = False
+    handover: Handover,
+    selection: Selection,
+    *,
+    pages: bool = False,
+    walk_order: bool = False,
+    owners: bool = False,
 ) -> Result:
     """Header, totals by order, and the preservations.
 
@@ -72,7 +78,10 @@ def inspect(
         selection: which preservations to list and total.
         pages: list every preservation instead of runs.
         walk_order: in the kernel's walk order instead of by address; with `pages` the map is never held whole.
+        owners: say whose each run or preservation is; always by address.
     """
+    if owners:
+        return _owned(handover, selection, pages=pages)
     tally = _Tally()
     source: Walk | Handover = handover.walk() if walk_order else handover
     parts: Iterable[Extents]
@@ -89,6 +98,33 @@ def inspect(
     )
 
 
+def _owned(handover: Handover, selection: Selection, *, pages: bool) -> Result:
+    """As `inspect`, with a column that says whose it is."""
+    ownership = own(handover)
+    extents, owner = ownership.extents(handover.tracker.page_shift)
+    chosen, kept = extents.selected(orders=selection.orders, start=selection.start, end=selection.end)
+    names = [ownership.name(row) for row in owner[kept].tolist()]
+    rows = _rows([chosen], pages=pages)
+    tally = _Tally(len(chosen), chosen.total_size)
+    return Result(
+        "khodump.inspect/1",
+        lambda: _head(handover, selection),
+        Rows(
+            rows.name, (*rows.columns, Column("owner", Kind.TEXT)), _owned_blocks(chosen, names, pages=pages)
+        ),
+        lambda: _tail(tally, handover.nodes, handover.findings),
+    )
+
+
+def _owned_blocks(extents: Extents, names: Sequence[str | None], *, pages: bool) -> Iterator[Block]:
+    if pages:
+        for phys, order, run in extents.pages(_BLOCK_ROWS):
+            yield phys, order, [names[row] for row in run.tolist()]
+        return
+    for number, block in enumerate(_run_blocks(extents)):
+        yield *block, names[number * _BLOCK_ROWS : (number + 1) * _BLOCK_ROWS]
+
+
 def _whole(handover: Handover, walk: Iterable[Extents]) -> Iterator[Extents]:
     """The batches as one, so that runs are not cut between them."""
     yield Extents.concatenate(handover.tracker.page_shift, walk)
@@ -96,7 +132,9 @@ def _whole(handover: Handover, walk: Iterable[Extents]) -> Iterator[Extents]:
 
 def _rows(parts: Iterable[Extents], *, pages: bool) -> Rows:
     if pages:
-        return Rows("pages", _PAGE_COLUMNS, (block for part in parts for block in part.pages(_BLOCK_ROWS)))
+        return Rows(
+            "pages", _PAGE_COLUMNS, (block[:2] for part in parts for block in part.pages(_BLOCK_ROWS))
+        )
     return Rows("runs", _RUN_COLUMNS, (block for part in parts for block in _run_blocks(part)))
 
 

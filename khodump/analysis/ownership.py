@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from khodump.arrays import I64, U8, U64
-from khodump.extents import Extents
+from khodump.extents import NO_ORDER, Extents
 from khodump.handover import Handover
 from khodump.intervals import Intervals, meet
 from khodump.subtree import WHOLE_BLOCK, Claims
@@ -47,6 +47,15 @@ class Ownership:
         """The path of an owner; None for NOBODY."""
         return None if owner == NOBODY else self.owners[owner]
 
+    def extents(self, page_shift: int) -> tuple[Extents, I64]:
+        """The pieces as runs, and their owners. A block that several own goes, whole, to the first of them."""
+        shift = self.order.astype(np.uint64) + np.uint64(page_shift)
+        inside = (np.uint64(1) << shift) - np.uint64(1)
+        first, stop = ((column >> shift) + ((column & inside) > 0) for column in (self.start, self.end))
+        kept = np.flatnonzero(first < stop)
+        first, stop = first[kept], stop[kept]
+        return Extents(page_shift, first << shift[kept], self.order[kept], stop - first), self.owner[kept]
+
     def at(self, phys: int) -> str | None:
         """Who owns a physical byte address; None when nobody does, or it is not preserved."""
         row = int(np.searchsorted(self.start, np.uint64(phys), "right")) - 1
@@ -80,17 +89,11 @@ def _claims(handover: Handover) -> Iterator[Claims]:
 def _resolved(claims: Claims, preserved: Extents, page_size: int) -> tuple[U64, U64]:
     """Start and end of each claim; a whole block that the map does not hold counts as a page."""
     size = claims.size.copy()
-    whole = np.flatnonzero(size == WHOLE_BLOCK)
-    if len(whole):
-        size[whole] = page_size
-        wanted = claims.start[whole]
-        for total in preserved.totals():
-            runs = preserved.take(preserved.order == total.order)
-            row = np.maximum(np.searchsorted(runs.phys, wanted, "right") - 1, 0)
-            inside = (runs.phys[row] <= wanted) & (wanted < runs.end[row])
-            aligned = (wanted - runs.phys[row]) & np.uint64((page_size << total.order) - 1) == 0
-            hit = whole[inside & aligned]
-            size[hit] = np.maximum(size[hit], np.uint64(page_size << total.order))
+    whole = size == WHOLE_BLOCK
+    if whole.any():
+        orders = preserved.orders_at(claims.start[whole])
+        held = np.where(orders == NO_ORDER, 0, orders).astype(np.uint64)
+        size[whole] = np.uint64(page_size) << held
     return claims.start, claims.start + size
 
 

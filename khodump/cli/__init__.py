@@ -7,7 +7,10 @@ import typer
 from khodump import __version__
 from khodump.cli.formats import formats
 from khodump.cli.inspect import inspect
+from khodump.cli.owners import owners
 from khodump.cli.scan import scan
+from khodump.cli.sessions import sessions
+from khodump.cli.subtrees import subtrees
 from khodump.cli.terminal import Status
 
 app = typer.Typer(
@@ -36,6 +39,9 @@ def _khodump(
 
 app.command()(inspect)
 app.command()(scan)
+app.command()(owners)
+app.command()(sessions)
+app.command()(subtrees)
 app.command()(formats)
 
 

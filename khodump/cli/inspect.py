@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from khodump.cli import options
+from khodump.cli.source import opened, opened_live
 from khodump.cli.terminal import Status, Terminal, command
 from khodump.errors import UsageError
 from khodump.numbers import parse_range
@@ -26,6 +27,9 @@ def inspect(
     images: options.OptionalImages = None,
     fdt: options.Fdt = None,
     pages: Annotated[bool, typer.Option("--pages", help="List every preservation instead of runs.")] = False,
+    owners: Annotated[
+        bool, typer.Option("--owners", help="Say whose each is, and cut runs where owners change.")
+    ] = False,
     sort: Annotated[Sort, typer.Option(help="By address, or in the kernel's walk order.")] = Sort.PHYS,
     order: Annotated[list[int] | None, typer.Option(help="Only this order; may be repeated.", min=0)] = None,
     range_: Annotated[
@@ -54,38 +58,35 @@ def inspect(
     """List everything that the KHO handover in a memory image preserves."""
     from khodump.analysis.inspect import Selection
     from khodump.analysis.inspect import inspect as analyse
-    from khodump.opening import open_handover, open_live_handover
 
-    _check_live(images, fdt, ranges, scratch, live=live, incoming=incoming)
+    _check_live(images, fdt, ranges, scratch, assume_zero, live=live, incoming=incoming)
     terminal = Terminal(format_, output, color, quiet, verbose)
     start, end = parse_range(range_) if range_ else (0, None)
     selection = Selection(tuple(order) if order else None, start, end)
-    size = options.page_size_argument(page_size)
-    with terminal.progress("searching for the root FDT") as progress:
-        if live:
-            handover = open_live_handover(incoming=incoming, version=as_, page_size=size, progress=progress)
-        else:
-            handover = open_handover(
-                images or [],
-                fdt=options.fdt_argument(fdt),
-                version=as_,
-                page_size=size,
-                assume_zero=assume_zero,
-                ranges=ranges,
-                scratch=scratch or (),
-                progress=progress,
-            )
-    with handover:
-        for note in handover.notes:
-            terminal.note(note)
-        return terminal.write(analyse(handover, selection, pages=pages, walk_order=sort is Sort.WALK))
+    if live:
+        source = opened_live(terminal, incoming=incoming, as_=as_, page_size=page_size)
+    else:
+        source = opened(
+            terminal,
+            images or [],
+            fdt=fdt,
+            as_=as_,
+            page_size=page_size,
+            assume_zero=assume_zero,
+            ranges=ranges,
+            scratch=scratch,
+        )
+    with source as handover:
+        walk_order = sort is Sort.WALK
+        return terminal.write(analyse(handover, selection, pages=pages, walk_order=walk_order, owners=owners))
 
 
 def _check_live(images: list[str] | None, *sources: object, live: bool, incoming: bool) -> None:
     """Refuse what does not go together."""
     if live and (images or any(sources)):
         raise UsageError(
-            "--live names this machine's memory and FDT itself", hint="leave the image and --fdt out"
+            "--live names this machine's memory and FDT itself",
+            hint="leave the image, and what describes one, out",
         )
     if incoming and not live:
         raise UsageError(

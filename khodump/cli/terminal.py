@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -115,6 +115,13 @@ class Terminal:
         self.note(tail.summary)
         errors = any(finding.severity == "error" for finding in tail.findings)
         return Status.PARTIAL if errors else Status.DONE
+
+    def write_lines(self, lines: Iterable[str]) -> Status:
+        """Write text that is data, and harmless as it is: device-tree source, say."""
+        with self._stream() as stream:
+            stream.writelines(f"{line}\n" for line in lines)
+            stream.flush()
+        return Status.DONE
 
     def _warn(self, findings: Sequence[Finding]) -> None:
         shown = findings if self.verbose else findings[:_SHOWN_FINDINGS]

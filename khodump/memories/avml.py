@@ -99,6 +99,9 @@ class AvmlFile(ByteSource):
             at = stop
         return max(at - offset, 0)
 
+    def locate(self, offset: int) -> None:
+        """See `ByteSource.locate`: all is compressed."""
+
     def missing(self, offset: int) -> Presence:
         """See `ByteSource.missing`."""
         data = self._chunk_at(offset)[0] if offset < self.size else Presence.TRUNCATED

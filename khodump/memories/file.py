@@ -45,6 +45,10 @@ class ByteSource(ABC):
         """Why a read stopped at `offset`."""
         return Presence.TRUNCATED
 
+    def locate(self, offset: int) -> tuple[str, int] | None:
+        """The file that stores the byte at `offset`, by name, and where in it; None where none stores it as it is."""
+        return (self.name, offset) if offset < self.size else None
+
     def data_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The stretches of offsets `start` to `end` that are not known to read as zeros."""
         if start < end:

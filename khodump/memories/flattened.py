@@ -95,6 +95,14 @@ class FlattenedFile(ByteSource):
             at = stop
         return max(at - offset, 0)
 
+    def locate(self, offset: int) -> tuple[str, int] | None:
+        """See `ByteSource.locate`: in the stream itself."""
+        records = self._records
+        row = int(np.searchsorted(records.start, np.uint64(offset), "right")) - 1
+        if row < 0 or offset >= int(records.end[row]):
+            return None
+        return self._file.locate(int(records.offset[row]) + offset - int(records.start[row]))
+
     def close(self) -> None:
         """See `ByteSource.close`."""
         self._file.close()

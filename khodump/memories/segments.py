@@ -170,6 +170,16 @@ class SegmentedMemory(PhysicalMemory):
             row += 1
         return b"".join(parts)
 
+    def locate(self, phys: int) -> tuple[str, int] | None:
+        """See `PhysicalMemory.locate`."""
+        table = self._segments
+        row = int(np.searchsorted(table.start, np.uint64(phys), "right")) - 1
+        if row < 0 or phys >= int(table.end[row]) or table.presence[row] != Presence.PRESENT:
+            return None
+        file = int(table.file[row])
+        offset = int(table.offset[row]) + phys - int(table.start[row])
+        return None if file == ZERO_FILE else self._files[file].locate(offset)
+
     def pages(self, pfns: U64, page_size: int) -> Pages:
         """See `PhysicalMemory.pages`."""
         table = self._segments

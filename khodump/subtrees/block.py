@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,10 @@ import numpy.typing as npt
 from khodump.abi.block import KHO_BLOCK_HEADER_SER, KHO_MAX_BLOCKS, block_capacity
 from khodump.abi.layout import dtype_of
 from khodump.findings import Finding
-from khodump.memory import Hole
-from khodump.subtree import Claims, Context
+from khodump.memory import Hole, page_numbers
+from khodump.subtree import Claims, Context, Keep
+
+_BATCH: Final = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,29 @@ def read_blocks(context: Context, head: int, schema: Any, what: str) -> BlockLis
         parts.append(np.frombuffer(page, entry, min(header.count, capacity), KHO_BLOCK_HEADER_SER.size))
         at = header.next
     return BlockList(tuple(blocks), np.concatenate(parts), tuple(findings))
+
+
+def block_keeps(
+    context: Context,
+    blocks: Sequence[int],
+    schema: Any,  # noqa: ANN401 - construct
+    owner: str,
+    what: str,
+) -> Iterator[Keep]:
+    """Of these blocks, which were read before: their headers, and the entries they count."""
+    entry, size = dtype_of(schema), context.page_size
+    head, capacity = KHO_BLOCK_HEADER_SER.size, block_capacity(size, entry.itemsize)
+    for at in range(0, len(blocks), _BATCH):
+        block = np.array(blocks[at : at + _BATCH], np.uint64)
+        pages = context.memory.pages(page_numbers(block, size), size).data
+        count = pages[:, :head].view(dtype_of(KHO_BLOCK_HEADER_SER.schema))["count"]  # a column of one
+        rows = pages[:, head : head + capacity * entry.itemsize].view(entry)
+        yield Keep(owner, what, block, np.full(len(block), head, np.uint64))
+        counted = np.arange(capacity, dtype=np.uint64) < count
+        for doubtful in (False, True):  # a block that counts more than it holds is none, or none any more
+            block_of, index = np.nonzero(counted & ((count > capacity) == doubtful))
+            start = block[block_of] + (head + index * entry.itemsize).astype(np.uint64)
+            yield Keep.of_rows(owner, what, start, rows[block_of, index], doubtful=doubtful)
 
 
 def _refusal(context: Context, at: int, blocks: dict[int, None], what: str) -> Finding:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from khodump.abi.kexec_handover import PROP_PRESERVED_DATA
 from khodump.abi.kexec_metadata import KHO_KEXEC_METADATA, NODE_NAME, VERSION
+from khodump.abi.layout import dtype_of
 from khodump.fdt import FdtNode
 from khodump.memory import Hole, PhysicalMemory
 from khodump.rows import Fact, Kind
-from khodump.subtree import Blob, Context, Decoded
+from khodump.subtree import Blob, Context, Decoded, Keep, no_claims
 from khodump.subtrees.text import text
 
 
@@ -45,7 +49,12 @@ def decode(context: Context, blob: Blob) -> Decoded:
         Fact("release", content.release, Kind.TEXT),
         Fact("kexec count", content.kexec_count, Kind.COUNT),
     )
-    return Decoded(f"version {VERSION}", facts, content)
+    return Decoded(f"version {VERSION}", facts, content, (), no_claims, lambda: _keeps(blob))
+
+
+def _keeps(blob: Blob) -> Iterator[Keep]:
+    rows = np.frombuffer(blob.data, dtype_of(KHO_KEXEC_METADATA.schema), 1)
+    yield Keep.of_rows("kexec-metadata/blob", "blob", np.array([blob.phys], np.uint64), rows)
 
 
 def read_kexec_metadata(memory: PhysicalMemory, tree: FdtNode) -> KexecMetadata | None:

@@ -24,7 +24,7 @@ from khodump.fdt import FdtNode, parse_fdt
 from khodump.findings import Finding
 from khodump.memory import Hole
 from khodump.rows import Fact, Kind
-from khodump.subtree import Blob, Claims, Context, Decoded
+from khodump.subtree import Blob, Claims, Context, Decoded, Keep
 from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
 
 
@@ -68,7 +68,7 @@ def decode(context: Context, blob: Blob) -> Decoded:
     low = np.uint64(context.page_size - 1)
     test = KhoTest(entries & ~low, entries & low, _u32(data, PROP_CSUM), area)
     facts = (Fact("folios", count, Kind.COUNT), Fact("checksum", test.csum, Kind.ADDRESS))
-    return Decoded(said, facts, test, findings, lambda: _claims(context, test))
+    return Decoded(said, facts, test, findings, lambda: _claims(context, test), lambda: _keeps(blob, test))
 
 
 def _folios(
@@ -94,3 +94,9 @@ def _claims(context: Context, test: KhoTest) -> Iterator[Claims]:
     if test.array is not None:
         yield from test.array.claims("kho_test/folios_info")
     yield Claims("kho_test/folios", test.phys, np.uint64(context.page_size) << test.order)
+
+
+def _keeps(blob: Blob, test: KhoTest) -> Iterator[Keep]:
+    yield Keep.of_fdt("kho_test/blob", blob.phys, blob.data)
+    if test.array is not None:
+        yield from test.array.keeps("kho_test/folios_info", "list of folios", len(test.phys) * 8)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -37,8 +38,8 @@ from khodump.fdt import MAGIC, FdtNode, parse_fdt
 from khodump.findings import Finding
 from khodump.memory import Hole
 from khodump.rows import Fact, Kind
-from khodump.subtree import Blob, Claims, Context, Decoded
-from khodump.subtrees.block import read_blocks
+from khodump.subtree import Blob, Claims, Context, Decoded, Keep
+from khodump.subtrees.block import block_keeps, read_blocks
 from khodump.subtrees.memfd import COMPATIBLES as MEMFD_COMPATIBLES
 from khodump.subtrees.memfd import Memfd, decode_memfd
 from khodump.subtrees.text import quoted, text
@@ -237,7 +238,9 @@ def decode(context: Context, blob: Blob) -> Decoded:
         return Decoded(
             version, findings=(context.problem("blob-too-small", blob.phys, message, value=blob.size),)
         )
-    return _decoded(context, version, LUO_HEADER.parse(blob.data[offset:]))
+    spans = (blob.phys, len(version) + 1), (blob.phys + offset, LUO_HEADER.size)
+    keep = Keep.of("LUO/blob", "blob", *spans)
+    return _decoded(context, version, LUO_HEADER.parse(blob.data[offset:]), [keep])
 
 
 def _decode_fdt(context: Context, blob: Blob) -> Decoded:
@@ -251,7 +254,10 @@ def _decode_fdt(context: Context, blob: Blob) -> Decoded:
     if not version.startswith(COMPATIBLE_PREFIX) or header is None:
         message = f"LUO's FDT at {blob.phys:#x} says {version}, and leads to no sessions"
         return Decoded(version, findings=(context.problem("blob-incompatible", blob.phys, message),))
-    return _decoded(context, version, header)
+    keeps = [Keep.of_fdt("LUO/blob", blob.phys, blob.data)]
+    if PROP_ABI_HEADER in tree.properties:
+        keeps.append(Keep.of("LUO/header", "header", (tree.u64(PROP_ABI_HEADER) or 0, LUO_HEADER.size)))
+    return _decoded(context, version, header, keeps)
 
 
 def _v1_header(tree: FdtNode) -> LuoHeader | None:
@@ -271,7 +277,8 @@ def _abi_header(context: Context, tree: FdtNode) -> LuoHeader | None:
     return None if isinstance(data, Hole) else LUO_HEADER.parse(data)
 
 
-def _decoded(context: Context, version: str, header: LuoHeader) -> Decoded:
+def _decoded(context: Context, version: str, header: LuoHeader, blob: list[Keep]) -> Decoded:
+    """What the header leads to; `blob` are the bytes that led to it."""
     reader = _Reader(context, version)
     luo = reader.luo(header)
     files = [file for session in luo.sessions for file in session.files]
@@ -282,7 +289,14 @@ def _decoded(context: Context, version: str, header: LuoHeader) -> Decoded:
         Fact("files", len(files), Kind.COUNT),
         Fact("FLBs", len(luo.flbs), Kind.COUNT),
     )
-    return Decoded(version, facts, luo, tuple(reader.findings), lambda: _claims(luo))
+    return Decoded(
+        version,
+        facts,
+        luo,
+        tuple(reader.findings),
+        lambda: _claims(luo),
+        lambda: chain(blob, _keeps(context, luo)),
+    )
 
 
 def _claims(luo: Luo) -> Iterator[Claims]:
@@ -295,3 +309,51 @@ def _claims(luo: Luo) -> Iterator[Claims]:
         for file in session.files:
             if file.state is not None:
                 yield from file.state.claims(f"{owner}/file {file.token:#x} (memfd)")
+
+
+def _keeps(context: Context, luo: Luo) -> Iterator[Keep]:
+    """All lists, and what memfds say of themselves."""
+    sessions = [(start, size) for part, start, size in luo.pages if part == "sessions"]
+    if luo.version in _SESSIONS_IN_BLOCKS:
+        blocks = [start for start, _ in sessions]
+        yield from block_keeps(context, blocks, LUO_SESSION_SER, "LUO/sessions", "list of sessions")
+    else:
+        yield from _array_keeps(context, "LUO/sessions", _sessions_array(context.page_size), sessions)
+    flbs = [(start, size) for part, start, size in luo.pages if part == "flbs"]
+    yield from _array_keeps(context, "LUO/flbs", _flbs_array(context.page_size), flbs)
+    for session in luo.sessions:
+        yield from _session_keeps(context, luo, session)
+
+
+def _session_keeps(context: Context, luo: Luo, session: Session) -> Iterator[Keep]:
+    owner = f"LUO/session {quoted(session.name)}"
+    if luo.version in _FILES_IN_BLOCKS:
+        blocks = [start for start, _ in session.pages]
+        yield from block_keeps(context, blocks, LUO_FILE_SER, f"{owner}/files", "list of files")
+    else:
+        array = _files_array(context.page_size, "files")
+        yield from _array_keeps(context, f"{owner}/files", array, session.pages, session.count)
+    for file in session.files:
+        if file.state is not None:
+            yield from file.state.keeps(f"{owner}/file {file.token:#x} (memfd)")
+
+
+def _array_keeps(
+    context: Context, owner: str, array: _Array, spans: Iterable[tuple[int, int]], count: int | None = None
+) -> Iterator[Keep]:
+    """Of the array in these pages (one span or none): what counts its entries, as many, and that its pages are read."""
+    entry = dtype_of(array.schema)
+    capacity = (array.length - array.offset) // entry.itemsize
+    for head, size in spans:
+        data = context.memory.read(head, size)
+        if isinstance(data, Hole):
+            continue
+        said = int.from_bytes(data[array.offset - 8 : array.offset], "little") if count is None else count
+        pages = ((head + at, 0) for at in range(0, size, context.page_size))
+        yield Keep.of(owner, f"list of {array.what}", (head, array.offset), *pages)
+        rows = np.frombuffer(data, entry, min(said, capacity), array.offset)
+        start = np.uint64(head + array.offset) + np.arange(len(rows), dtype=np.uint64) * np.uint64(
+            entry.itemsize
+        )
+        # An array that counts more than it holds is none, or none any more.
+        yield Keep.of_rows(owner, f"list of {array.what}", start, rows, doubtful=said > capacity)

@@ -11,7 +11,7 @@ from khodump.errors import FdtError
 from khodump.fdt import parse_fdt
 from khodump.findings import Finding
 from khodump.rows import Fact, Kind
-from khodump.subtree import Blob, Claims, Context, Decoded
+from khodump.subtree import Blob, Claims, Context, Decoded, Keep
 from khodump.subtrees.text import quoted
 
 
@@ -51,7 +51,12 @@ def decode(context: Context, blob: Blob) -> Decoded:
         for region in regions
     )
     return Decoded(
-        said or "no compatible", facts, tuple(regions), tuple(findings), lambda: _claims(context, regions)
+        said or "no compatible",
+        facts,
+        tuple(regions),
+        tuple(findings),
+        lambda: _claims(context, regions),
+        lambda: iter((Keep.of_fdt("memblock/blob", blob.phys, blob.data),)),
     )
 
 

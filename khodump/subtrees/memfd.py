@@ -29,12 +29,17 @@ from khodump.errors import FdtError
 from khodump.fdt import MAGIC, parse_fdt
 from khodump.findings import Finding
 from khodump.memory import Hole, Presence
-from khodump.subtree import WHOLE_BLOCK, Claims, Context
+from khodump.subtree import WHOLE_BLOCK, Claims, Context, Keep
 from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
 
 COMPATIBLES: Final = (COMPATIBLE_V1, COMPATIBLE_V2)
 
 _ENTRY = dtype_of(MEMFD_LUO_FOLIO_SER)
+
+_STATE_SIZES: Final = {COMPATIBLE_V1: MEMFD_LUO_SER_V1.size, COMPATIBLE_V2: MEMFD_LUO_SER.size}
+#: No architecture of KHO has wider physical addresses, and no kernel more flags: entries beyond are other data.
+_MAX_PHYS_BITS: Final = 52
+_MAX_FLAGS: Final = 0xF
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +118,34 @@ class Memfd:
         yield from self.array.claims(f"{owner}/folio array")
         for batch in self.folios():
             yield Claims.equal(f"{owner}/folios", batch.phys, WHOLE_BLOCK)
+
+
+    def keeps(self, owner: str) -> Iterator[Keep]:
+        """Its state and its array of folios, but not the folios."""
+        memory, size = self.array.context.memory, self.array.context.page_size
+        state = memory.read(self.phys, size - self.phys % size) if self.is_draft else b""
+        if self.is_draft and not isinstance(state, Hole):
+            yield Keep.of_fdt(f"{owner}/state", self.phys, state)
+        else:
+            yield Keep.of(f"{owner}/state", "state of the file", (self.phys, _STATE_SIZES[self.version]))
+        yield from self.array.chain_keeps(f"{owner}/folio array")
+        yield from self._array_keeps(f"{owner}/folio array", "list of folios")
+
+    def _array_keeps(self, owner: str, what: str) -> Iterator[Keep]:
+        """The entries of the array; pages with entries that no kernel writes are doubtful."""
+        size, done = self.array.context.page_size, 0
+        per_page = np.uint64(size // _ENTRY.itemsize)
+        for data, presence in self.array.batches(self.nr_folios * _ENTRY.itemsize):
+            index = np.arange(done, done + len(data), dtype=np.uint64)
+            left = np.minimum(np.uint64(self.nr_folios) - index * per_page, per_page)
+            pfn, flags = self._split(data.view(_ENTRY)["folio"].astype(np.uint64))
+            strange = (pfn >= np.uint64((1 << _MAX_PHYS_BITS) // size)) | (flags > _MAX_FLAGS)
+            strange &= np.arange(per_page, dtype=np.uint64) < left[:, None]
+            doubtful = strange.any(axis=1) & (presence == Presence.PRESENT)
+            start, length = self.array.pages(done, done + len(data)), left * np.uint64(_ENTRY.itemsize)
+            yield Keep(owner, what, start[~doubtful], length[~doubtful])
+            yield Keep(owner, what, start[doubtful], length[doubtful], doubtful=True)
+            done += len(data)
 
 
 def decode_memfd(context: Context, compatible: str, phys: int, what: str) -> Memfd | Finding:

@@ -10,10 +10,10 @@ import numpy as np
 
 from khodump.abi.layout import dtype_of
 from khodump.abi.vmalloc import KHO_VMALLOC, KhoVmalloc, VmallocFlags, chunk_capacity, kho_vmalloc_chunk
-from khodump.arrays import U8, U64
+from khodump.arrays import U8, U64, Bool
 from khodump.findings import Finding
-from khodump.memory import Hole, Presence
-from khodump.subtree import Claims, Context
+from khodump.memory import Hole, Presence, page_numbers
+from khodump.subtree import Claims, Context, Keep
 
 _BATCH_BYTES: Final = 8 << 20
 _KNOWN_FLAGS: Final = VmallocFlags.ALLOC | VmallocFlags.HUGE_VMAP
@@ -51,19 +51,46 @@ class VmallocArea:
         yield Claims.equal(f"{owner} chunks", self.chunks, self.context.page_size)
         yield Claims.equal(owner, self.blocks, self.block_size)
 
+    def chain_keeps(self, owner: str) -> Iterator[Keep]:
+        """Of the chain's pages: their headers, and the blocks they name."""
+        size, what = self.context.page_size, "chain of pages"
+        for at in range(0, len(self.chunks), _BATCH_BYTES // size):
+            chunk = self.chunks[at : at + _BATCH_BYTES // size]
+            pages = self.context.memory.pages(page_numbers(chunk, size), size).data
+            blocks = np.ascontiguousarray(pages).view(dtype_of(kho_vmalloc_chunk(size)))["phys"][:, 0]
+            end, bad = _first(blocks == 0), _first(blocks % np.uint64(self.block_size) != 0)
+            sound = np.minimum(end, bad)
+            yield Keep(f"{owner} chunks", what, chunk, (np.uint64(1) + sound) * np.uint64(8))
+            rest = chunk + (np.uint64(1) + sound) * np.uint64(8)
+            yield Keep(f"{owner} chunks", what, rest, (end - sound) * np.uint64(8), doubtful=True)
+
+    def keeps(self, owner: str, what: str, limit: int) -> Iterator[Keep]:
+        """The chain, and the first `limit` bytes of the data."""
+        yield from self.chain_keeps(owner)
+        size, limit = self.block_size, min(limit, self.size)
+        held = self.blocks[: -(-limit // size)]
+        length = np.full(len(held), size, np.uint64)
+        length[-1:] = limit - max(len(held) - 1, 0) * size
+        yield Keep(owner, what, held, length)
+
+    def pages(self, first: int, stop: int) -> U64:
+        """Physical addresses of the data's pages `first` to `stop` (exclusive)."""
+        size, order = np.uint64(self.context.page_size), np.uint64(self.descriptor.order)
+        index = np.arange(first, stop, dtype=np.uint64)
+        inner = index & ((np.uint64(1) << order) - np.uint64(1))
+        return self.blocks[index >> order] + inner * size
+
     def batches(self, limit: int) -> Iterator[tuple[U8, U8]]:
         """The first `limit` bytes of the data, some whole pages at a time.
 
         Returns:
             uint8 rows of a page each, and their `Presence`.
         """
-        size, order = self.context.page_size, np.uint64(self.descriptor.order)
+        size = self.context.page_size
         pages = -(-min(limit, self.size) // size)
         step = _BATCH_BYTES // size
         for at in range(0, pages, step):
-            index = np.arange(at, min(at + step, pages), dtype=np.uint64)
-            inner = index & ((np.uint64(1) << order) - np.uint64(1))
-            found = self.context.memory.pages(self.blocks[index >> order] // np.uint64(size) + inner, size)
+            found = self.context.memory.pages(page_numbers(self.pages(at, min(at + step, pages)), size), size)
             yield found.data, found.presence
 
     def read(self, limit: int) -> bytes | Hole:
@@ -128,6 +155,12 @@ def open_vmalloc(context: Context, descriptor: bytes, what: str) -> VmallocArea:
         )
         blocks = blocks[: bad[0]]
     return VmallocArea(context, told, np.array(list(chunks), np.uint64), blocks, tuple(findings))
+
+
+def _first(mask: Bool) -> U64:
+    """Where each row is true first; its length where it is nowhere."""
+    found: U64 = np.where(mask.any(axis=1), mask.argmax(axis=1), mask.shape[1]).astype(np.uint64)
+    return found
 
 
 def _refusal(context: Context, at: int, chunks: dict[int, None], most: int, what: str) -> Finding | None:

@@ -20,7 +20,7 @@ from khodump.extents import Extents
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.numbers import format_size
-from khodump.tracker import Nodes, Tracker, Walk, node_problem
+from khodump.tracker import Nodes, Trace, TraceNode, Tracker, Walk, node_problem
 from khodump.trackers.bitmaps import runs_of_set_bits
 
 _ELEMENT = dtype_of(KHOSER_MEM_BITMAP_PTR)
@@ -92,6 +92,7 @@ class BitmapChainTracker(Tracker):
             self.bitmap_size = BitmapSize(bitmap_size, "--as", certain=True)
         size = format_size(self.bitmap_size.size)
         self.shape = f"chain of {size} bitmaps, by {self.bitmap_size.reason}"
+        self.leaf_size = self.bitmap_size.size
         self.reading = f"{format_size(page_size)} pages with {size} bitmaps"
         if not self.bitmap_size.certain:
             self.doubt = f"whether its bitmaps are of {size} is a guess; --as kho-v1a or kho-v1b settles it"
@@ -105,18 +106,24 @@ class BitmapChainTracker(Tracker):
 
     def holds(self, phys: int, order: int) -> bool | None:
         """See `Tracker.holds`."""
+        return False if phys % (self._page_size << order) else self.trace(phys, order).is_set
+
+    def trace(self, phys: int, order: int) -> Trace:
+        """See `Tracker.trace`: the chunk that points to the bitmap, with the number of its element, and the bitmap."""
         walk = Walk()
-        elements = self._admit(self._chunks(walk), walk)
-        shift = order + self.page_shift
-        if phys % (1 << shift):
-            return False
-        coverage = self.bitmap_size.size * 8 << shift
+        stored = self._chunks(walk)
+        elements = self._admit(stored, walk)
+        coverage = self.bitmap_size.size * 8 << self.page_shift + order
         start = phys - phys % coverage
-        for row in np.flatnonzero((elements.order == order) & (elements.phys_start == start)).tolist():
-            bit = (phys - start) >> shift
-            byte = self._memory.read(int(elements.bitmap[row]) + bit // 8, 1)
-            return None if isinstance(byte, Hole) else bool(byte[0] >> bit % 8 & 1)
-        return None if walk.findings else False
+        bit = (phys - start) >> self.page_shift + order
+        rows = np.flatnonzero((elements.order == order) & (elements.phys_start == start))
+        if not len(rows):
+            return Trace((), bit, None if walk.findings else False)
+        chunk, bitmap = int(elements.chunk[rows[0]]), int(elements.bitmap[rows[0]])
+        number = int(np.flatnonzero(stored.bitmap[stored.chunk == chunk] == bitmap)[0])
+        byte = self._memory.read(bitmap + bit // 8, 1)
+        is_set = None if isinstance(byte, Hole) else bool(byte[0] >> bit % 8 & 1)
+        return Trace((TraceNode(chunk, 1, number), TraceNode(bitmap, 0, bit)), bit, is_set)
 
     def sound(self) -> bool:
         """See `Tracker.sound`."""
@@ -258,7 +265,7 @@ class BitmapChainTracker(Tracker):
         empty = np.zeros(len(part.order), np.bool_)
         empty[readable] = ~words.any(axis=1)
         levels = np.zeros(len(part.order), np.uint8)
-        walk.node_parts.append(Nodes(part.bitmap, levels, part.phys_start, presence, empty))
+        walk.node_parts.append(Nodes(part.bitmap, levels, part.phys_start, presence, empty, part.order.astype(np.uint8)))
         for row in np.flatnonzero(~readable).tolist():
             phys, chunk = int(part.bitmap[row]), int(part.chunk[row])
             start, order = int(part.phys_start[row]), int(part.order[row])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from khodump.extents import Extents
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.numbers import format_size
-from khodump.tracker import Nodes, Tracker, Walk, node_problem
+from khodump.tracker import Nodes, Trace, TraceNode, Tracker, Walk, node_problem
 from khodump.trackers.tables import TableTree
 
 
@@ -25,6 +26,7 @@ class OrderTableTracker(Tracker):
         self.root = root
         self.page_shift = page_size.bit_length() - 1
         self.depth = OrderGeometry.of(self.page_shift, 0).depth
+        self.leaf_size = page_size
         self.reading = f"{format_size(page_size)} pages"
         self._memory = memory
         self._page_size = page_size
@@ -49,6 +51,16 @@ class OrderTableTracker(Tracker):
             return False
         geometry = OrderGeometry.of(self.page_shift, order)
         return TableTree(self._memory, slots[order], geometry).holds(geometry.encode(phys))
+
+    def trace(self, phys: int, order: int) -> Trace:
+        """See `Tracker.trace`: the slot of the order table comes first."""
+        geometry = OrderGeometry.of(self.page_shift, order)
+        key = geometry.encode(phys)
+        top, slots = (TraceNode(self.root, self.depth or 0, order),), self._slots()
+        if slots is None or not slots[order]:
+            return Trace(top, geometry.path(key)[1], None if slots is None else False, key)
+        found = TableTree(self._memory, slots[order], geometry).trace(key)
+        return replace(found, nodes=(*top, *found.nodes))
 
     def sound(self) -> bool:
         """See `Tracker.sound`."""

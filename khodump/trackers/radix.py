@@ -6,17 +6,18 @@ Read also: the tree as posted before it was merged, under other property names.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from khodump.abi.kexec_handover import RadixGeometry, radix_depth
 from khodump.memory import PhysicalMemory
 from khodump.numbers import format_size
-from khodump.tracker import Tracker, Walk
+from khodump.tracker import Trace, Tracker, Walk
 from khodump.trackers.tables import TableTree
 
 #: A dump's ranges are not the machine's RAM. Taking RAM to reach at least here keeps order-0 keys of shallow trees
 #: apart from real blocks, unless those exceed 256 GiB.
-_MIN_RAM_END: Final = 1 << 40
+MIN_RAM_END: Final = 1 << 40
 
 
 class RadixTracker(Tracker):
@@ -28,6 +29,7 @@ class RadixTracker(Tracker):
         self.root = root
         self.page_shift = geometry.page_shift
         self.depth = geometry.depth
+        self.leaf_size = geometry.page_size
         self.reading = f"{format_size(geometry.page_size)} pages with depth {geometry.depth}"
         self.geometry = geometry
         self._tree = TableTree(memory, root, geometry)
@@ -44,6 +46,12 @@ class RadixTracker(Tracker):
         if phys % (self.geometry.page_size << order):
             return False
         return self._tree.holds(self.geometry.encode(phys, order))
+
+    def trace(self, phys: int, order: int) -> Trace:
+        """See `Tracker.trace`."""
+        key = self.geometry.encode(phys, order)
+        bare = order == 0 and self.geometry.order0_end
+        return replace(self._tree.trace(key), marker=None if bare else key.bit_length() - 1)
 
     def sound(self) -> bool:
         """See `Tracker.sound`."""
@@ -65,7 +73,7 @@ def readings(
     shift = page_size.bit_length() - 1
     full = radix_depth(shift, counts_marker=True)
     depths = dict.fromkeys(radix_depth(shift, counts_marker=counts) for counts in counts_marker)
-    order0_end = max(memory.end, _MIN_RAM_END) >> shift
+    order0_end = max(memory.end, MIN_RAM_END) >> shift
     return [
         RadixTracker(memory, root, RadixGeometry(shift, depth, order0_end if depth < full else 0))
         for depth in depths

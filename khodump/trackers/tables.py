@@ -14,13 +14,14 @@ import numpy as np
 
 from khodump.abi.kexec_handover import KeyGeometry, kho_radix_leaf, kho_radix_node
 from khodump.abi.layout import dtype_of
-from khodump.arrays import I64, U64, Bool
-from khodump.extents import Extents
+from khodump.arrays import I64, U8, U64, Bool
+from khodump.extents import NO_ORDER, Extents
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
-from khodump.tracker import Nodes, Walk, node_problem
+from khodump.tracker import Nodes, Trace, TraceNode, Walk, node_problem
 from khodump.trackers.bitmaps import runs_of_set_bits
 
+_ONE = np.uint64(1)
 _BATCH_BYTES: Final = 8 << 20
 
 
@@ -68,19 +69,23 @@ class TableTree:
 
     def holds(self, key: int) -> bool | None:
         """Whether the bit of `key` is set; None when the nodes that say so cannot be read or make no sense."""
-        node = self.root
+        return self.trace(key).is_set
+
+    def trace(self, key: int) -> Trace:
+        """The way to the bit of `key`."""
+        node, nodes = self.root, []
         slots, bit = self.geometry.path(key)
-        for slot in slots:
+        for level, slot in zip(range(len(slots), 0, -1), slots, strict=True):
+            nodes.append(TraceNode(node, level, slot))
             entry = self._memory.read(node + slot * self._entry.itemsize, self._entry.itemsize)
-            if isinstance(entry, Hole):
-                return None
-            node = int.from_bytes(entry, "little")
-            if not node:
-                return False
-            if node % self.geometry.page_size:
-                return None
+            node = 0 if isinstance(entry, Hole) else int.from_bytes(entry, "little")
+            if not node or node % self.geometry.page_size:
+                empty = not isinstance(entry, Hole) and not node
+                return Trace(tuple(nodes), bit, False if empty else None, key)
+        nodes.append(TraceNode(node, 0, bit))
         found = self._memory.read(node + bit // 8, 1)
-        return None if isinstance(found, Hole) else bool(found[0] >> bit % 8 & 1)
+        is_set = None if isinstance(found, Hole) else bool(found[0] >> bit % 8 & 1)
+        return Trace(tuple(nodes), bit, is_set, key)
 
     def walk(self, walk: Walk) -> Iterator[Extents]:
         """The preservations in ascending key order, a batch of leaves at a time; `walk` takes nodes and findings."""
@@ -131,7 +136,7 @@ class TableTree:
         empty = np.zeros(len(entries.phys), np.bool_)
         empty[readable] = ~words.any(axis=1)
         levels = np.full(len(entries.phys), level, np.uint8)
-        walk.node_parts.append(Nodes(entries.phys, levels, entries.prefix, pages.presence, empty))
+        walk.node_parts.append(Nodes(entries.phys, levels, entries.prefix, pages.presence, empty, self._orders(entries, level)))
         for index in np.flatnonzero(~readable).tolist():
             phys, prefix, parent = (
                 int(column[index]) for column in (entries.phys, entries.prefix, entries.parent)
@@ -142,6 +147,15 @@ class TableTree:
                 node_problem(self._memory, phys, missing, what, level=level, prefix=prefix, parent=parent)
             )
         return words, readable
+
+    def _orders(self, entries: Entries, level: int) -> U8:
+        """The order of each leaf's blocks; the leaf of the lowest keys holds several, and is told apart."""
+        bits = np.uint64(self.geometry.leaf_bits)
+        first = entries.prefix << bits
+        starts, ends, _, orders = (np.array(column, np.uint64) for column in zip(*self.geometry.bands, strict=True))
+        band = np.searchsorted(starts, first, "right") - 1
+        whole = (band >= 0) & (first + ((_ONE << bits) - _ONE) <= ends[band] + _ONE)
+        return np.where(whole if not level else False, orders[band], NO_ORDER).astype(np.uint8)
 
     def _admit(self, entries: Entries, level: int, seen: U64, walk: Walk) -> Entries:
         """Without the pointers that no kernel writes; each table with such pointers gives one finding a rule."""

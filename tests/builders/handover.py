@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,11 +17,13 @@ from khodump.abi.kexec_handover import (
 from khodump.abi.kexec_metadata import KHO_KEXEC_METADATA, NODE_NAME, VERSION, KhoKexecMetadata
 from khodump.abi.kho_order_table import PROP_PRESERVED_ORDER_TABLE
 from khodump.fdt import FdtNode
+from tests.builders.chains import Writer
 from tests.builders.fdt import build_fdt, string, u64
 from tests.builders.khoser import write_chain
 from tests.builders.memory import MemoryImage
 from tests.builders.order_table import write_order_table
 from tests.builders.radix import Block, RadixTree, geometry_of, write_radix
+from tests.builders.users import User
 
 
 class MapFormat(StrEnum):
@@ -50,7 +52,7 @@ class Description:
         counts_marker: False for the shallow 16 KiB trees of kernels before 7.1-rc6.
         preservations: (phys, order), beside the root FDT's own page and those of the blobs.
         empties: (phys, order) preserved and given up again.
-        subtrees: blobs by the name of their node, in the order in which users add them.
+        subtrees: blobs, or users that write theirs, by the name of their node, in the order in which users add them.
         kexec_count: of the kexec-metadata blob; None leaves its node out.
         release: the kernel that hands over.
         metadata_start, metadata_end: bytes; where the kernel allocates its tree, FDT and blobs.
@@ -63,7 +65,7 @@ class Description:
     counts_marker: bool = True
     preservations: tuple[Block, ...] = ()
     empties: tuple[Block, ...] = ()
-    subtrees: Mapping[str, bytes] = field(default_factory=dict)
+    subtrees: Mapping[str, bytes | User] = field(default_factory=dict)
     kexec_count: int | None = 1
     release: str = "7.3.4"
     metadata_start: int = 1 << 20
@@ -82,6 +84,7 @@ class BuiltHandover:
         tree: the preserved-memory map; of formats that are no radix tree, the root alone.
         map_nodes: physical addresses of the map's own pages and bitmaps.
         blobs: physical address of every blob by name.
+        places: physical addresses of what users wrote, by path; each user's class says which.
         blocks: all (phys, order) in the map.
     """
 
@@ -92,6 +95,7 @@ class BuiltHandover:
     tree: RadixTree
     map_nodes: frozenset[int]
     blobs: Mapping[str, int]
+    places: Mapping[str, Sequence[int]]
     blocks: frozenset[Block]
 
 
@@ -103,24 +107,23 @@ def build_handover(description: Description) -> BuiltHandover:
     """
     image = MemoryImage(description.metadata_start, description.metadata_end)
     geometry = geometry_of(description.page_size, counts_marker=description.counts_marker)
-    contents = dict(description.subtrees)
+    users = dict(description.subtrees)
     if description.kexec_count is not None:
-        contents = {NODE_NAME: _metadata(description.release, description.kexec_count), **contents}
+        users = {NODE_NAME: _metadata(description.release, description.kexec_count), **users}
     fdt_phys = image.alloc_page(description.page_size)
-    blobs, orders = {}, {}
-    for name, blob in contents.items():
-        orders[name] = max(-(-len(blob) // description.page_size) - 1, 0).bit_length()
-        blobs[name] = image.alloc_page(description.page_size << orders[name])
-        image.write(blobs[name], blob)
-    owned = [(fdt_phys, 0), *((blobs[name], order) for name, order in orders.items())]
-    blocks = frozenset([*description.preservations, *owned])
+    writer = Writer(image, description.page_size)
+    contents, blobs = {}, {}
+    for name, user in users.items():
+        contents[name] = user if isinstance(user, bytes) else user.write(writer.at(name))
+        blobs[name] = writer.at(name).preserve(contents[name])
+    blocks = frozenset([*description.preservations, (fdt_phys, 0), *writer.blocks])
     tree, nodes = _write_map(description, image, geometry, sorted(blocks))
-    _refuse_overlaps(description, image)
+    _refuse_overlaps(image, description.page_size, [*description.preservations, *writer.fixed])
     fdt = build_fdt(
         _root(description, tree.root, {name: (blobs[name], len(blob)) for name, blob in contents.items()})
     )
     image.write(fdt_phys, fdt)
-    return BuiltHandover(image, geometry, fdt_phys, fdt, tree, frozenset(nodes), blobs, blocks)
+    return BuiltHandover(image, geometry, fdt_phys, fdt, tree, frozenset(nodes), blobs, writer.places, blocks)
 
 
 def _write_map(
@@ -144,9 +147,9 @@ def _metadata(release: str, kexec_count: int) -> bytes:
     return KHO_KEXEC_METADATA.build(KhoKexecMetadata(VERSION, padded, kexec_count))
 
 
-def _refuse_overlaps(description: Description, image: MemoryImage) -> None:
-    for phys, order in description.preservations:
-        end = phys + (description.page_size << order)
+def _refuse_overlaps(image: MemoryImage, page_size: int, fixed: Iterable[Block]) -> None:
+    for phys, order in fixed:
+        end = phys + (page_size << order)
         for used, used_end in image.ranges:
             if phys < used_end and used < end:
                 raise ValueError(f"order {order} at {phys:#x} covers metadata at {used:#x}..{used_end:#x}")

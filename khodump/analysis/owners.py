@@ -1,0 +1,108 @@
+"""`khodump owners`: whose the preserved memory is, what is wrong with that, and what keeping track of it costs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from khodump.analysis.ownership import NOBODY, Ownership, own
+from khodump.arrays import I64, U64
+from khodump.extents import NO_ORDER
+from khodump.handover import Handover
+from khodump.numbers import format_size
+from khodump.rows import Block, Column, Fact, Head, Kind, Result, Rows, Tail
+
+_COLUMNS = (
+    Column("owner", Kind.TEXT),
+    Column("pages", Kind.COUNT),
+    Column("preserved", Kind.SIZE),
+    Column("not preserved", Kind.SIZE),
+)
+_BITMAP_COLUMNS = (
+    Column("order", Kind.COUNT),
+    Column("bitmaps", Kind.COUNT),
+    Column("empty", Kind.COUNT),
+    Column("bytes", Kind.SIZE),
+    Column("covers", Kind.SIZE),
+)
+_NOBODY = "(nobody)"
+
+
+def owners(handover: Handover) -> Result:
+    """Bytes and pages by owner, the largest first; `not preserved` is what the next kernel will overwrite."""
+    ownership = own(handover)
+    sizes = _sizes(ownership.owner, ownership.end - ownership.start, len(ownership.owners))
+    missing = _sizes(
+        ownership.missing_owner, ownership.missing_end - ownership.missing_start, len(ownership.owners)
+    )
+    names = [*ownership.owners, _NOBODY]
+    rows = sorted(range(len(names)), key=lambda row: (-int(sizes[row]) - int(missing[row]), names[row]))
+    rows = [row for row in rows if sizes[row] or missing[row]]
+    block = (
+        [names[row] for row in rows],
+        [int(sizes[row]) // handover.page_size for row in rows],
+        [int(sizes[row]) for row in rows],
+        [int(missing[row]) for row in rows],
+    )
+    return Result(
+        "khodump.owners/1",
+        lambda: _head(handover, ownership, sizes, missing),
+        Rows("owners", _COLUMNS, [block]),
+        lambda: _tail(handover, ownership, sizes, missing),
+    )
+
+
+def _sizes(owner: I64, size: U64, count: int) -> U64:
+    """Bytes by owner; NOBODY comes last."""
+    total = np.zeros(count + 1, np.uint64)
+    np.add.at(total, np.where(owner == NOBODY, count, owner), size)
+    return total
+
+
+def _head(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) -> Head:
+    nodes = handover.nodes
+    leaf = nodes.level == 0
+    spent = int((~leaf).sum()) * handover.page_size + int(leaf.sum()) * handover.tracker.leaf_size
+    total = int(sizes.sum())
+    facts = (
+        Fact("preserved", total, Kind.SIZE),
+        Fact("claimed", total - int(sizes[-1]), Kind.SIZE),
+        Fact("claimed by nobody", int(sizes[-1]), Kind.SIZE),
+        Fact("claimed but not preserved", int(missing.sum()), Kind.SIZE),
+        Fact("claimed twice", ownership.claimed_twice.size, Kind.SIZE),
+        Fact("map's own pages", len(nodes), Kind.COUNT),
+        Fact("map's size", spent, Kind.SIZE),
+        Fact("bytes preserved a byte of map", total // spent if spent else None, Kind.COUNT),
+    )
+    return Head(facts, (Rows("bitmaps", _BITMAP_COLUMNS, [_bitmaps(handover)]),))
+
+
+def _bitmaps(handover: Handover) -> Block:
+    """The bitmaps by order: how little they take, and how much they could tell of."""
+    nodes, size = handover.nodes, handover.tracker.leaf_size
+    leaf = nodes.level == 0
+    orders = np.unique(nodes.order[leaf]).tolist()
+    counts = [int((leaf & (nodes.order == order)).sum()) for order in orders]
+    empties = [int((leaf & (nodes.order == order) & nodes.empty).sum()) for order in orders]
+    covered = [
+        None if order == NO_ORDER else count * size * 8 * (handover.page_size << order)
+        for order, count in zip(orders, counts, strict=True)
+    ]
+    told = [None if order == NO_ORDER else order for order in orders]
+    return told, counts, empties, [count * size for count in counts], covered
+
+
+def _tail(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) -> Tail:
+    summary = (
+        f"{format_size(int(sizes.sum()))} preserved, {format_size(int(sizes[-1]))} of it claimed by nobody"
+    )
+    if missing.any():
+        summary += (
+            f"; {format_size(int(missing.sum()))} claimed but not preserved: the next kernel overwrites it"
+        )
+    if ownership.claimed_twice.size:
+        summary += f"; {format_size(ownership.claimed_twice.size)} claimed twice"
+    findings = [
+        *handover.findings,
+        *(finding for subtree in handover.subtrees for finding in subtree.decoded.findings),
+    ]
+    return Tail(summary, findings)

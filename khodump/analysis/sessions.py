@@ -1,0 +1,144 @@
+"""`khodump sessions`: what LUO serialized: sessions, files, and where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from khodump.abi.luo import NODE_NAME
+from khodump.extents import NO_ORDER
+from khodump.handover import Handover
+from khodump.intervals import Intervals
+from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.subtrees.luo import Luo, LuoFile, Session
+from khodump.subtrees.memfd import Memfd
+
+_COLUMNS = (
+    Column("session", Kind.TEXT),
+    Column("token", Kind.ADDRESS),
+    Column("handler", Kind.TEXT),
+    Column("size", Kind.SIZE),
+    Column("position", Kind.COUNT),
+    Column("seals", Kind.ADDRESS),
+    Column("folios", Kind.COUNT),
+    Column("preserved", Kind.SIZE),
+    Column("orders", Kind.TEXT),
+    Column("data", Kind.ADDRESS),
+    Column("array", Kind.ADDRESS),
+    Column("first", Kind.ADDRESS),
+    Column("runs", Kind.COUNT),
+)
+_FLB_COLUMNS = (Column("flb", Kind.TEXT), Column("data", Kind.ADDRESS), Column("count", Kind.COUNT))
+_NO_FILE: tuple[Cell, ...] = (None,) * (len(_COLUMNS) - 1)
+
+
+def find_luo(handover: Handover) -> Luo | None:
+    """LUO's state; None when the handover has none, or it could not be decoded."""
+    contents = (subtree.decoded.content for subtree in handover.subtrees if subtree.name == NODE_NAME)
+    return next((content for content in contents if isinstance(content, Luo)), None)
+
+
+def sessions(handover: Handover, *, session: str | None = None, token: int | None = None) -> Result:
+    """A row a file, and one for a session without files.
+
+    Args:
+        handover: an open handover.
+        session: only the session of this name.
+        token: only files with this token.
+    """
+    luo = find_luo(handover)
+    chosen = [found for found in luo.sessions if session in (None, found.name)] if luo else []
+    rows = [row for found in chosen for row in _rows(handover, found, token)]
+    block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
+    findings = [
+        finding
+        for subtree in handover.subtrees
+        if subtree.name == NODE_NAME
+        for finding in subtree.decoded.findings
+    ]
+    return Result(
+        "khodump.sessions/1",
+        lambda: _head(handover, luo),
+        Rows("files", _COLUMNS, [block]),
+        lambda: Tail(_summary(luo, len(chosen), sum(row[1] is not None for row in rows)), findings),
+    )
+
+
+def _rows(handover: Handover, session: Session, token: int | None) -> Iterator[tuple[Cell, ...]]:
+    files = [file for file in session.files if token in (None, file.token)]
+    if not files and token is None:
+        yield session.name, *_NO_FILE
+    for file in files:
+        yield session.name, *_file(handover, file)
+
+
+def _file(handover: Handover, file: LuoFile) -> tuple[Cell, ...]:
+    state = file.state
+    if state is None:
+        return file.token, file.handler, *(None,) * 6, file.data, None, None, None
+    count, size, orders, spans = _folios(handover, state)
+    first = int(spans.start[0]) if len(spans.start) else None
+    array = int(state.array.blocks[0]) if len(state.array.blocks) else None
+    return (
+        file.token,
+        state.version,
+        state.size,
+        state.pos,
+        state.seals,
+        count,
+        size,
+        orders,
+        file.data,
+        array,
+        first,
+        len(spans.start),
+    )
+
+
+def _folios(handover: Handover, memfd: Memfd) -> tuple[int, int, str, Intervals]:
+    """How many folios, their bytes, their orders in words, and where they lie; those that are not preserved count as a page."""
+    none = np.zeros(0, np.uint64)
+    spans, totals = Intervals(none, none), np.zeros(NO_ORDER + 1, np.int64)
+    size = 0
+    for batch in memfd.folios():
+        orders = handover.preserved.orders_at(batch.phys)
+        totals += np.bincount(orders, minlength=NO_ORDER + 1)
+        length = np.uint64(handover.page_size) << np.where(orders == NO_ORDER, 0, orders).astype(np.uint64)
+        size += int(length.sum())
+        start, end = (
+            np.concatenate([spans.start, batch.phys]),
+            np.concatenate([spans.end, batch.phys + length]),
+        )
+        spans = Intervals.covering(start, end)
+    told = (f"{totals[order]} of order {order}" for order in np.flatnonzero(totals[:NO_ORDER]).tolist())
+    lost = [f"{totals[NO_ORDER]} not preserved"] if totals[NO_ORDER] else []
+    return int(totals.sum()), size, ", ".join([*told, *lost]), spans
+
+
+def _head(handover: Handover, luo: Luo | None) -> Head:
+    facts = [
+        Fact("image", handover.memory.description, Kind.TEXT),
+        Fact("LUO", luo.version if luo else None, Kind.TEXT),
+    ]
+    if luo is None:
+        return Head(tuple(facts))
+    facts += [
+        Fact("live update number", luo.number, Kind.COUNT),
+        Fact("serialized", luo.is_serialized, Kind.TRUTH),
+        Fact("sessions", len(luo.sessions), Kind.COUNT),
+    ]
+    flbs: Block = [
+        [flb.name for flb in luo.flbs],
+        [flb.data for flb in luo.flbs],
+        [flb.count for flb in luo.flbs],
+    ]
+    return Head(tuple(facts), (Rows("flbs", _FLB_COLUMNS, [flbs]),) if luo.flbs else ())
+
+
+def _summary(luo: Luo | None, sessions: int, files: int) -> str:
+    if luo is None:
+        return "this handover has no LUO state that can be read"
+    if not luo.is_serialized:
+        return "LUO has not serialized: sessions are written down only on the reboot into the next kernel"
+    return f"{sessions} sessions, {files} files"
