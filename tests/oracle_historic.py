@@ -6,6 +6,7 @@ damaged map leaves to be listed is written down here a second time, one element 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from khodump.abi.kexec_handover import kho_radix_node
@@ -41,7 +42,7 @@ def walk_chain(memory: PhysicalMemory, root: int, page_size: int, bitmap_size: i
         order, start, bitmap = element
         coverage = bitmap_size * 8 << (order + page_shift)
         impossible = start % coverage or start + coverage >= 1 << 64
-        met = bitmap in bitmaps or (order, start) in starts
+        met = bitmap in bitmaps or bitmap // page_size * page_size in chunks or (order, start) in starts
         ascends = previous is None or previous.order != order or previous.start < start
         bitmaps.add(bitmap)
         starts.add((order, start))
@@ -102,10 +103,9 @@ def walk_order_table(memory: PhysicalMemory, root: int, page_size: int) -> Walke
         if order > _HUGETLB_PAGE_ORDER[page_size]:
             sound = False
             continue
-        width = 64 - page_shift - order
-        walked = walk_tables(
-            memory, top, page_size, order_levels(page_shift, order), width, _OrderKeys(page_shift, order), nodes
-        )
+        levels, width = order_levels(page_shift, order), 64 - page_shift - order
+        decode = partial(_decode_order, size=page_size << order, order=order)
+        walked = walk_tables(memory, top, page_size, levels, width, decode, nodes)
         blocks += walked.blocks
         nodes += walked.nodes
         sound &= walked.sound
@@ -120,12 +120,6 @@ def order_levels(page_shift: int, order: int) -> int:
     return levels
 
 
-class _OrderKeys(NamedTuple):
-    """The keys of one order: blocks, counted from address 0; the one that ends at 2**64 is none."""
-
-    page_shift: int
-    order: int
-
-    def __call__(self, key: int) -> tuple[int, int] | None:
-        size = 1 << (self.page_shift + self.order)
-        return (key * size, self.order) if (key + 1) * size < 1 << 64 else None
+def _decode_order(key: int, size: int, order: int) -> tuple[int, int] | None:
+    """The (phys, order) of a key: blocks of `size` bytes, counted from 0; the one that ends at 2**64 is none."""
+    return (key * size, order) if (key + 1) * size < 1 << 64 else None

@@ -118,7 +118,8 @@ class BitmapChainTracker(Tracker):
         bit = (phys - start) >> self.page_shift + order
         rows = np.flatnonzero((elements.order == order) & (elements.phys_start == start))
         if not len(rows):
-            return Trace((), bit, None if walk.findings else False)
+            unsure = any(finding.severity is Severity.ERROR for finding in walk.findings)
+            return Trace((), bit, None if unsure else False)
         chunk, bitmap = int(elements.chunk[rows[0]]), int(elements.bitmap[rows[0]])
         number = int(np.flatnonzero(stored.bitmap[stored.chunk == chunk] == bitmap)[0])
         byte = self._memory.read(bitmap + bit // 8, 1)
@@ -143,9 +144,8 @@ class BitmapChainTracker(Tracker):
                     if at in seen
                     else ("map-pointer-unaligned", "is not page-aligned")
                 )
-                message = (
-                    f"the chunk at {previous:#x} goes on at {at:#x}, which {what}; what follows is not listed"
-                )
+                came = f"the chunk at {previous:#x} goes on at" if previous else "the root pointer"
+                message = f"{came} {at:#x}, which {what}; what follows is not listed"
                 walk.findings.append(Finding(rule, Severity.ERROR, previous or at, message, {"value": at}))
                 break
             seen.add(at)
@@ -192,8 +192,9 @@ class BitmapChainTracker(Tracker):
         """Without the elements that no kernel writes; each chunk with such elements gives one finding a rule."""
         size = np.uint64(self.bitmap_size.size)
         coverage = (size * np.uint64(8)) << (elements.order + np.uint64(self.page_shift))
-        first_seen = np.zeros(len(elements.order), np.bool_)
-        first_seen[np.unique(elements.bitmap, return_index=True)[1]] = True
+        shared = np.ones(len(elements.order), np.bool_)
+        shared[np.unique(elements.bitmap, return_index=True)[1]] = False
+        shared |= np.isin(elements.bitmap - elements.bitmap % np.uint64(self._page_size), walk.nodes.phys)
         same_order = elements.order[1:] == elements.order[:-1]
         unordered = np.zeros(len(elements.order), np.bool_)
         unordered[1:] = same_order & (elements.phys_start[1:] <= elements.phys_start[:-1])
@@ -212,7 +213,7 @@ class BitmapChainTracker(Tracker):
                 elements.bitmap % size != 0,
                 f"point to bitmaps not aligned to {size} bytes",
             ),
-            ("map-node-shared", ~first_seen, "point to a bitmap that was met before"),
+            ("map-node-shared", shared, "point to a bitmap or a chunk that was met before"),
             ("map-key-impossible", misaligned, "start where no bitmap of their order can"),
             ("map-elements-unordered", repeated, "start where an earlier one of their order does"),
         )
@@ -265,7 +266,9 @@ class BitmapChainTracker(Tracker):
         empty = np.zeros(len(part.order), np.bool_)
         empty[readable] = ~words.any(axis=1)
         levels = np.zeros(len(part.order), np.uint8)
-        walk.node_parts.append(Nodes(part.bitmap, levels, part.phys_start, presence, empty, part.order.astype(np.uint8)))
+        walk.node_parts.append(
+            Nodes(part.bitmap, levels, part.phys_start, presence, empty, part.order.astype(np.uint8))
+        )
         for row in np.flatnonzero(~readable).tolist():
             phys, chunk = int(part.bitmap[row]), int(part.chunk[row])
             start, order = int(part.phys_start[row]), int(part.order[row])
@@ -283,16 +286,15 @@ def tell_bitmap_size(elements: Elements, page_size: int, release: str) -> Bitmap
         release: the kernel's, if known.
     """
     small, large = SMALL_BITMAP_SIZE, page_size
-    coverage = np.uint64(large * 8) << (elements.order + np.uint64(page_size.bit_length() - 1))
-    gap = elements.phys_start[1:] - elements.phys_start[:-1]
-    same_order = elements.order[1:] == elements.order[:-1]
-    ascending = elements.phys_start[1:] > elements.phys_start[:-1]
+    shift = elements.order + np.uint64(page_size.bit_length() - 1)
+    of_small, of_large = (np.maximum(np.uint64(size * 8) << shift, np.uint64(1)) for size in (small, large))
+    # What not even the small bitmaps allow is damage, and proves nothing.
+    possible = (elements.bitmap % np.uint64(small) == 0) & (elements.phys_start % of_small == 0)
+    elements, of_large = elements.take(possible), of_large[possible]
     if (elements.bitmap % np.uint64(page_size)).any():
         return BitmapSize(small, "bitmaps that are not page-aligned", certain=True)
-    if (elements.phys_start % np.maximum(coverage, np.uint64(1))).any():
+    if (elements.phys_start % of_large).any():
         return BitmapSize(small, "bitmaps that start where none of a page can", certain=True)
-    if (same_order & ascending & (gap < coverage[1:])).any():
-        return BitmapSize(small, "bitmaps closer together than those of a page", certain=True)
     told = _by_release(release)
     if told is not None:
         return BitmapSize(large if told else small, f"release {release}", certain=True)
@@ -312,7 +314,7 @@ def _by_release(release: str) -> bool | None:
     version = tuple(int(part or 0) for part in match.groups())
     if version < (6, 17, 9):
         return False
-    if version < (6, 18, 0) or release.startswith("6.18.0-rc"):
+    if version < (6, 18, 0) or (version == (6, 18, 0) and "rc" in release):
         return None
     return True
 

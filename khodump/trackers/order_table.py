@@ -34,9 +34,19 @@ class OrderTableTracker(Tracker):
     def walk(self) -> Walk:
         """See `Tracker.walk`."""
         walk = Walk()
-        if self.demand_root(walk):
+        if self.demand_root(walk) and self._is_aligned(walk):
             walk.batches = self._orders(walk)
         return walk
+
+    def _is_aligned(self, walk: Walk) -> bool:
+        """Whether the order table begins a page; a finding if not."""
+        if self.root % self._page_size == 0:
+            return True
+        message = f"the root pointer {self.root:#x} is not page-aligned"
+        walk.findings.append(
+            Finding("map-pointer-unaligned", Severity.ERROR, self.root, message, {"value": self.root})
+        )
+        return False
 
     def holds(self, phys: int, order: int) -> bool | None:
         """See `Tracker.holds`."""
@@ -102,7 +112,7 @@ class OrderTableTracker(Tracker):
     def _slots(self) -> list[int] | None:
         """The top table of each order, by order; None when the order table cannot be read."""
         page = self._memory.read(self.root, self._page_size)
-        if isinstance(page, Hole):
+        if isinstance(page, Hole) or self.root % self._page_size:
             return None
         highest = 64 - self.page_shift
         slots: list[int] = np.frombuffer(page, dtype_of(kho_order_table(self._page_size)).base)[

@@ -136,7 +136,9 @@ class TableTree:
         empty = np.zeros(len(entries.phys), np.bool_)
         empty[readable] = ~words.any(axis=1)
         levels = np.full(len(entries.phys), level, np.uint8)
-        walk.node_parts.append(Nodes(entries.phys, levels, entries.prefix, pages.presence, empty, self._orders(entries, level)))
+        walk.node_parts.append(
+            Nodes(entries.phys, levels, entries.prefix, pages.presence, empty, self._orders(entries, level))
+        )
         for index in np.flatnonzero(~readable).tolist():
             phys, prefix, parent = (
                 int(column[index]) for column in (entries.phys, entries.prefix, entries.parent)
@@ -152,7 +154,9 @@ class TableTree:
         """The order of each leaf's blocks; the leaf of the lowest keys holds several, and is told apart."""
         bits = np.uint64(self.geometry.leaf_bits)
         first = entries.prefix << bits
-        starts, ends, _, orders = (np.array(column, np.uint64) for column in zip(*self.geometry.bands, strict=True))
+        starts, ends, _, orders = (
+            np.array(column, np.uint64) for column in zip(*self.geometry.bands, strict=True)
+        )
         band = np.searchsorted(starts, first, "right") - 1
         whole = (band >= 0) & (first + ((_ONE << bits) - _ONE) <= ends[band] + _ONE)
         return np.where(whole if not level else False, orders[band], NO_ORDER).astype(np.uint8)

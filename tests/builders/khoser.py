@@ -64,7 +64,7 @@ def write_chain(
         for at in range(0, len(rows), capacity)
     ]
     chunks = [image.alloc_page(page_size) for _ in pieces]
-    for (order, rows), chunk, following in zip(pieces, chunks, [*chunks[1:], 0], strict=True):
+    for (order, rows), chunk, following in zip(pieces, chunks, [*chunks, 0][1:], strict=True):
         header = KHOSER_MEM_CHUNK_HDR.build(KhoserMemChunkHdr(following, order, len(rows)))
         image.write(chunk, header + b"".join(rows))
     return Chain(chunks[0] if chunks else 0, chunks, bitmaps)
