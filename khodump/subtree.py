@@ -100,7 +100,7 @@ class Keep:
         return cls(owner, what, claims.start, claims.size, doubtful)
 
     @classmethod
-    def of_fdt(cls, owner: str, phys: int, data: bytes) -> Keep:
+    def of_fdt(cls, owner: str, what: str, phys: int, data: bytes) -> Keep:
         """The valid tree at `phys` that begins `data`.
 
         Left out is what its blocks leave free, and its memory reservations: KHO makes none, and zeros are none.
@@ -111,9 +111,10 @@ class Keep:
             (header.off_dt_struct, header.size_dt_struct),
             (header.off_dt_strings, header.size_dt_strings),
         )
-        pages = (*range(0, header.totalsize, PAGE_SIZES[0]), header.totalsize - 1)  # all are read, whatever they hold
+        # All of its pages are read, whatever they hold.
+        pages = (*range(0, header.totalsize, PAGE_SIZES[0]), header.totalsize - 1)
         return cls.of(
-            owner, "FDT", *((phys + at, size) for at, size in blocks), *((phys + at, 0) for at in pages)
+            owner, what, *((phys + at, size) for at, size in blocks), *((phys + at, 0) for at in pages)
         )
 
     @classmethod
@@ -122,7 +123,7 @@ class Keep:
     ) -> Keep:
         """The structured array `rows`, each at its address, without what follows the NUL of its strings."""
         starts, lengths = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
-        for name, (field, offset) in (rows.dtype.fields or {}).items():
+        for name, (field, offset, *_) in (rows.dtype.fields or {}).items():
             length = np.full(len(rows), field.itemsize, np.uint64)
             if field.kind == "V":  # a string; numbers count whole
                 column = np.ascontiguousarray(rows[name]).view(np.uint8).reshape(len(rows), field.itemsize)

@@ -56,11 +56,11 @@ class Ownership:
         first, stop = first[kept], stop[kept]
         return Extents(page_shift, first << shift[kept], self.order[kept], stop - first), self.owner[kept]
 
-    def at(self, phys: int) -> str | None:
-        """Who owns a physical byte address; None when nobody does, or it is not preserved."""
-        row = int(np.searchsorted(self.start, np.uint64(phys), "right")) - 1
-        inside = row >= 0 and phys < int(self.end[row])
-        return self.name(int(self.owner[row])) if inside else None
+    def at(self, phys: int, order: int) -> str | None:
+        """Who owns a byte of a preserved block of this order; None when nobody does, or there is no such block."""
+        at = np.uint64(phys)  # pieces of one order do not overlap
+        row = np.flatnonzero((self.start <= at) & (at < self.end) & (self.order == order))
+        return self.name(int(self.owner[row[0]])) if len(row) else None
 
 
 def own(handover: Handover) -> Ownership:

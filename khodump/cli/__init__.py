@@ -5,13 +5,17 @@ from __future__ import annotations
 import typer
 
 from khodump import __version__
+from khodump.cli.command import Status
+from khodump.cli.extract import extract
 from khodump.cli.formats import formats
 from khodump.cli.inspect import inspect
+from khodump.cli.key import key
+from khodump.cli.lookup import lookup
 from khodump.cli.owners import owners
 from khodump.cli.scan import scan
 from khodump.cli.sessions import sessions
+from khodump.cli.slim import slim
 from khodump.cli.subtrees import subtrees
-from khodump.cli.terminal import Status
 
 app = typer.Typer(
     name="khodump",
@@ -42,6 +46,10 @@ app.command()(scan)
 app.command()(owners)
 app.command()(sessions)
 app.command()(subtrees)
+app.command()(slim)
+app.command()(lookup)
+app.command()(key)
+app.command()(extract)
 app.command()(formats)
 
 

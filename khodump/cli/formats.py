@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from khodump.cli import options
-from khodump.cli.terminal import Status, Terminal, command
-from khodump.output.formats import Format
+from khodump.cli.command import Status, command
+from khodump.cli.terminal import Terminal
 
 
 @command
-def formats(
-    format_: options.OutputFormat = Format.TABLE,
-    output: options.Output = None,
-    color: options.ColorWhen = options.Color.AUTO,
-    quiet: options.Quiet = False,
-) -> Status:
+def formats(terminal: Terminal) -> Status:
     """List the image and map formats that can be read, and what needs which extra."""
     from khodump.analysis.formats import formats as analyse
 
-    return Terminal(format_, output, color, quiet).write(analyse())
+    return terminal.write(analyse())

@@ -6,18 +6,15 @@ from typing import Annotated
 
 import typer
 
-from khodump.cli import options
-from khodump.cli.terminal import Status, Terminal, command
-from khodump.output.formats import Format
+from khodump.cli.command import Status, command
+from khodump.cli.source import Image
+from khodump.cli.terminal import Terminal
 
 
 @command
 def scan(
-    images: options.Images,
-    as_: options.As = None,
-    page_size: options.PageSize = None,
-    assume_zero: options.AssumeZero = False,
-    ranges: options.Ranges = None,
+    source: Image,
+    terminal: Terminal,
     devicetree: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="The machine's device tree; its /chosen may tell of KHO (arm64)."),
@@ -26,24 +23,18 @@ def scan(
         bool,
         typer.Option("--deep", help="Look for x86's boot_params at every address, not only at page starts."),
     ] = False,
-    format_: options.OutputFormat = Format.TABLE,
-    output: options.Output = None,
-    color: options.ColorWhen = options.Color.AUTO,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> Status:
     """List every root FDT in a memory image, what speaks for each, and what the boot protocol says."""
     from khodump.analysis.scan import scan as analyse
     from khodump.opening import search
 
-    terminal = Terminal(format_, output, color, quiet, verbose)
     with terminal.progress("searching for root FDTs") as progress:
         memory, found, notes = search(
-            images,
-            version=as_,
-            page_size=options.page_size_argument(page_size),
-            assume_zero=assume_zero,
-            ranges=ranges,
+            source.images,
+            version=source.as_,
+            page_size=source.page_bytes,
+            assume_zero=source.assume_zero,
+            ranges=source.ranges,
             devicetree=devicetree,
             deep=deep,
             progress=progress,

@@ -1,61 +1,111 @@
-"""Opening what the arguments name, as every command that reads a handover does."""
+"""The options that name a handover, for all commands that read one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from khodump.cli import options
-from khodump.cli.terminal import Terminal
+import typer
+
+from khodump.cli.terminal import Voice
+from khodump.numbers import parse_number
 
 if TYPE_CHECKING:
     from khodump.handover import Handover
 
-
-@contextmanager
-def opened(
-    terminal: Terminal,
-    images: Sequence[str],
-    *,
-    fdt: str | None = None,
-    as_: str | None = None,
-    page_size: str | None = None,
-    assume_zero: bool = False,
-    ranges: str | None = None,
-    scratch: Sequence[str] | None = None,
-) -> Iterator[Handover]:
-    """The handover that the shared options name, with progress and notes on stderr; closed afterwards."""
-    from khodump.opening import open_handover
-
-    with terminal.progress("searching for the root FDT") as progress:
-        handover = open_handover(
-            images,
-            fdt=options.fdt_argument(fdt),
-            version=as_,
-            page_size=options.page_size_argument(page_size),
-            assume_zero=assume_zero,
-            ranges=ranges,
-            scratch=scratch or (),
-            progress=progress,
-        )
-    with handover:
-        for note in handover.notes:
-            terminal.note(note)
-        yield handover
+IMAGES = typer.Argument(
+    metavar="IMAGE...",
+    help="Memory image, by content: raw, ELF core, kdump, LiME (khodump formats lists all), or a URL of one. "
+    "FILE@BASE places a raw file at a physical address; several files make one memory.",
+    show_default=False,
+)
 
 
-@contextmanager
-def opened_live(
-    terminal: Terminal, *, incoming: bool, as_: str | None = None, page_size: str | None = None
-) -> Iterator[Handover]:
-    """The handover of this machine, likewise."""
-    from khodump.opening import open_live_handover
+@dataclass(frozen=True)
+class Image:
+    """A memory image, and how to read what is found in it."""
 
-    size = options.page_size_argument(page_size)
-    with terminal.progress("searching for the root FDT") as progress:
-        handover = open_live_handover(incoming=incoming, version=as_, page_size=size, progress=progress)
-    with handover:
-        for note in handover.notes:
-            terminal.note(note)
-        yield handover
+    images: Annotated[list[str], IMAGES]
+    as_: Annotated[
+        str | None,
+        typer.Option(
+            "--as", metavar="VERSION", help="Read it as this version (kho-v4), whatever the FDT says."
+        ),
+    ] = None
+    page_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="The kernel's page size: 4K, 16K or 64K. Default: worked out from evidence."
+        ),
+    ] = None
+    assume_zero: Annotated[
+        bool, typer.Option("--assume-zero", help="Take pages that were filtered from a dump for zeros.")
+    ] = False
+    ranges: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="The raw image holds the System RAM ranges of this file (/proc/iomem's format) without their holes.",
+        ),
+    ] = None
+
+    @property
+    def paths(self) -> list[str]:
+        """The files that make the image."""
+        return self.images
+
+    @property
+    def page_bytes(self) -> int | None:
+        """Bytes a page, when forced."""
+        return None if self.page_size is None else parse_number(self.page_size)
+
+
+@dataclass(frozen=True)
+class Source(Image):
+    """A handover in a memory image."""
+
+    fdt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|0xPHYS",
+            help="The root FDT: a .dtb file, or its physical address. Default: search the image.",
+        ),
+    ] = None
+    scratch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="debugfs' scratch_phys, and again for scratch_len; or their directory."
+        ),
+    ] = None
+
+    @property
+    def fdt_argument(self) -> str | int | None:
+        """A file name, or a physical address where the text is one and no such file exists."""
+        text = self.fdt
+        if text is None or not text.lower().startswith("0x") or Path(text).exists():
+            return text
+        return parse_number(text)
+
+    @contextmanager
+    def opened(self, terminal: Voice) -> Iterator[Handover]:
+        """The handover, with progress and notes on stderr; closed afterwards."""
+        from khodump.opening import open_handover
+
+        with terminal.progress("searching for the root FDT") as progress:
+            handover = open_handover(
+                self.paths,
+                fdt=self.fdt_argument,
+                version=self.as_,
+                page_size=self.page_bytes,
+                assume_zero=self.assume_zero,
+                ranges=self.ranges,
+                scratch=self.scratch or (),
+                progress=progress,
+            )
+        with handover:
+            for note in handover.notes:
+                terminal.note(note)
+            yield handover

@@ -23,22 +23,23 @@ from khodump.memory import Platform, Presence, vmcoreinfo_lines
 MAGIC: Final = b"\x7fELF"
 
 _ELFCLASS64, _ELFDATA2LSB = 2, 1
-_PT_LOAD, _PT_NOTE = 1, 4
-_PN_XNUM: Final = 0xFFFF  # e_phnum overflowed: the count is section header 0's sh_info
+PT_LOAD, PT_NOTE = 1, 4
+PN_XNUM: Final = 0xFFFF  # e_phnum overflowed: the count is section header 0's sh_info
 _MAX_PHNUM: Final = 1 << 22  # 235 MB of headers; /proc/kcore and QEMU stay far below
 _MAX_NOTE_BYTES: Final = 1 << 22
 _NO_PADDR: Final = (1 << 64) - 1  # /proc/kcore marks segments that have no physical address
-_MACHINES: Final = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
+MACHINES: Final = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
 
 
-def _structs() -> Any:  # noqa: ANN401 - pyelftools makes its structs at run time
+def core_structs() -> Any:  # noqa: ANN401 - pyelftools makes its structs at run time
+    """The structs of an ELF64 core, as pyelftools has them."""
     structs = ELFStructs(little_endian=True, elfclass=64)
     structs.create_basic_structs()
     structs.create_advanced_structs(e_type="ET_CORE")
     return structs
 
 
-def _columns(schema: Any) -> np.dtype[Any]:  # noqa: ANN401 - pyelftools makes its structs at run time
+def columns_of(schema: Any) -> np.dtype[Any]:  # noqa: ANN401 - pyelftools makes its structs at run time
     """The dtype of a pyelftools struct of unsigned little-endian integers."""
     return np.dtype([(member.name, f"<u{member.sizeof()}") for member in schema.subcons])
 
@@ -54,14 +55,14 @@ def segments(file: ByteSource, index: int, *, assume_zero: bool) -> tuple[Segmen
     Raises:
         ImageError: not a little-endian ELF64 core, or its program headers are cut off or make no sense.
     """
-    structs = _structs()
+    structs = core_structs()
     header = _header(file, structs)
     headers = _program_headers(file, structs, header)
-    notes = headers[headers["p_type"] == _PT_NOTE]
+    notes = headers[headers["p_type"] == PT_NOTE]
     vmcoreinfo: dict[str, str] = {}
     for offset, size in zip(notes["p_offset"].tolist(), notes["p_filesz"].tolist(), strict=True):
         vmcoreinfo |= _vmcoreinfo(file.read(offset, min(size, _MAX_NOTE_BYTES)), structs)
-    machine = _MACHINES.get(header["e_machine"], str(header["e_machine"]))
+    machine = MACHINES.get(header["e_machine"], str(header["e_machine"]))
     return _load_segments(file, index, headers, assume_zero=assume_zero), Platform(machine, vmcoreinfo)
 
 
@@ -89,12 +90,12 @@ def _header(file: ByteSource, structs: Any) -> Any:  # noqa: ANN401 - a pyelftoo
 def _program_headers(file: ByteSource, structs: Any, header: Any) -> Any:  # noqa: ANN401 - a structured array
     """The program header table as a structured array."""
     count, size, offset = header["e_phnum"], header["e_phentsize"], header["e_phoff"]
-    if count == _PN_XNUM:
+    if count == PN_XNUM:
         try:
             count = struct_parse(structs.Elf_Shdr, BytesIO(file.read(header["e_shoff"], 64)))["sh_info"]
         except ELFParseError as error:
             raise ImageError(f"{file.name} has no section header 0, which counts its segments") from error
-    dtype = _columns(structs.Elf_Phdr)
+    dtype = columns_of(structs.Elf_Phdr)
     if size < dtype.itemsize or count > _MAX_PHNUM:
         raise ImageError(
             f"{file.name} claims {count} program headers of {size} bytes", hint="its ELF header is damaged"
@@ -110,7 +111,7 @@ def _program_headers(file: ByteSource, structs: Any, header: Any) -> Any:  # noq
 
 
 def _load_segments(file: ByteSource, index: int, headers: Any, *, assume_zero: bool) -> Segments:  # noqa: ANN401
-    loads = (headers["p_type"] == _PT_LOAD) & (headers["p_paddr"] != np.uint64(_NO_PADDR))
+    loads = (headers["p_type"] == PT_LOAD) & (headers["p_paddr"] != np.uint64(_NO_PADDR))
     columns = (headers[name][loads] for name in ("p_paddr", "p_offset", "p_filesz", "p_memsz"))
     paddr, offset, filesz, memsz = (column.astype(np.uint64) for column in columns)
     memsz = np.maximum(memsz, filesz)

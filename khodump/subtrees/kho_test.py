@@ -97,6 +97,6 @@ def _claims(context: Context, test: KhoTest) -> Iterator[Claims]:
 
 
 def _keeps(blob: Blob, test: KhoTest) -> Iterator[Keep]:
-    yield Keep.of_fdt("kho_test/blob", blob.phys, blob.data)
+    yield Keep.of_fdt("kho_test/blob", "blob", blob.phys, blob.data)
     if test.array is not None:
         yield from test.array.keeps("kho_test/folios_info", "list of folios", len(test.phys) * 8)

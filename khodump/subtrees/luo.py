@@ -6,7 +6,7 @@ luo-v1 (6.19 to 7.1) and of the never released luo-v2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, NamedTuple
@@ -137,6 +137,18 @@ class _Array(NamedTuple):
     offset: int = 0
 
 
+def _sessions_array(page_size: int) -> _Array:
+    return _Array("LUO's sessions", LUO_SESSION_SER, SESSION_ARRAY_PAGES * page_size, 8)
+
+
+def _files_array(page_size: int, what: str) -> _Array:
+    return _Array(what, LUO_FILE_SER, FILE_ARRAY_PAGES * page_size)
+
+
+def _flbs_array(page_size: int) -> _Array:
+    return _Array("LUO's FLBs", LUO_FLB_SER, page_size, LUO_FLB_HEADER_SER.size)
+
+
 class _Reader:
     """Collects findings while it follows one LUO state."""
 
@@ -160,7 +172,7 @@ class _Reader:
             rows, pages = found.entries, tuple((block, size) for block in found.blocks)
         else:
             pages = ((head, SESSION_ARRAY_PAGES * size),) if head else ()
-            rows = self._array(_Array("LUO's sessions", LUO_SESSION_SER, SESSION_ARRAY_PAGES * size, 8), head)
+            rows = self._array(_sessions_array(size), head)
         return tuple(self._session(row) for row in rows), pages
 
     def _session(self, row: Any) -> Session:  # noqa: ANN401 - a numpy record
@@ -172,8 +184,7 @@ class _Reader:
             rows, pages = found.entries, tuple((block, size) for block in found.blocks)
         else:
             pages = ((head, FILE_ARRAY_PAGES * size),) if head else ()
-            array = _Array(f"the files of {what}", LUO_FILE_SER, FILE_ARRAY_PAGES * size)
-            rows = self._array(array, head, count)
+            rows = self._array(_files_array(size, f"the files of {what}"), head, count)
         if len(rows) != count:
             message = f"{what} says it has {count} files, but its list has {len(rows)}"
             problem = self._context.problem
@@ -194,8 +205,7 @@ class _Reader:
     def _flbs(self, head: int) -> tuple[tuple[Flb, ...], tuple[tuple[int, int], ...]]:
         if not head:
             return (), ()
-        array = _Array("LUO's FLBs", LUO_FLB_SER, self._context.page_size, LUO_FLB_HEADER_SER.size)
-        rows = self._array(array, head)
+        rows = self._array(_flbs_array(self._context.page_size), head)
         flbs = tuple(Flb(text(bytes(row["name"])), int(row["data"]), int(row["count"])) for row in rows)
         return flbs, ((head, self._context.page_size),)
 
@@ -254,7 +264,7 @@ def _decode_fdt(context: Context, blob: Blob) -> Decoded:
     if not version.startswith(COMPATIBLE_PREFIX) or header is None:
         message = f"LUO's FDT at {blob.phys:#x} says {version}, and leads to no sessions"
         return Decoded(version, findings=(context.problem("blob-incompatible", blob.phys, message),))
-    keeps = [Keep.of_fdt("LUO/blob", blob.phys, blob.data)]
+    keeps = [Keep.of_fdt("LUO/blob", "blob", blob.phys, blob.data)]
     if PROP_ABI_HEADER in tree.properties:
         keeps.append(Keep.of("LUO/header", "header", (tree.u64(PROP_ABI_HEADER) or 0, LUO_HEADER.size)))
     return _decoded(context, version, header, keeps)
@@ -299,16 +309,26 @@ def _decoded(context: Context, version: str, header: LuoHeader, blob: list[Keep]
     )
 
 
+def session_owner(session: Session) -> str:
+    """The path of a session among the owners of memory."""
+    return f"LUO/session {quoted(session.name)}"
+
+
+def memfd_owner(session: Session, file: LuoFile) -> str:
+    """The path of a memfd among the owners of memory."""
+    return f"{session_owner(session)}/file {file.token:#x} (memfd)"
+
+
 def _claims(luo: Luo) -> Iterator[Claims]:
     for part, start, size in luo.pages:
         yield Claims.of(f"LUO/{part}", (start, size))
     for session in luo.sessions:
-        owner = f"LUO/session {quoted(session.name)}"
+        owner = session_owner(session)
         for span in session.pages:
             yield Claims.of(f"{owner}/files", span)
         for file in session.files:
             if file.state is not None:
-                yield from file.state.claims(f"{owner}/file {file.token:#x} (memfd)")
+                yield from file.state.claims(memfd_owner(session, file))
 
 
 def _keeps(context: Context, luo: Luo) -> Iterator[Keep]:
@@ -316,7 +336,7 @@ def _keeps(context: Context, luo: Luo) -> Iterator[Keep]:
     sessions = [(start, size) for part, start, size in luo.pages if part == "sessions"]
     if luo.version in _SESSIONS_IN_BLOCKS:
         blocks = [start for start, _ in sessions]
-        yield from block_keeps(context, blocks, LUO_SESSION_SER, "LUO/sessions", "list of sessions")
+        yield from block_keeps(context, blocks, LUO_SESSION_SER, "LUO/sessions", "list of LUO's sessions")
     else:
         yield from _array_keeps(context, "LUO/sessions", _sessions_array(context.page_size), sessions)
     flbs = [(start, size) for part, start, size in luo.pages if part == "flbs"]
@@ -335,7 +355,7 @@ def _session_keeps(context: Context, luo: Luo, session: Session) -> Iterator[Kee
         yield from _array_keeps(context, f"{owner}/files", array, session.pages, session.count)
     for file in session.files:
         if file.state is not None:
-            yield from file.state.keeps(f"{owner}/file {file.token:#x} (memfd)")
+            yield from file.state.keeps(memfd_owner(session, file))
 
 
 def _array_keeps(

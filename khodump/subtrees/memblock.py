@@ -56,7 +56,7 @@ def decode(context: Context, blob: Blob) -> Decoded:
         tuple(regions),
         tuple(findings),
         lambda: _claims(context, regions),
-        lambda: iter((Keep.of_fdt("memblock/blob", blob.phys, blob.data),)),
+        lambda: iter((Keep.of_fdt("memblock/blob", "blob", blob.phys, blob.data),)),
     )
 
 

@@ -101,8 +101,8 @@ class Memfd:
                 entries["index"][valid].astype(np.uint64),
             )
             pfn, flags = self._split(words)
-            held = pfn != 0
             shift = np.uint64(self.array.context.page_size.bit_length() - 1)
+            held = (pfn != 0) & (pfn >> (np.uint64(64) - shift) == 0)  # beyond, there is no memory to name
             yield FolioBatch(pfn[held] << shift, index[held], flags[held], int((~valid).sum()))
 
     def _split(self, words: U64) -> tuple[U64, U64]:
@@ -119,13 +119,12 @@ class Memfd:
         for batch in self.folios():
             yield Claims.equal(f"{owner}/folios", batch.phys, WHOLE_BLOCK)
 
-
     def keeps(self, owner: str) -> Iterator[Keep]:
         """Its state and its array of folios, but not the folios."""
         memory, size = self.array.context.memory, self.array.context.page_size
         state = memory.read(self.phys, size - self.phys % size) if self.is_draft else b""
         if self.is_draft and not isinstance(state, Hole):
-            yield Keep.of_fdt(f"{owner}/state", self.phys, state)
+            yield Keep.of_fdt(f"{owner}/state", "state of the file", self.phys, state)
         else:
             yield Keep.of(f"{owner}/state", "state of the file", (self.phys, _STATE_SIZES[self.version]))
         yield from self.array.chain_keeps(f"{owner}/folio array")

@@ -78,7 +78,8 @@ class VmallocArea:
         size, order = np.uint64(self.context.page_size), np.uint64(self.descriptor.order)
         index = np.arange(first, stop, dtype=np.uint64)
         inner = index & ((np.uint64(1) << order) - np.uint64(1))
-        return self.blocks[index >> order] + inner * size
+        found: U64 = self.blocks[index >> order] + inner * size
+        return found
 
     def batches(self, limit: int) -> Iterator[tuple[U8, U8]]:
         """The first `limit` bytes of the data, some whole pages at a time.

@@ -103,7 +103,7 @@ def test_every_version_of_luo_gives_the_same(version, page_size, tmp_path):
         version=version,
         liveupdate_number=3,
         sessions=(Session(b"many", files), Session(b"none", ()), Session('日本"\\'.encode(), files[:1])),
-        flbs=(Flb(b"flb", 7, 2),),
+        flbs=(Flb("flb", 7, 2),),
     )
     built = build_handover(Description(page_size=page_size, subtrees={"LUO": described}))
     with khodump.open(built.image.to_raw(tmp_path / "mem.img")) as handover:

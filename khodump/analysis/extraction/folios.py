@@ -43,6 +43,22 @@ class Layout:
     unread: int = 0
     overlap: int = 0
 
+    def oddities(self) -> tuple[str, ...]:
+        """What is odd about a file, for a person."""
+        told = (
+            (self.unread, "entries of the list of folios are not in the image"),
+            (
+                self.guessed,
+                "folios are not in the preserved map: taken as large as alignment and the next allow",
+            ),
+            (self.overlap, "pages are claimed by several folios: the first in the list has them"),
+            (
+                self.stale,
+                "folios were not up to date: the next kernel reads zeros there, the file has what memory had",
+            ),
+        )
+        return tuple(f"{count} {text}" for count, text in told if count)
+
 
 def lay_out(memfd: Memfd, preserved: Extents, pages: int) -> Layout:
     """Put the folios of `memfd` into a file of `pages` pages.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from khodump.analysis.extraction.plan import Plan, Runs
-from khodump.arrays import U8, U64
+from khodump.arrays import I64, U8, U64
 from khodump.intervals import meet
 from khodump.memory import Hole, PhysicalMemory, Presence
 
@@ -47,12 +47,9 @@ class Losses:
     @classmethod
     def of(cls, plan: Plan, runs: Runs, presence: U8) -> Losses:
         """With neighbours joined that are missing for the same reason."""
-        parts, reasons = [], []
-        edges = np.flatnonzero(np.diff(presence)) + 1
-        for rows in np.split(np.arange(len(runs)), edges):
-            parts.append(runs.take(rows).joined())
-            reasons.append(np.full(len(parts[-1]), presence[rows[0]] if len(rows) else 0, np.uint8))
-        return cls(plan, Runs.concatenate(parts), np.concatenate(reasons))
+        fresh = runs.heads()
+        fresh[1:] |= presence[1:] != presence[:-1]
+        return cls(plan, runs.joined(fresh), presence[fresh])
 
     @property
     def size(self) -> int:
@@ -68,9 +65,7 @@ class Losses:
         columns = (runs.pfn, runs.page, runs.count, self.presence)
         for pfn, page, count, presence in zip(*(column[:limit].tolist() for column in columns), strict=True):
             phys = pfn * plan.page_size + (plan.skip if page == 0 else 0)
-            yield Loss(
-                plan.position(page), plan.bytes_of(page, count), phys, Presence(presence).reason
-            )
+            yield Loss(plan.position(page), plan.bytes_of(page, count), phys, Presence(presence).reason)
         gaps = self._doubted
         left = None if limit is None else max(limit - len(runs), 0)
         for page, count in zip(gaps.page[:left].tolist(), gaps.count[:left].tolist(), strict=True):
@@ -102,15 +97,14 @@ def read_edge(memory: PhysicalMemory, plan: Plan, pfn: int, page: int) -> bytes 
 
 def _tiles(memory: PhysicalMemory, page_size: int) -> tuple[U64, U64, U8]:
     """All pages that are not wholly there: first and last (exclusive) PFN, and why; sorted, without overlaps."""
-    spans = [(-(-start // page_size), end // page_size) for start, end, _ in memory.ranges]
-    whole = np.array(spans, np.uint64).reshape(-1, 2)
-    kind = np.array([presence for _, _, presence in memory.ranges], np.uint8)
+    ranges = memory.ranges
+    kind = np.array([presence for _, _, presence in ranges], np.uint8)
+    whole = np.array([(-(-start // page_size), end // page_size) for start, end, _ in ranges], np.uint64)
+    torn = np.array([(start // page_size, -(-end // page_size)) for start, end, _ in ranges], np.uint64)
     # A page that is there in part is missing for the reason of its other part, if that is given.
-    torn = np.array([(start // page_size, -(-end // page_size)) for start, end, _ in memory.ranges], np.uint64)
-    span = np.where((kind == Presence.PRESENT)[:, None], whole, torn.reshape(-1, 2))
-    edge = np.zeros(1, np.uint64)
-    reach = np.concatenate([edge, np.maximum.accumulate(span[:, 1])])
-    start = np.maximum(span[:, 0], reach[:-1])
+    span = np.where((kind == Presence.PRESENT)[:, None], whole.reshape(-1, 2), torn.reshape(-1, 2))
+    reach = np.concatenate([np.zeros(1, np.uint64), np.maximum.accumulate(span[:, 1])])
+    start = np.maximum(span.min(axis=1), reach[:-1])
     gap_end = np.append(start, np.uint64((1 << 64) // page_size))
     starts = np.concatenate([reach, start])
     ends = np.concatenate([gap_end, span[:, 1]])
@@ -120,7 +114,7 @@ def _tiles(memory: PhysicalMemory, page_size: int) -> tuple[U64, U64, U8]:
     return starts[order], ends[order], kinds[order]
 
 
-def _without_edges(memory: PhysicalMemory, plan: Plan, lost: Runs) -> tuple[Runs, U64]:
+def _without_edges(memory: PhysicalMemory, plan: Plan, lost: Runs) -> tuple[Runs, I64]:
     """The lost pages without those whose wanted bytes are there all the same, and which rows are left."""
     first, count = lost.page.copy(), lost.count.copy()
     for page in {0, plan.pages - 1}:

@@ -56,10 +56,8 @@ class Runs:
         """The runs that `index` (positions or a mask) selects."""
         return Runs(self.pfn[index], self.page[index], self.count[index])
 
-    def joined(self) -> Runs:
-        """The same, with each run that goes on in the next joined to it; those of 0 pages stay by themselves."""
-        if len(self) < 2:
-            return self
+    def heads(self) -> Bool:
+        """Which runs do not just go on where the one before ends; runs of 0 pages stay by themselves."""
         fresh = np.ones(len(self), np.bool_)
         fresh[1:] = (
             (self.page[1:] != self.end[:-1])
@@ -67,7 +65,13 @@ class Runs:
             | (self.count[1:] == 0)
             | (self.count[:-1] == 0)
         )
-        first = np.flatnonzero(fresh)
+        return fresh
+
+    def joined(self, fresh: Bool | None = None) -> Runs:
+        """The same, with each run that is not `fresh` (by default `heads()`) joined to the one before."""
+        first = np.flatnonzero(self.heads() if fresh is None else fresh)
+        if len(first) == len(self):
+            return self
         return Runs(self.pfn[first], self.page[first], np.add.reduceat(self.count, first))
 
 

@@ -1,0 +1,291 @@
+"""`khodump extract`: rebuild what was preserved.
+
+Each `plan_...()` plans one extraction, and `extract()` carries it out. Nothing is written that the image does not say,
+unless a byte is given to fill in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from khodump.abi import memblock as memblock_abi
+from khodump.abi.layout import dtype_of
+from khodump.abi.luo import NODE_NAME as LUO_NODE
+from khodump.abi.memfd import MEMFD_LUO_FOLIO_SER
+from khodump.abi.vmalloc import KHO_VMALLOC
+from khodump.analysis.extraction.copying import Progress, Sink, copy
+from khodump.analysis.extraction.folios import lay_out
+from khodump.analysis.extraction.losses import Losses, find_losses
+from khodump.analysis.extraction.plan import Plan, Runs
+from khodump.errors import KhodumpError, UsageError
+from khodump.handover import Handover
+from khodump.memory import Hole, PhysicalMemory, Presence
+from khodump.numbers import format_size
+from khodump.subtree import Context, Subtree
+from khodump.subtrees.luo import Luo, LuoFile
+from khodump.subtrees.memblock import ReserveMem
+from khodump.subtrees.memfd import Memfd
+from khodump.subtrees.text import quoted
+from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
+
+_SMALL: Final = 1 << 30
+_LISTED: Final = 8
+_ENTRY_SIZE: Final = dtype_of(MEMFD_LUO_FOLIO_SER).itemsize
+
+
+class UnreadableError(KhodumpError):
+    """What leads to the data is damaged, or not in the image."""
+
+
+class MissingError(KhodumpError):
+    """Some of the data is not in the image.
+
+    Attributes:
+        losses: what is missing; as far as it was read, where only reading shows it.
+    """
+
+    def __init__(self, losses: Losses) -> None:
+        super().__init__(
+            f"{format_size(losses.size)} of {losses.plan.what} are missing",
+            hint="--fill puts zeros there, --fill-byte another byte",
+        )
+        self.losses = losses
+
+
+def extract(
+    memory: PhysicalMemory,
+    plan: Plan,
+    output: Callable[[int], AbstractContextManager[Sink]],
+    *,
+    fill: int | None = None,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Losses:
+    """Carry out a plan.
+
+    Args:
+        memory: the image.
+        plan: what to extract.
+        output: opens the output, given the bytes that will be written to it beside holes; called only when nothing
+            speaks against that, and left with the exception when something turns up later.
+        fill: byte for what is missing.
+        limit: bytes that the output may have; see `refuse_larger()`.
+        progress: see `Progress`.
+
+    Returns:
+        What was filled in.
+
+    Raises:
+        UsageError: the output would be larger than makes sense, or cannot be opened.
+        MissingError: something is missing, and there is no `fill`.
+        ImageError: the operating system failed to read the image.
+        OSError: the output cannot be written.
+    """
+    refuse_larger(memory, plan, limit)
+    losses = find_losses(memory, plan)
+    if losses and fill is None:
+        raise MissingError(losses)
+    room = plan.size if fill else plan.data_size - plan.size_of(losses.runs)
+    with output(room) as sink:
+        losses = copy(memory, plan, sink, fill=fill, progress=progress)
+        if losses and fill is None:
+            raise MissingError(losses)
+    return losses
+
+
+def refuse_larger(memory: PhysicalMemory, plan: Plan, limit: int | None = None) -> None:
+    """Refuse a plan whose size makes no sense.
+
+    Holes cost nothing to claim, so a size is no evidence of itself. What was preserved fitted into the machine's memory:
+    KHO fills the holes of a memfd before it preserves it. So nothing is larger than the memory that the image holds.
+
+    Args:
+        memory: the image.
+        plan: what would be extracted.
+        limit: bytes that are allowed; by default as many as the image holds, at least 1 GiB.
+
+    Raises:
+        UsageError: it is larger.
+    """
+    allowed = max(_memory_size(memory), _SMALL) if limit is None else limit
+    if plan.size > allowed:
+        why = "as much as the image holds" if limit is None and allowed > _SMALL else "the limit"
+        raise UsageError(
+            f"{plan.what} claims {plan.size} bytes ({format_size(plan.size)}), more than {format_size(allowed)}: {why}",
+            hint=f"--max-size {plan.size} allows it",
+        )
+
+
+def plan_memfd(handover: Handover, session: str, token: int) -> Plan:
+    """Plan the file that a session of LUO knows by a token.
+
+    Raises:
+        UsageError: there is no such session or file, or its handler is unknown.
+        UnreadableError: its state cannot be read.
+    """
+    file = _file(handover, session, token)
+    what = f"memfd {token:#x} of session {quoted(session)}"
+    if file.state is None:
+        if file.handler.startswith("memfd-"):
+            raise UnreadableError(f"the state of {what}, at {file.data:#x}, cannot be read")
+        raise UsageError(
+            f"file {token:#x} of session {quoted(session)} is no memfd: its handler is {quoted(file.handler)}"
+        )
+    return _memfd(handover, file.state, what)
+
+
+def plan_reserve_mem(handover: Handover, name: str) -> Plan:
+    """Plan a region that `reserve_mem=` set aside.
+
+    Raises:
+        UsageError: there is none of that name.
+        UnreadableError: the list of regions cannot be read.
+    """
+    content = _subtree(handover, memblock_abi.NODE_NAME, "reserve_mem").decoded.content
+    regions = content if isinstance(content, tuple) else ()
+    named: dict[str, ReserveMem] = {}
+    for each in regions:
+        if isinstance(each, ReserveMem):
+            named.setdefault(each.name, each)
+    if name not in named:
+        raise UsageError(
+            f"there is no reserve_mem region {quoted(name)}", hint=_choice("regions", list(named))
+        )
+    region = named[name]
+    return plan_range(handover, region.start, region.size, f"reserve_mem {quoted(name)}")
+
+
+def plan_blob(handover: Handover, node: str) -> Plan:
+    """Plan the blob that a node of the root FDT leads to.
+
+    Raises:
+        UsageError: there is no such node.
+        UnreadableError: its blob cannot be read.
+    """
+    subtree = _subtree(handover, node, "blob")
+    if subtree.blob is None:
+        raise UnreadableError(_first_finding(subtree) or f"the blob of node {quoted(node)} cannot be read")
+    return plan_range(handover, subtree.blob.phys, subtree.blob.size, f"blob {quoted(node)}")
+
+
+def plan_range(handover: Handover, phys: int, size: int, what: str | None = None) -> Plan:
+    """Plan `size` bytes from physical byte address `phys`.
+
+    Raises:
+        UsageError: they reach past the end of the address space.
+    """
+    what = what or f"range {phys:#x}+{size:#x}"
+    if phys + size > 1 << 64:
+        raise UsageError(f"{what} reaches past the end of the address space")
+    page_size = handover.page_size
+    first, end = phys // page_size, -(-(phys + size) // page_size)
+    runs = Runs.of((first, 0, end - first)) if size else Runs.of()
+    return Plan(what, page_size, size, runs, skip=phys % page_size)
+
+
+def plan_vmalloc(handover: Handover, phys: int) -> Plan:
+    """Plan the area of the struct kho_vmalloc at physical byte address `phys`.
+
+    Raises:
+        UsageError: no kernel writes what is there.
+        UnreadableError: it is not in the image.
+    """
+    what = f"vmalloc area {phys:#x}"
+    context = Context(handover.memory, handover.page_size)
+    data = handover.memory.read(phys, KHO_VMALLOC.size)
+    if isinstance(data, Hole):
+        raise UnreadableError(context.unreadable(data, f"the descriptor of {what}").message)
+    area = open_vmalloc(context, data, what)
+    warnings = tuple(finding.message for finding in area.findings)
+    if any(finding.rule == "vmalloc-invalid" for finding in area.findings):
+        raise UsageError(
+            warnings[0], hint="ADDR is that of a struct kho_vmalloc, which leads to its first chunk"
+        )
+    doubt = "unknown: the chain of chunks does not lead there" if warnings else None
+    runs = _blocks(area, area.descriptor.total_pages)
+    size = area.descriptor.total_pages * handover.page_size
+    parts = (len(area.blocks), "block")
+    return Plan(what, handover.page_size, size, runs, parts=parts, doubt=doubt, warnings=warnings)
+
+
+def _blocks(area: VmallocArea, pages: int) -> Runs:
+    """The first pages of an area, as runs."""
+    each = 1 << area.descriptor.order
+    blocks = area.blocks[: -(-pages // each)]
+    page = np.arange(len(blocks), dtype=np.uint64) * np.uint64(each)
+    count = np.minimum(np.uint64(each), np.uint64(pages) - page)
+    return Runs(blocks // np.uint64(area.context.page_size), page, count).joined()
+
+
+def _memfd(handover: Handover, memfd: Memfd, what: str) -> Plan:
+    pages = -(-memfd.size // handover.page_size)
+    if memfd.nr_folios * _ENTRY_SIZE > max(_memory_size(handover.memory), _SMALL):
+        raise UnreadableError(
+            f"{what} claims {memfd.nr_folios} folios: the list of them alone is larger than all memory of the image"
+        )
+    layout = lay_out(memfd, handover.preserved, pages)
+    broken = tuple(finding.message for finding in memfd.findings)
+    plan = Plan(
+        what,
+        handover.page_size,
+        memfd.size,
+        layout.runs,
+        parts=(layout.folios, "folio"),
+        warnings=(*broken, *layout.oddities()),
+    )
+    if layout.unread or broken:
+        return replace(plan, doubt="unknown: that part of the list of folios cannot be read")
+    return plan
+
+
+def _file(handover: Handover, session: str, token: int) -> LuoFile:
+    subtree = _subtree(handover, LUO_NODE, "memfd")
+    luo = subtree.decoded.content
+    if not isinstance(luo, Luo):
+        raise UnreadableError(_first_finding(subtree) or "the state of LUO cannot be read")
+    if not luo.is_serialized:
+        raise UsageError(
+            "LUO has no sessions written down in this image",
+            hint="only the reboot into the next kernel writes them, if there are any: take the image there",
+        )
+    found = [each for each in luo.sessions if each.name == session]
+    if not found:
+        names = [each.name for each in luo.sessions]
+        raise UsageError(f"there is no session {quoted(session)}", hint=_choice("sessions", names))
+    files = [file for each in found for file in each.files]
+    for file in files:
+        if file.token == token:
+            return file
+    tokens = [f"{file.token:#x}" for file in files]
+    raise UsageError(f"session {quoted(session)} has no file {token:#x}", hint=_choice("files", tokens))
+
+
+def _subtree(handover: Handover, node: str, wanted: str) -> Subtree:
+    for subtree in handover.subtrees:
+        if subtree.name == node:
+            return subtree
+    names = [subtree.name for subtree in handover.subtrees]
+    raise UsageError(
+        f"there is no {wanted}: the root FDT has no node {quoted(node)}", hint=_choice("nodes", names)
+    )
+
+
+def _first_finding(subtree: Subtree) -> str | None:
+    return next((finding.message for finding in subtree.decoded.findings), None)
+
+
+def _choice(what: str, names: list[str]) -> str:
+    """The names there are, as a hint."""
+    shown = ", ".join(names[:_LISTED]) or "none at all"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"the {what} are {shown}{more}"
+
+
+def _memory_size(memory: PhysicalMemory) -> int:
+    """Bytes that the image holds."""
+    return sum(end - start for start, end, presence in memory.ranges if presence is Presence.PRESENT)

@@ -1,0 +1,189 @@
+"""What of an image describes its handover: what the tracker and the decoders look at, byte by byte.
+
+Bytes that nobody understands, and structures that no kernel writes (memory that was given up and used again may be read
+as one), are doubtful: they may be anybody's data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Final
+
+import numpy as np
+
+from khodump.abi.bootparam import (
+    HEADER_MAGIC,
+    HEADER_OFFSET,
+    KHO_DATA,
+    SETUP_DATA,
+    SETUP_DATA_OFFSET,
+    SETUP_KEXEC_KHO,
+)
+from khodump.abi.kexec_handover import KHO_SCRATCH, PAGE_SIZES
+from khodump.abi.khoser import KHOSER_MEM_BITMAP_PTR, KHOSER_MEM_CHUNK_HDR, chunk_capacity
+from khodump.abi.layout import dtype_of
+from khodump.analysis.ownership import ROOT_FDT
+from khodump.arrays import U64, Bool
+from khodump.boot import Notice, in_setup_data
+from khodump.extents import Extents
+from khodump.fdt import FDT_HEADER, MAGIC
+from khodump.findings import Finding, Severity
+from khodump.handover import Handover
+from khodump.intervals import Intervals
+from khodump.locate import LandmarkKind, find_copies, landmarks
+from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
+from khodump.scratch import read_table
+from khodump.subtree import Keep, Subtree
+
+#: The owner of what led from x86's boot protocol to the scratch table.
+BOOT: Final = "KHO/boot protocol"
+
+_MAP: Final = "KHO/map"
+_BATCH_BYTES: Final = 8 << 20
+#: A table with more pointers that no kernel writes is taken for memory that was used again.
+_MAX_BAD_SLOTS: Final = 8
+_MAX_ENTRIES: Final = 256  # of the boot protocol's list, as `khodump.boot` follows it
+
+
+def keeps(handover: Handover, notes: list[Finding]) -> Iterator[Keep]:
+    """All bytes that are looked at, in bounded batches; `notes` takes what cannot be kept, but for missing pages."""
+    users = (keep for subtree in handover.subtrees for keep in _subtree(subtree))
+    return chain(_root(handover, notes), _map(handover), users, _scratch(handover, notes))
+
+
+def _root(handover: Handover, notes: list[Finding]) -> Iterator[Keep]:
+    """The root FDT, wherever it is in the image."""
+    phys = handover.fdt.phys
+    if phys is None:
+        copies = list(find_copies(handover.memory, handover.fdt.blob))
+        own = [copy for copy in copies if handover.tracker.holds(copy, 0)]
+        phys = next(iter(own or copies), None)
+    if phys is not None:
+        yield Keep.of_fdt(ROOT_FDT, "root FDT", phys, handover.fdt.blob)
+        return
+    message = (
+        f"the image does not hold the root FDT ({handover.fdt.source}): hand it on beside the slim image"
+    )
+    notes.append(Finding("root-fdt-missing", Severity.ERROR, None, message))
+
+
+def _map(handover: Handover) -> Iterator[Keep]:
+    """The map's own pages that were walked; those that cannot be its own any more are doubtful."""
+    nodes, memory, size = handover.nodes, handover.memory, handover.page_size
+    walked, lowest = nodes.presence == Presence.PRESENT, nodes.level == 0
+    used_again = _inside(
+        handover.preserved, nodes.phys
+    )  # no kernel allocates there, but a damaged pointer may
+    depth = handover.tracker.depth
+    if depth is not None:
+        upper = np.flatnonzero(walked & ~lowest)
+        used_again[upper] |= _overwritten(memory, nodes.phys[upper], size)
+        used_again |= lowest & used_again[upper].any()  # below such a table, any page may be read as a leaf
+    for doubtful in (False, True):
+        chosen = walked & (used_again == doubtful)
+        upper = np.flatnonzero(chosen & ~lowest)
+        if depth is None:
+            yield from _chunks(memory, nodes.phys[upper], size, doubtful=doubtful)
+        else:
+            # A table of orders stands above the tables of a tree, and has a slot an order.
+            slots = np.where(nodes.level[upper] >= depth, 64 - handover.tracker.page_shift, size // 8)
+            yield Keep(_MAP, "tables", nodes.phys[upper], slots.astype(np.uint64) * np.uint64(8), doubtful)
+        leaves = nodes.phys[chosen & lowest]
+        lengths = np.full(len(leaves), handover.tracker.leaf_size, np.uint64)
+        yield Keep(_MAP, "bitmaps", leaves, lengths, doubtful)
+
+
+def _inside(preserved: Extents, phys: U64) -> Bool:
+    """Which addresses are in preserved memory."""
+    held = Intervals.covering(preserved.phys, preserved.end)
+    row = np.searchsorted(held.start, phys, "right") - 1
+    inside: Bool = row >= 0
+    inside[inside] = phys[inside] < held.end[row[inside]]
+    return inside
+
+
+def _overwritten(memory: PhysicalMemory, tables: U64, page_size: int) -> Bool:
+    """Which tables hold so many pointers that no kernel writes that they cannot be tables any more."""
+    found = np.zeros(len(tables), np.bool_)
+    step = _BATCH_BYTES // page_size
+    for at in range(0, len(tables), step):
+        words = memory.pages(page_numbers(tables[at : at + step], page_size), page_size).data.view("<u8")
+        found[at : at + step] = (words % np.uint64(page_size) != 0).sum(axis=1) > _MAX_BAD_SLOTS
+    return found
+
+
+def _chunks(memory: PhysicalMemory, chunks: U64, page_size: int, *, doubtful: bool) -> Iterator[Keep]:
+    """Of chunks of bitmap pointers: their headers, and the elements they count; too many are doubtful."""
+    header, element = dtype_of(KHOSER_MEM_CHUNK_HDR.schema), np.uint64(KHOSER_MEM_BITMAP_PTR.sizeof())
+    capacity = np.uint64(chunk_capacity(page_size))
+    for at in range(0, len(chunks), _BATCH_BYTES // page_size):
+        chunk = chunks[at : at + _BATCH_BYTES // page_size]
+        data = memory.pages(page_numbers(chunk, page_size), page_size).data
+        count = data[:, : header.itemsize].view(header)["num_elms"][:, 0].astype(np.uint64)
+        first, sound = chunk + np.uint64(header.itemsize), count <= capacity
+        yield Keep(_MAP, "chunks", chunk, np.full(len(chunk), header.itemsize, np.uint64), doubtful)
+        yield Keep(_MAP, "chunks", first[sound], count[sound] * element, doubtful)
+        rest = np.full(int((~sound).sum()), capacity * element, np.uint64)
+        yield Keep(_MAP, "chunks", first[~sound], rest, doubtful=True)
+
+
+def _subtree(subtree: Subtree) -> Iterator[Keep]:
+    """What a user's decoder looks at; a blob that none understands is doubtful, but for the size that an FDT has.
+
+    Its pages are kept in any case, for `owners` to know them.
+    """
+    owner, blob = f"{subtree.name}/blob", subtree.blob
+    if blob is None:
+        return
+    read = (*range(0, len(blob.data), PAGE_SIZES[0]), max(len(blob.data) - 1, 0))
+    pages = tuple((blob.phys + at, 0) for at in read)
+    if subtree.decoded.content is not None:
+        yield Keep.of(owner, "blob", *pages)
+        yield from subtree.decoded.keeps()
+        return
+    what, sized = "blob that is not understood", blob.data.startswith(MAGIC)
+    head = FDT_HEADER.size if sized else 0
+    yield Keep.of(owner, what, (blob.phys, head), *pages)
+    yield Keep.of(owner, what, (blob.phys + head, len(blob.data) - head), doubtful=True)
+
+
+def _scratch(handover: Handover, notes: list[Finding]) -> Iterator[Keep]:
+    """The scratch table, and what leads to it where x86's boot protocol does."""
+    if handover.scratch is None:
+        return
+    memory = handover.memory
+    told: list[tuple[int, Notice]] = [
+        (mark.phys, notice)
+        for mark in landmarks(memory)
+        if mark.kind is LandmarkKind.BOOT_PARAMS
+        for notice in in_setup_data(memory, mark.phys)
+        if read_table(memory, notice.scratch_addr, notice.scratch_size) == handover.scratch
+    ]
+    if not told:
+        # A machine's device tree tells too, but of much more: command line, seeds, serial numbers.
+        message = "the scratch regions cannot be kept: give them to khodump again with --scratch"
+        notes.append(Finding("scratch-not-kept", Severity.INFO, None, message))
+        return
+    boot_params, notice = min(told, key=lambda pair: pair[1].fdt != handover.fdt.phys)
+    yield Keep.of(BOOT, "list of setup_data", *_setup_data(memory, boot_params))
+    length = len(handover.scratch) * KHO_SCRATCH.size
+    yield Keep.of(BOOT, "scratch table", (notice.scratch_addr, length))
+
+
+def _setup_data(memory: PhysicalMemory, boot_params: int) -> Iterator[tuple[int, int]]:
+    """(start, length) of the pointers of the list, and of what it says of KHO: other entries hold seeds, for one."""
+    yield boot_params + HEADER_OFFSET, len(HEADER_MAGIC)
+    yield boot_params + SETUP_DATA_OFFSET, 8
+    head = memory.read(boot_params + SETUP_DATA_OFFSET, 8)
+    at = 0 if isinstance(head, Hole) else int.from_bytes(head, "little")
+    seen: set[int] = set()
+    while at and at not in seen and len(seen) < _MAX_ENTRIES:
+        seen.add(at)
+        header = memory.read(at, SETUP_DATA.size)
+        if isinstance(header, Hole):
+            return
+        entry = SETUP_DATA.parse(header)
+        is_kho = entry.type == SETUP_KEXEC_KHO and entry.len == KHO_DATA.size
+        yield at, SETUP_DATA.size + (KHO_DATA.size if is_kho else 0)
+        at = entry.next

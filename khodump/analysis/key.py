@@ -1,0 +1,166 @@
+"""`khodump key`: keys of the radix tree and the blocks they stand for, without an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from khodump.abi.kexec_handover import PAGE_SIZES, RadixGeometry, radix_depth
+from khodump.errors import UsageError
+from khodump.numbers import format_size
+from khodump.rows import Cell, Column, Head, Kind, Result, Rows, Tail
+from khodump.trackers.radix import MIN_RAM_END
+
+_COLUMNS: Final = (
+    Column("page size", Kind.SIZE),
+    Column("kernels", Kind.TEXT),
+    Column("depth", Kind.COUNT),
+    Column("key", Kind.ADDRESS),
+    Column("key bits", Kind.TEXT),
+    Column("phys", Kind.ADDRESS),
+    Column("order", Kind.COUNT),
+    Column("block size", Kind.SIZE),
+    Column("slots", Kind.TEXT),
+    Column("leaf bit", Kind.COUNT),
+    Column("remarks", Kind.TEXT),
+)
+
+
+class _Tree(NamedTuple):
+    """A kind of tree.
+
+    Attributes:
+        kernels: who builds it.
+        geometry: how it is read.
+        full: the same with room for all keys, as `geometry` is but for one kind.
+    """
+
+    kernels: str
+    geometry: RadixGeometry
+    full: RadixGeometry
+
+    @property
+    def is_shallow(self) -> bool:
+        """Whether it has no room for the order bit of order 0."""
+        return self.geometry.depth < self.full.depth
+
+
+def decode(key: int, page_size: int | None = None) -> Result:
+    """What a key stands for, a row a kind of tree; remarks say why no kernel makes it.
+
+    Args:
+        key: as a kernel makes it, or as a tree keeps it.
+        page_size: only trees of this page size, in bytes.
+
+    Raises:
+        UsageError: no kernel has such pages.
+    """
+    return _result([_decoded(tree, key) for tree in _trees(page_size)])
+
+
+def encode(phys: int, order: int, page_size: int | None = None) -> Result:
+    """The key of a block, a row a kind of tree; remarks say why a tree has none.
+
+    Args:
+        phys: physical address of the block, in bytes.
+        order: of the block.
+        page_size: only trees of this page size, in bytes.
+
+    Raises:
+        UsageError: no kernel has such pages, or in no tree such a block has a key.
+    """
+    trees = _trees(page_size)
+    problems = [_unfit(tree.full, phys, order) for tree in trees]
+    if None not in problems:
+        size = trees[0].full.page_size << order
+        start = phys // size * size
+        fits = phys != start and start + size < 1 << 64
+        hint = f"the block of that order that holds {phys:#x} starts at {start:#x}" if fits else None
+        raise UsageError(
+            f"no key for order {order} at {phys:#x} with {format_size(trees[0].full.page_size)} pages: {problems[0]}",
+            hint=hint,
+        )
+    rows = [
+        _row(tree, tree.full.encode(phys, order), (phys, order)) if why is None else _refused(tree, why)
+        for tree, why in zip(trees, problems, strict=True)
+    ]
+    return _result(rows)
+
+
+def key_bits(key: int, marker: int | None) -> str:
+    """A key taken apart: the bit that tells the order, if it has one, and the address in blocks."""
+    if marker is None:
+        return f"no order bit | {key:#x}"
+    return f"order bit {marker} | {key ^ 1 << marker:#x}"
+
+
+def _trees(page_size: int | None) -> list[_Tree]:
+    if page_size is not None and page_size not in PAGE_SIZES:
+        raise UsageError(f"no kernel has pages of {page_size} bytes", hint="the page size is 4K, 16K or 64K")
+    trees = []
+    for size in PAGE_SIZES if page_size is None else (page_size,):
+        shift = size.bit_length() - 1
+        depth, old_depth = (radix_depth(shift, counts_marker=counts) for counts in (True, False))
+        full = RadixGeometry(shift, depth)
+        if depth == old_depth:
+            trees.append(_Tree("7.1 on", full, full))
+        else:
+            shallow = RadixGeometry(shift, old_depth, MIN_RAM_END >> shift)
+            trees += [_Tree("7.1-rc6 on", full, full), _Tree("before 7.1-rc6", shallow, full)]
+    return trees
+
+
+def _decoded(tree: _Tree, key: int) -> tuple[Cell, ...]:
+    """The row of a key, bare ones of shallow trees included."""
+    if not tree.is_shallow or key >= tree.geometry.order0_end:
+        block = tree.full.decode(key)
+        return _refused(tree, _impossible(tree.full, key), key) if block is None else _row(tree, key, block)
+    order0, other = tree.geometry.decode(key), tree.full.decode(key)
+    remark = f"taken for a page below {format_size(MIN_RAM_END)} whose key lost its order bit"
+    if other is not None:
+        remark += f"; or else order {other[1]} at {other[0]:#x}"
+    return _row(tree, key, order0 or (0, 0), remark)
+
+
+def _row(tree: _Tree, key: int, block: tuple[int, int], remark: str | None = None) -> tuple[Cell, ...]:
+    phys, order = block
+    marker = key.bit_length() - 1 if remark is None else None
+    if tree.is_shallow and marker == tree.full.key_width - 1:
+        remark = f"kept as {key ^ 1 << marker:#x}: the tree has no room for order bit {marker}"
+    slots, bit = tree.geometry.path(key)
+    path = " > ".join(map(str, slots))
+    size = tree.geometry.page_size << order
+    head = (tree.geometry.page_size, tree.kernels, tree.geometry.depth)
+    return *head, key, key_bits(key, marker), phys, order, size, path, bit, remark
+
+
+def _refused(tree: _Tree, why: str, key: int | None = None) -> tuple[Cell, ...]:
+    rest = (None,) * (len(_COLUMNS) - 5)
+    return tree.geometry.page_size, tree.kernels, tree.geometry.depth, key, *rest, why
+
+
+def _impossible(full: RadixGeometry, key: int) -> str:
+    """Why no kernel makes this key."""
+    highest = full.key_width - 1
+    if not key:
+        return "no order bit"
+    if key.bit_length() > full.key_width:
+        return f"too wide: bit {key.bit_length() - 1} is above bit {highest}, the order bit of order 0"
+    return f"its block of order {highest - key.bit_length() + 1} would reach 2^64"
+
+
+def _unfit(full: RadixGeometry, phys: int, order: int) -> str | None:
+    """Why this block has no key, if so."""
+    size = full.page_size << order
+    if order >= 64 - full.page_shift:
+        return "its block would reach 2^64"
+    if phys % size:
+        return f"not aligned to its {format_size(size)}: low bits {phys % size:#x} would be lost"
+    return "its block would reach 2^64" if phys + size >= 1 << 64 else None
+
+
+def _result(rows: Sequence[tuple[Cell, ...]]) -> Result:
+    block = list(zip(*rows, strict=True))
+    made = sum(row[5] is not None for row in rows)
+    summary = f"a key in {made} of {len(rows)} kinds of tree"
+    return Result("khodump.key/1", lambda: Head(()), Rows("keys", _COLUMNS, [block]), lambda: Tail(summary))

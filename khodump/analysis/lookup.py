@@ -1,0 +1,217 @@
+"""`khodump lookup`: everything that is known of single physical addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from khodump.analysis.key import key_bits
+from khodump.analysis.ownership import own
+from khodump.analysis.sessions import find_luo
+from khodump.extents import Preservation
+from khodump.findings import Severity
+from khodump.handover import Handover
+from khodump.memory import Hole
+from khodump.rows import Cell, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.subtrees.luo import memfd_owner
+from khodump.subtrees.memfd import Memfd
+from khodump.tracker import Trace
+
+_COLUMNS: Final = (
+    Column("address", Kind.ADDRESS),
+    Column("state", Kind.TEXT),
+    Column("order", Kind.COUNT),
+    Column("start", Kind.ADDRESS),
+    Column("end", Kind.ADDRESS),
+    Column("distance", Kind.SIZE),
+    Column("key", Kind.ADDRESS),
+    Column("key bits", Kind.TEXT),
+    Column("owner", Kind.TEXT),
+    Column("memfd offset", Kind.ADDRESS),
+    Column("file", Kind.TEXT),
+    Column("file offset", Kind.ADDRESS),
+    Column("bytes", Kind.TEXT),
+    Column("path", Kind.TEXT),
+)
+
+
+class _Place(NamedTuple):
+    """Where the image holds a byte, and else why not."""
+
+    file: str | None = None
+    offset: int | None = None
+    presence: str | None = None
+
+
+class _Match(NamedTuple):
+    """A preserved block, and what it is to an address.
+
+    Attributes:
+        state: what it is.
+        block: the preservation.
+        at: the byte of the block that is asked about.
+        distance: bytes between block and address; None for a block that covers it.
+    """
+
+    state: str
+    block: Preservation
+    at: int
+    distance: int | None = None
+
+
+def lookup(handover: Handover, addresses: Sequence[int]) -> Result:
+    """A row for each preservation that covers an address, or else one for the address and one for each neighbour.
+
+    Args:
+        handover: an open handover.
+        addresses: physical, in bytes.
+    """
+    finder = _Finder(handover)
+    rows = [row for address in addresses for row in finder.rows(address)]
+    return Result(
+        "khodump.lookup/1",
+        lambda: _head(handover),
+        Rows("addresses", _COLUMNS, [list(zip(*rows, strict=True))]),
+        lambda: _tail(handover, addresses),
+    )
+
+
+class _Finder:
+    """Answers about one handover; what several answers need is worked out once."""
+
+    def __init__(self, handover: Handover) -> None:
+        self._handover = handover
+        self._preserved = handover.preserved
+        self._ownership = own(handover)
+        self._memfds = _memfds(handover)
+
+    def rows(self, address: int) -> Iterator[tuple[Cell, ...]]:
+        """The rows of one address."""
+        blocks, kinds, place = self._preserved.lookup(address), self._kinds(address), self._place(address)
+        for block in blocks:
+            yield self._row(address, _Match(", ".join(["preserved", *kinds]), block, address), place)
+        if blocks:
+            return
+        state = ", ".join(kinds) or ("unknown" if self._is_unknown(address) else "not preserved")
+        yield address, state, *(None,) * (len(_COLUMNS) - 6), *place, None
+        for match in self._neighbours(address):
+            yield self._row(address, match, _Place())
+
+    def _row(self, address: int, match: _Match, place: _Place) -> tuple[Cell, ...]:
+        block, trace = match.block, self._handover.tracker.trace(*match.block)
+        end = block.phys + (self._handover.page_size << block.order)
+        bits = None if trace.key is None else key_bits(trace.key, trace.marker)
+        about = (block.order, block.phys, end, match.distance, trace.key, bits)
+        owner = self._ownership.at(match.at, block.order)
+        offset = self._memfd_offset(owner, block, match.at) if match.distance is None else None
+        return address, match.state, *about, owner, offset, *place, _path(trace)
+
+    def _kinds(self, address: int) -> list[str]:
+        """What KHO itself uses this byte for."""
+        kinds = []
+        if any(region.addr <= address < region.addr + region.size for region in self._handover.scratch or ()):
+            kinds.append("scratch")
+        nodes, leaf_size = self._handover.nodes, self._handover.tracker.leaf_size
+        size = np.where(nodes.level == 0, leaf_size, self._handover.page_size).astype(np.uint64)
+        at = np.uint64(address)
+        if ((nodes.phys <= at) & (at - np.minimum(nodes.phys, at) < size)).any():
+            kinds.append("map's own page")
+        return kinds
+
+    def _is_unknown(self, address: int) -> bool:
+        """Whether damage of the map leaves it open if this byte is preserved."""
+        tracker = self._handover.tracker
+        if not any(finding.severity is Severity.ERROR for finding in self._handover.findings):
+            return False
+        orders = range(64 - tracker.page_shift)
+        sizes = (self._handover.page_size << order for order in orders)
+        return any(
+            tracker.holds(address // size * size, order) is None
+            for order, size in zip(orders, sizes, strict=True)
+        )
+
+    def _place(self, address: int) -> _Place:
+        memory = self._handover.memory
+        byte = memory.read(address, 1)
+        if isinstance(byte, Hole):
+            return _Place(presence=memory.hole_at(address, byte.presence))
+        found = memory.locate(address)
+        if found is None:
+            return _Place(presence="present, but compressed or left out as zeros")
+        return _Place(*found, "present")
+
+    def _memfd_offset(self, owner: str | None, block: Preservation, address: int) -> int | None:
+        """Where the byte is in the file whose folio the block is, if it is one."""
+        size = self._handover.page_size
+        page = np.uint64(address // size * size)
+        for memfd in self._memfds.get(owner or "", ()):
+            for batch in memfd.folios():
+                # A folio that does not begin where a block does counts as a page, here as among the owners.
+                rows = np.flatnonzero((batch.phys == np.uint64(block.phys)) | (batch.phys == page))
+                if len(rows):
+                    folio, index = int(batch.phys[rows[0]]), int(batch.index[rows[0]])
+                    return index * size + address - folio
+        return None
+
+    def _neighbours(self, address: int) -> Iterator[_Match]:
+        """The nearest blocks below and above an address that none covers."""
+        runs, at = self._preserved, np.uint64(address)
+        below = np.flatnonzero(runs.end <= at)
+        if len(below):
+            run = below[np.argmax(runs.end[below])]
+            end, order = int(runs.end[run]), int(runs.order[run])
+            block = Preservation(end - (self._handover.page_size << order), order)
+            yield _Match("nearest below", block, end - 1, address - end)
+        above = int(np.searchsorted(runs.phys, at, "right"))
+        if above < runs.runs:
+            block = Preservation(int(runs.phys[above]), int(runs.order[above]))
+            yield _Match("nearest above", block, block.phys, block.phys - address)
+
+
+def _memfds(handover: Handover) -> dict[str, list[Memfd]]:
+    """The memfds by the owner of their folios; hostile sessions may share a name."""
+    found: dict[str, list[Memfd]] = {}
+    luo = find_luo(handover)
+    for session in luo.sessions if luo else ():
+        for file in session.files:
+            if file.state is not None:
+                found.setdefault(f"{memfd_owner(session, file)}/folios", []).append(file.state)
+    return found
+
+
+def _path(trace: Trace) -> str:
+    """The pages on the way, each with the slot that leads on."""
+    steps = [
+        f"{node.phys:#x}[{node.slot}]" if node.level else f"leaf {node.phys:#x} bit {node.slot}"
+        for node in trace.nodes
+    ]
+    return " > ".join(steps)
+
+
+def _head(handover: Handover) -> Head:
+    scratch = None if handover.scratch is None else len(handover.scratch)
+    facts = (
+        Fact("image", handover.memory.description, Kind.TEXT),
+        Fact("fdt", handover.fdt.phys, Kind.ADDRESS),
+        Fact("read as", handover.version, Kind.TEXT),
+        Fact("page size", handover.page_size, Kind.SIZE),
+        Fact("map", handover.tracker.shape, Kind.TEXT),
+        Fact("scratch regions", scratch, Kind.COUNT),
+    )
+    return Head(facts)
+
+
+def _tail(handover: Handover, addresses: Sequence[int]) -> Tail:
+    count = sum(bool(handover.preserved.lookup(address)) for address in addresses)
+    summary = f"{count} of {len(addresses)} addresses preserved"
+    if handover.scratch is None:
+        summary += "; nothing tells where scratch is"
+    problems = sum(len(subtree.decoded.findings) for subtree in handover.subtrees)
+    if problems:
+        summary += f"; owners may be missing: {problems} problems in what KHO's users wrote"
+    lost = sum(handover.nodes.missing().values())
+    if lost:
+        summary += f"; {lost} of the map's {len(handover.nodes)} nodes unreadable"
+    return Tail(summary, handover.findings)

@@ -1,0 +1,317 @@
+"""`khodump slim`: a core of the pages that describe a handover, without anything that it preserves.
+
+All that no decoder looks at is written as zeros, and what is doubtful is left out: see `khodump.analysis.keeping`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, NamedTuple, Self, TypeAlias
+
+import numpy as np
+
+from khodump.abi.kexec_handover import PAGE_SIZES
+from khodump.analysis.extraction.copying import Sink
+from khodump.analysis.keeping import BOOT, keeps
+from khodump.arrays import U8, U64
+from khodump.errors import ImageError, KhodumpError
+from khodump.findings import Finding, Severity
+from khodump.handover import Handover
+from khodump.intervals import Intervals, meet
+from khodump.memories.elf_writer import core_head
+from khodump.memory import Hole, PhysicalMemory, Presence
+from khodump.numbers import format_size
+from khodump.rows import Block, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.trackers import open_tracker
+
+_COLUMNS = (
+    Column("owner", Kind.TEXT),
+    Column("what", Kind.TEXT),
+    Column("pages", Kind.COUNT),
+    Column("kept", Kind.SIZE),
+    Column("zeroed", Kind.SIZE),
+    Column("missing", Kind.COUNT),
+    Column("left out", Kind.SIZE),
+)
+_BATCH_BYTES: Final = 8 << 20
+_MAX_RELEASE: Final = 64  # __NEW_UTS_LEN
+
+#: Owner, and what it is.
+_Key: TypeAlias = tuple[str, str]
+
+
+class _Kept(NamedTuple):
+    """What is made of one owner's bytes.
+
+    Attributes:
+        owner, what: as in `Keep`.
+        pages: that the image holds.
+        kept, zeroed: bytes of these pages.
+        missing: pages that the image does not hold.
+        left_out: bytes that are doubtful.
+    """
+
+    owner: str
+    what: str
+    pages: int
+    kept: int
+    zeroed: int
+    missing: int
+    left_out: int
+
+
+@dataclass
+class _Spans:
+    """The bytes of one owner, as they are collected."""
+
+    start: list[U64] = field(default_factory=list)
+    length: list[U64] = field(default_factory=list)
+    left_out: int = 0
+
+    @cached_property
+    def columns(self) -> tuple[U64, U64]:
+        """Start and end of all, without those at the very end of the address space, where no memory is."""
+        none = np.zeros(0, np.uint64)
+        start, length = np.concatenate([none, *self.start]), np.concatenate([none, *self.length])
+        sound = start + length < np.uint64((1 << 64) - PAGE_SIZES[-1])
+        sound &= start + length >= start
+        return start[sound], (start + length)[sound]
+
+    def pages(self, page_size: int) -> Intervals:
+        """The pages they lie in, those of which no byte means anything included."""
+        start, end = self.columns
+        size = np.uint64(page_size)
+        last = np.maximum(end, start + np.uint64(1)) - np.uint64(1)
+        return Intervals.covering(start // size * size, last // size * size + size)
+
+
+@dataclass(frozen=True, eq=False)
+class Slim:
+    """A core that can be written.
+
+    Attributes:
+        memory: where its bytes come from.
+        page_size: bytes.
+        head: the file's bytes before the memory.
+        pages: what the core holds of the memory.
+        kept: the bytes of it that are not zeroed.
+        rows: the same by owner.
+        findings: what is missing, or could not be followed.
+    """
+
+    memory: PhysicalMemory
+    page_size: int
+    head: bytes
+    pages: Intervals
+    kept: Intervals
+    rows: tuple[_Kept, ...]
+    findings: tuple[Finding, ...]
+
+    @classmethod
+    def of(cls, handover: Handover, *, keep_unknown: bool = False) -> Self:
+        """What to keep of this handover.
+
+        Args:
+            handover: an open handover.
+            keep_unknown: keep what is doubtful as well: it may be anybody's data.
+
+        Raises:
+            ImageError: the image cannot be read.
+        """
+        notes: list[Finding] = []
+        spans = _collected(handover, notes, keep_unknown=keep_unknown)
+        memory, size = handover.memory, handover.page_size
+        edges = [part.columns for part in spans.values()]
+        wanted = _union([part.pages(size) for part in spans.values()])
+        pages = _present(memory, wanted, size)
+        kept = _union([Intervals.covering(*part) for part in edges])
+        start, end, _, _ = meet(kept.start, kept.end, pages.start, pages.end)
+        rows = tuple(_row(key, part, pages, size) for key, part in spans.items())
+        head = core_head(
+            pages.start,
+            pages.end - pages.start,
+            machine=_machine(handover, spans),
+            vmcoreinfo=_vmcoreinfo(handover),
+        )
+        findings = [
+            *handover.findings,
+            *(finding for subtree in handover.subtrees for finding in subtree.decoded.findings),
+            *notes,
+            *_missing(memory, spans, pages, size),
+        ]
+        return cls(memory, size, head, pages, Intervals(start, end), rows, tuple(findings))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return len(self.head) + self.pages.size
+
+    def write(self, sink: Sink) -> None:
+        """Write the core.
+
+        Raises:
+            ImageError: the image cannot be read any more.
+            OSError: writing failed.
+        """
+        for part in self._parts():
+            sink.write(part)
+
+    def _parts(self) -> Iterator[U8]:
+        """The file's bytes in order, in bounded parts."""
+        yield np.frombuffer(self.head, np.uint8)
+        start, end, _, run = meet(self.kept.start, self.kept.end, self.pages.start, self.pages.end)
+        sizes = self.pages.end - self.pages.start
+        shift = (np.cumsum(sizes) - sizes - self.pages.start)[run]  # from addresses to places in the file
+        low, high, done = start + shift, end + shift, 0
+        for pfns in _batches(self.pages, self.page_size):
+            found = self.memory.pages(pfns, self.page_size)
+            if (found.presence != Presence.PRESENT).any():
+                raise ImageError("the image changed while it was read", hint="take a copy of it first")
+            data = found.data.reshape(-1)
+            part = np.zeros_like(data)
+            rows = slice(
+                int(np.searchsorted(high, np.uint64(done), "right")),
+                int(np.searchsorted(low, np.uint64(done + len(data)), "left")),
+            )
+            for first, last in zip(low[rows].tolist(), high[rows].tolist(), strict=True):
+                span = slice(max(first - done, 0), last - done)
+                part[span] = data[span]
+            yield part
+            done += len(data)
+
+    def result(self, path: str) -> Result:
+        """What was kept in the file at `path`, and what was not."""
+        columns: Block = list(zip(*self.rows, strict=True)) if self.rows else [() for _ in _COLUMNS]
+        facts = (
+            Fact("image", self.memory.description, Kind.TEXT),
+            Fact("written to", path, Kind.TEXT),
+            Fact("file size", self.size, Kind.SIZE),
+            Fact("pages", self.pages.size // self.page_size, Kind.COUNT),
+            Fact("kept", self.kept.size, Kind.SIZE),
+            Fact("zeroed", self.pages.size - self.kept.size, Kind.SIZE),
+        )
+        rows = Rows("kept", _COLUMNS, [columns])
+        return Result("khodump.slim/1", lambda: Head(facts), rows, lambda: self._tail(path))
+
+    def _tail(self, path: str) -> Tail:
+        summary = (
+            f"wrote {path}, {format_size(self.size)}: {format_size(self.kept.size)} of metadata in "
+            f"{self.pages.size // self.page_size} pages; the other {format_size(self.pages.size - self.kept.size)} "
+            "of these are zeroed"
+        )
+        missing = sum(row.missing for row in self.rows)
+        doubtful = [row for row in self.rows if row.left_out]
+        if missing:
+            summary += f"; pages that are not in the image: {missing}"
+        if doubtful:
+            summary += (
+                f"; left out {format_size(sum(row.left_out for row in doubtful))} that may be anybody's data "
+                f"({', '.join(dict.fromkeys(row.owner for row in doubtful))}): --keep-unknown keeps it"
+            )
+        return Tail(summary, self.findings)
+
+
+def _collected(handover: Handover, notes: list[Finding], *, keep_unknown: bool) -> dict[_Key, _Spans]:
+    """The bytes to keep, by owner and what they are; `notes` takes what cannot be kept, but for missing pages."""
+    spans: dict[_Key, _Spans] = {}
+    for keep in keeps(handover, notes):
+        if len(keep.start):
+            part = spans.setdefault((keep.owner, keep.what), _Spans())
+            if keep.doubtful and not keep_unknown:
+                part.left_out += int(keep.length.sum())
+            else:
+                part.start.append(keep.start)
+                part.length.append(keep.length)
+    return spans
+
+
+def _union(parts: Iterable[Intervals]) -> Intervals:
+    none = np.zeros(0, np.uint64)
+    sets = list(parts)
+    start = np.concatenate([none, *(part.start for part in sets)])
+    return Intervals.covering(start, np.concatenate([none, *(part.end for part in sets)]))
+
+
+def _batches(pages: Intervals, page_size: int) -> Iterator[U64]:
+    """The PFNs of whole pages, some at a time."""
+    size = np.uint64(page_size)
+    count = (pages.end - pages.start) // size
+    last, total = np.cumsum(count), int(count.sum())
+    step = _BATCH_BYTES // page_size
+    for at in range(0, total, step):
+        index = np.arange(at, min(at + step, total), dtype=np.uint64)
+        run = np.searchsorted(last, index, "right")
+        yield pages.start[run] // size + index - (last[run] - count[run])
+
+
+def _present(memory: PhysicalMemory, wanted: Intervals, page_size: int) -> Intervals:
+    """Those of the pages that can be read whole."""
+    size = np.uint64(page_size)
+    spans = [(span.start, span.end) for span in memory.ranges if span.presence is Presence.PRESENT]
+    edges = np.array(spans, np.uint64).reshape(-1, 2)
+    held = Intervals.covering(edges[:, 0] // size * size, -(-edges[:, 1] // size) * size)
+    start, end, _, _ = meet(wanted.start, wanted.end, held.start, held.end)
+    parts = []
+    for pfns in _batches(Intervals(start, end), page_size):
+        found = pfns[memory.pages(pfns, page_size).presence == Presence.PRESENT] * size
+        parts.append(Intervals.covering(found, found + size))
+    return _union(parts)
+
+
+def _row(key: _Key, spans: _Spans, pages: Intervals, page_size: int) -> _Kept:
+    wanted, bytes_ = spans.pages(page_size), Intervals.covering(*spans.columns)
+    held, kept = _common(wanted, pages), _common(bytes_, pages)
+    missing = (wanted.size - held) // page_size
+    return _Kept(*key, held // page_size, kept, held - kept, missing, spans.left_out)
+
+
+def _common(one: Intervals, other: Intervals) -> int:
+    """Bytes that are in both."""
+    start, end, _, _ = meet(one.start, one.end, other.start, other.end)
+    return int((end - start).sum())
+
+
+def _missing(
+    memory: PhysicalMemory, spans: Mapping[_Key, _Spans], pages: Intervals, page_size: int
+) -> Iterator[Finding]:
+    """A finding for each owner whose pages the image does not hold."""
+    for (owner, what), part in spans.items():
+        lost = part.pages(page_size).minus(pages)
+        if lost.size:
+            first, count = int(lost.start[0]), lost.size // page_size
+            read = memory.read(first, page_size)
+            why = memory.hole_at(read.phys, read.presence) if isinstance(read, Hole) else "not there"
+            message = f"{count} pages of {owner} ({what}) cannot be kept; the first, at {first:#x}, is {why}"
+            yield Finding("slim-page-missing", Severity.ERROR, first, message, {"pages": count})
+
+
+def _vmcoreinfo(handover: Handover) -> dict[str, str]:
+    """The lines that tell how to read the map, and no others."""
+    told = handover.memory.platform.vmcoreinfo
+    release, page_size = told.get("OSRELEASE", ""), told.get("PAGESIZE", "")
+    lines = {"OSRELEASE": release} if 0 < len(release) <= _MAX_RELEASE else {}
+    if page_size in map(str, PAGE_SIZES):
+        lines["PAGESIZE"] = page_size
+    return lines if _reads_alike(handover) else {**lines, "PAGESIZE": str(handover.page_size)}
+
+
+def _reads_alike(handover: Handover) -> bool:
+    """Whether the page size is found without being told."""
+    fdt = handover.fdt
+    try:
+        found = open_tracker(handover.memory, fdt.tree, fdt_phys=fdt.phys, version=handover.version)
+    except KhodumpError:
+        return False
+    return found.tracker.page_shift == handover.tracker.page_shift
+
+
+def _machine(handover: Handover, spans: Mapping[_Key, _Spans]) -> str | None:
+    """The architecture: as the image says, or else by evidence, if there is any."""
+    said = handover.memory.platform.machine
+    if said is None and handover.page_size != PAGE_SIZES[0]:
+        return "aarch64"
+    if said is None and any(owner == BOOT for owner, _ in spans):
+        return "x86_64"
+    return said

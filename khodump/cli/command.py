@@ -1,0 +1,108 @@
+"""What makes a function a command: shared options, a documented exit status, and no traceback for bad input."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import IntEnum
+from inspect import Parameter, signature
+from typing import Any, get_type_hints
+
+import typer
+
+from khodump.errors import KhodumpError, NoHandoverError
+from khodump.output.text import printable
+
+
+class Status(IntEnum):
+    """Exit statuses; 1 is for commands that look for differences or findings."""
+
+    DONE = 0
+    FOUND = 1
+    BAD_REQUEST = 2
+    NO_HANDOVER = 3
+    PARTIAL = 4
+    INTERRUPTED = 130
+
+
+def command(function: Callable[..., Status]) -> Callable[..., None]:
+    """Make a function a command for typer.
+
+    A parameter whose type is a dataclass (`Source`, `Terminal`) stands for all of its fields, each declared as an
+    option there, so that options which many commands share are written down once.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
+
+    def run(**values: Any) -> None:  # noqa: ANN401 - options are of any type
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        raise typer.Exit(_ended(lambda: function(**values)))
+
+    own = [
+        parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY)
+        for name, parameter in signature(function).parameters.items()
+        if name not in groups
+    ]
+    shared = [parameter for group in groups.values() for parameter in _parameters(group)]
+    # Arguments as they stand in the usage line; then the command's own options; then those it shares with others.
+    arguments = [parameter for parameter in (*shared, *own) if _is_argument(parameter)]
+    options = [parameter for parameter in (*own, *shared) if not _is_argument(parameter)]
+    parameters = [*arguments, *options]
+    run.__signature__ = signature(function).replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
+    run.__annotations__ = {}
+    run.__name__, run.__doc__ = function.__name__, function.__doc__
+    return run
+
+
+def _parameters(group: type) -> Iterator[Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    declared: tuple[Field[Any], ...] = fields(group)
+    for field in declared:
+        default = Parameter.empty if field.default is MISSING else field.default
+        yield Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name])
+
+
+def _is_argument(parameter: Parameter) -> bool:
+    return any(
+        isinstance(extra, type(typer.Argument()))
+        for extra in getattr(parameter.annotation, "__metadata__", ())
+    )
+
+
+def _ended(function: Callable[[], Status]) -> Status:
+    """The status of a command, whatever happens in it."""
+    try:
+        status = function()
+        sys.stdout.flush()
+    except KhodumpError as error:
+        complain(str(error), error.hint)
+        return Status.NO_HANDOVER if isinstance(error, NoHandoverError) else Status.BAD_REQUEST
+    except BrokenPipeError:
+        _silence_stdout()
+        return Status.DONE  # the reader has what it wanted, as with `| head`
+    except OSError as error:
+        complain(
+            f"cannot write the output: {error.strerror}", "free some space, or write elsewhere with --output"
+        )
+        _silence_stdout()
+        return Status.BAD_REQUEST
+    except KeyboardInterrupt:
+        complain("interrupted")
+        _silence_stdout()
+        return Status.INTERRUPTED
+    return status
+
+
+def complain(message: str, hint: str | None = None) -> None:
+    """An error on stderr, and what to do next."""
+    typer.echo(f"khodump: {printable(message)}", err=True)
+    if hint:
+        typer.echo(f"  hint: {printable(hint)}", err=True)
+
+
+def _silence_stdout() -> None:
+    """Keep the interpreter from flushing what is left to a stdout that fails."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

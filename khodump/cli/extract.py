@@ -1,0 +1,187 @@
+"""`khodump extract`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from khodump.cli.command import Status, command, complain
+from khodump.cli.source import Source
+from khodump.cli.terminal import Voice
+from khodump.errors import UsageError
+from khodump.numbers import format_size, parse_number
+
+if TYPE_CHECKING:
+    from khodump.analysis.extraction.copying import Sink
+    from khodump.analysis.extraction.losses import Losses
+    from khodump.analysis.extraction.plan import Plan
+    from khodump.handover import Handover
+
+_SHOWN: Final = 10
+
+
+@command
+def extract(
+    source: Source,
+    terminal: Voice,
+    memfd: Annotated[
+        str | None,
+        typer.Option(metavar="SESSION/TOKEN", help="A memfd, by LUO's session and the file's token in it."),
+    ] = None,
+    reserve_mem: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A region that reserve_mem= set aside.")
+    ] = None,
+    blob: Annotated[
+        str | None, typer.Option(metavar="NODE", help="What this node of the root FDT leads to.")
+    ] = None,
+    range_: Annotated[
+        str | None, typer.Option("--range", metavar="ADDR+SIZE", help="Physical memory, preserved or not.")
+    ] = None,
+    vmalloc: Annotated[
+        str | None,
+        typer.Option(metavar="ADDR", help="The area of the struct kho_vmalloc at this physical address."),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write there, for your eyes only, instead of stdout."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Put zeros where the image holds nothing, instead of giving up.")
+    ] = False,
+    fill_byte: Annotated[
+        str | None, typer.Option(metavar="BYTE", help="As --fill, but with this byte.")
+    ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Refuse more. Default: as much as the image holds, at least 1G."),
+    ] = None,
+) -> Status:
+    """Rebuild what was preserved: a memfd, a reserved region, a blob, a vmalloc area, or bare memory."""
+    selected = _selected(memfd, reserve_mem, blob, range_, vmalloc)
+    filler = _fill_byte(fill_byte) if fill_byte is not None else 0 if fill else None
+    limit = None if max_size is None else parse_number(max_size)
+    if output is None and sys.stdout.isatty():
+        raise UsageError(
+            "the output would go to this terminal", hint="--output FILE, or pipe it to a command"
+        )
+    with source.opened(terminal) as handover:
+        return _extract(terminal, handover, selected, output, source.paths, filler, limit, force=force)
+
+
+def _extract(
+    terminal: Voice,
+    handover: Handover,
+    selected: Callable[[Handover], Plan],
+    output: str | None,
+    images: list[str],
+    fill: int | None,
+    limit: int | None,
+    *,
+    force: bool,
+) -> Status:
+    """Plan, copy and report."""
+    from khodump.analysis.extract import MissingError, UnreadableError
+    from khodump.analysis.extract import extract as carry_out
+    from khodump.analysis.extraction.sinks import StreamSink, new_file
+
+    stdout = StreamSink(sys.stdout.buffer)
+
+    def target(room: int) -> AbstractContextManager[Sink]:
+        if output is None:
+            return nullcontext(stdout)
+        return new_file(output, room=room, force=force, sources=images)
+
+    try:
+        plan = selected(handover)
+        for warning in plan.warnings:
+            terminal.note(f"warning: {warning}")
+        with terminal.progress(f"extracting {plan.what}") as progress:
+            losses = carry_out(handover.memory, plan, target, fill=fill, limit=limit, progress=progress)
+    except UnreadableError as error:
+        complain(str(error), error.hint)
+        return Status.PARTIAL
+    except MissingError as error:
+        _list(terminal, error.losses)
+        written = f"stopped after {stdout.written} bytes" if stdout.written else "nothing was written"
+        complain(f"{error}: {written}", error.hint)
+        return Status.PARTIAL
+    _list(terminal, losses)
+    terminal.note(_summary(plan, losses))
+    return Status.PARTIAL if losses else Status.DONE
+
+
+def _list(terminal: Voice, losses: Losses) -> None:
+    """What is missing, first things first."""
+    for loss in losses.head(None if terminal.verbose else _SHOWN):
+        place = "" if loss.phys is None else f" at {loss.phys:#x}"
+        terminal.note(
+            f"missing: {loss.offset:#x}..{loss.offset + loss.size:#x}{place} ({format_size(loss.size)}): {loss.reason}"
+        )
+    if not terminal.verbose and len(losses) > _SHOWN:
+        terminal.note(f"{len(losses) - _SHOWN} more missing stretches: -v shows all")
+
+
+def _summary(plan: Plan, losses: Losses) -> str:
+    count, name = plan.parts
+    holes = 0 if plan.doubt else plan.gap_size
+    filled = f", {format_size(losses.size)} missing and filled" if losses else ", nothing missing"
+    said = (
+        f"{plan.what}: {plan.size} bytes ({format_size(plan.size)}) from {count} {name}{'s' * (count != 1)}"
+    )
+    return f"{said}, {format_size(holes)} of holes{filled}"
+
+
+def _selected(
+    memfd: str | None, reserve_mem: str | None, blob: str | None, range_: str | None, vmalloc: str | None
+) -> Callable[[Handover], Plan]:
+    """What to plan, from exactly one of the options."""
+    from khodump.analysis import extract as planning
+
+    plans: list[Callable[[Handover], Plan]] = []
+    if memfd is not None:
+        session, slash, token = memfd.rpartition("/")  # sessions may have slashes in their names
+        if not slash:
+            raise UsageError(
+                f"{memfd} names no memfd", hint="write SESSION/TOKEN, as khodump sessions lists them"
+            )
+        number = parse_number(token)
+        plans.append(lambda handover: planning.plan_memfd(handover, session, number))
+    if reserve_mem is not None:
+        plans.append(lambda handover: planning.plan_reserve_mem(handover, reserve_mem))
+    if blob is not None:
+        plans.append(lambda handover: planning.plan_blob(handover, blob))
+    if range_ is not None:
+        start, size = _range(range_)
+        plans.append(lambda handover: planning.plan_range(handover, start, size))
+    if vmalloc is not None:
+        address = parse_number(vmalloc)
+        plans.append(lambda handover: planning.plan_vmalloc(handover, address))
+    if len(plans) != 1:
+        raise UsageError(
+            "nothing to extract named"
+            if not plans
+            else f"{len(plans)} things to extract named: one at a time",
+            hint="pass one of --memfd, --reserve-mem, --blob, --range and --vmalloc",
+        )
+    return plans[0]
+
+
+def _range(text: str) -> tuple[int, int]:
+    start, plus, size = text.partition("+")
+    if not plus:
+        raise UsageError(f"{text} is no range", hint="write ADDR+SIZE, such as 0x40000000+2M")
+    return parse_number(start), parse_number(size)
+
+
+def _fill_byte(text: str) -> int:
+    byte = parse_number(text)
+    if byte > 0xFF:
+        raise UsageError(f"{text} is no byte", hint="write 0 to 255, or 0x00 to 0xff")
+    return byte

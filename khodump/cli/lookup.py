@@ -1,0 +1,59 @@
+"""`khodump lookup`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from khodump.cli.command import Status, command
+from khodump.cli.source import Source
+from khodump.cli.terminal import Terminal
+from khodump.errors import UsageError
+from khodump.numbers import parse_number
+
+
+@dataclass(frozen=True)
+class LookupSource(Source):
+    """A handover whose image stands before other arguments."""
+
+    images: Annotated[  # type: ignore[assignment]  # the first of them
+        str, typer.Argument(metavar="IMAGE", help="Memory image, as for khodump inspect.", show_default=False)
+    ]
+    more: Annotated[
+        list[str] | None,
+        typer.Option("--image", "-i", metavar="IMAGE", help="A further file of the image; may be repeated."),
+    ] = None
+
+    @property
+    def paths(self) -> list[str]:
+        """See `Image.paths`."""
+        return [str(self.images), *(self.more or [])]
+
+
+@command
+def lookup(
+    source: LookupSource,
+    terminal: Terminal,
+    addresses: Annotated[
+        list[str], typer.Argument(metavar="ADDR", help="Physical addresses.", show_default=False)
+    ],
+) -> Status:
+    """Say of physical addresses whether they are preserved, how the map says so, by whom, and where their bytes are."""
+    from khodump.analysis.lookup import lookup as analyse
+
+    wanted = [_address(text) for text in addresses]
+    with source.opened(terminal) as handover:
+        return terminal.write(analyse(handover, wanted))
+
+
+def _address(text: str) -> int:
+    try:
+        return parse_number(text)
+    except UsageError as error:
+        if Path(text).exists():
+            hint = "further files of the image go behind --image"
+            raise UsageError(f"{text} is a file, not an address", hint=hint) from error
+        raise

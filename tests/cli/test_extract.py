@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from khodump.analysis.extraction import copying
+from tests.builders.handover import Description, build_handover
+from tests.builders.luo import Luo, LuoFile, Session
+from tests.builders.memfd import Folio, Memfd
+from tests.captures import CAPTURES
+from tests.transcript import run
+
+IMAGE = CAPTURES["luo-memfd serialized"].path
+HOME = IMAGE.parent
+KHODUMP = [sys.executable, "-m", "khodump"]
+SHA256 = [line.split("\t") for line in (HOME / "memfd-sha256.tsv").read_text().splitlines()]
+#: (session, token, size) of the memfds whose pages the capture does not hold.
+ABSENT = [
+    (session, token, int(size))
+    for kind, session, token, size, *_ in (
+        line.split("\t") for line in (HOME / "userspace-luo.tsv").read_text().splitlines() if "\t0x" in line
+    )
+    if kind == "memfd" and int(size) and [session, token] not in [row[1:] for row in SHA256]
+]
+
+
+def built_image(directory, *sessions: Session):
+    built = build_handover(Description(subtrees={"LUO": Luo(sessions)}))
+    return built.image.to_elf(directory / "core")
+
+
+def memfd(name: str | bytes, data: bytes = b"content") -> Session:
+    return Session(name, (LuoFile(1, Memfd((Folio(0, data),), len(data))),))
+
+
+@pytest.mark.parametrize(("sha256", "session", "token"), SHA256)
+def test_the_content_is_what_the_guest_saw(sha256, session, token, tmp_path):
+    path = tmp_path / "out"
+    ran = run("extract", IMAGE, "--memfd", f"{session}/{int(token, 16)}", "-o", path)
+    assert (ran.status, ran.stdout) == (0, "")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    assert ran.stderr.splitlines()[-1].endswith("0 B of holes, nothing missing")
+    piped = subprocess.run(
+        [*KHODUMP, "extract", IMAGE, "-q", "--memfd", f"{session}/{token}"], capture_output=True, check=True
+    )
+    assert (hashlib.sha256(piped.stdout).hexdigest(), piped.stderr) == (sha256, b"")
+
+
+def test_nothing_is_written_of_a_file_whose_pages_are_missing(tmp_path):
+    assert len(ABSENT) > 100
+    for session, token, _ in ABSENT[:: len(ABSENT) // 12]:
+        ran = run("extract", IMAGE, "--memfd", f"{session}/{token}", "-o", tmp_path / "out")
+        assert ran.status == 4
+        assert "not in the dump" in ran.stderr
+        assert (
+            ran.stderr.splitlines()[-1].strip() == "hint: --fill puts zeros there, --fill-byte another byte"
+        )
+        assert list(tmp_path.iterdir()) == []
+        assert run("extract", IMAGE, "--memfd", f"{session}/{token}").stdout == ""
+
+
+@pytest.mark.parametrize(("option", "byte"), [(("--fill",), 0), (("--fill-byte", "0xA5"), 0xA5)])
+def test_filling_gives_the_right_size(option, byte, tmp_path):
+    for session, token, size in ABSENT[:: len(ABSENT) // 6]:
+        path = tmp_path / "out"
+        ran = run("extract", IMAGE, "--memfd", f"{session}/{token}", "-o", path, "--force", *option)
+        assert ran.status == 4
+        assert "missing and filled" in ran.stderr
+        assert path.read_bytes() == bytes([byte]) * size
+        assert byte or not path.stat().st_blocks
+
+
+def test_missing_stretches_are_cut_unless_verbose():
+    short, full = (run("extract", IMAGE, "--memfd", "vm-alpha/1", *extra).stderr for extra in ([], ["-v"]))
+    assert "more missing stretches: -v shows all" in short
+    assert (short.count("missing: 0x"), "more missing" in full) == (10, False)
+    assert full.count("missing: 0x") > 1000
+    assert len(run("extract", IMAGE, "--memfd", "vm-alpha/1", "-q").stderr.splitlines()) == 2
+
+
+NAMES = ["a/b/c", "q\"uo'te", "naïve/ü", "../../etc/passwd", "/abs", "x\x1b[31m", "new\nline", ""]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_session_may_have_any_name_and_none_is_a_path(name, tmp_path, monkeypatch):
+    image = built_image(tmp_path, memfd("decoy", b"wrong"), memfd(name))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    ran = run("extract", image, "--memfd", f"{name}/0x1")
+    assert (ran.status, ran.stdout) == (0, "content")
+    assert "\x1b" not in ran.stderr
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_a_name_that_is_no_text_can_be_named(tmp_path):
+    image = built_image(tmp_path, memfd(b"half \xc3"))
+    command = [*map(os.fsencode, [*KHODUMP, "extract", image, "--memfd"]), b"half \xc3/1"]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == b"content"
+
+
+def test_a_file_is_not_overwritten_unless_told(tmp_path):
+    image = built_image(tmp_path, memfd("vm"))
+    path, link = tmp_path / "out", tmp_path / "link"
+    path.write_bytes(b"precious")
+    link.symlink_to(path)
+    for name in (path, link):
+        ran = run("extract", image, "--memfd", "vm/1", "-o", name)
+        assert ran.status == 2
+        assert "--force replaces it" in ran.stderr
+        assert path.read_bytes() == b"precious"
+    assert run("extract", image, "--memfd", "vm/1", "-o", link, "--force").status == 0
+    assert (path.read_bytes(), link.is_symlink()) == (b"content", True)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_only_a_plain_file_that_is_not_the_image_is_replaced(tmp_path):
+    image = built_image(tmp_path, memfd("vm"))
+    before = image.read_bytes()
+    for target in (tmp_path, "/dev/null", image, tmp_path / "none" / "out"):
+        ran = run("extract", image, "--memfd", "vm/1", "-o", target, "--force")
+        assert (ran.status, ran.stdout) == (2, "")
+    assert image.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [image]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_nothing_is_left_of_a_copy_that_did_not_end(error, tmp_path, monkeypatch):
+    image = built_image(tmp_path, memfd("vm"))
+
+    def fail(_self, _batch):
+        assert len(list(tmp_path.iterdir())) == 2
+        raise error
+
+    monkeypatch.setattr(copying._Writer, "write", fail)
+    monkeypatch.setattr("khodump.cli.command._silence_stdout", lambda: None)
+    ran = run("extract", image, "--memfd", "vm/1", "-o", tmp_path / "out")
+    assert ran.status == (130 if error is KeyboardInterrupt else 2)
+    assert list(tmp_path.iterdir()) == [image]
+
+
+def test_a_name_that_was_taken_meanwhile_is_kept(tmp_path, monkeypatch):
+    image = built_image(tmp_path, memfd("vm"))
+    path = tmp_path / "out"
+    finish = copying._Writer.finish
+    monkeypatch.setattr(copying._Writer, "finish", lambda self: (path.write_bytes(b"mine"), finish(self))[1])
+    assert run("extract", image, "--memfd", "vm/1", "-o", path).status == 2
+    assert path.read_bytes() == b"mine"
+    assert sorted(tmp_path.iterdir()) == [image, path]
+
+
+def test_an_interrupt_ends_a_stream(tmp_path):
+    """A hole of nearly 1 TiB takes long enough to be interrupted in the middle."""
+    luo = Luo((Session("vm", (LuoFile(1, Memfd((Folio(0),), 1 << 40)),)),))
+    image = build_handover(Description(subtrees={"LUO": luo})).image.to_elf(tmp_path / "core")
+    command = [*KHODUMP, "extract", str(image), "--memfd", "vm/1", "--max-size", "1T"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.read(1 << 20)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate()
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1] == b"khodump: interrupted"
+
+
+def test_a_size_that_is_a_lie_is_no_file(tmp_path):
+    luo = Luo((Session("vm", (LuoFile(1, Memfd((Folio(0, b"a"),), 1 << 62)),)),))
+    image = build_handover(Description(subtrees={"LUO": luo})).image.to_elf(tmp_path / "core")
+    ran = run("extract", image, "--memfd", "vm/1", "-o", tmp_path / "out")
+    assert ran.status == 2
+    assert "hint: --max-size 4611686018427387904 allows it" in ran.stderr
+    assert list(tmp_path.iterdir()) == [image]
+    ran = run("extract", image, "--memfd", "vm/1", "--max-size", "4T", "-o", tmp_path / "out")
+    assert (ran.status, list(tmp_path.iterdir())) == (2, [image])
+
+
+def test_what_no_disk_can_hold_is_not_begun(tmp_path):
+    luo = Luo((Session("vm", (LuoFile(1, Memfd((Folio(0, b"a"),), 1 << 55)),)),))
+    image = build_handover(Description(subtrees={"LUO": luo})).image.to_elf(tmp_path / "core")
+    options = ("--max-size", 1 << 60, "--fill-byte", 1)
+    ran = run("extract", image, "--range", f"0x100000000+{1 << 55}", "-o", tmp_path / "out", *options)
+    assert ran.status == 2
+    assert "takes 32 PiB, and there is room for" in ran.stderr
+    assert list(tmp_path.iterdir()) == [image]
+
+
+def test_a_terminal_gets_no_binary():
+    master, slave = os.openpty()
+    command = [*KHODUMP, "extract", str(IMAGE), "--memfd", "vm-beta/0"]
+    ended = subprocess.run(command, stdout=slave, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(slave)
+    os.close(master)
+    assert ended.returncode == 2
+    assert "the output would go to this terminal" in ended.stderr
