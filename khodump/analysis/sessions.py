@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from khodump.abi.luo import NODE_NAME
 from khodump.extents import NO_ORDER
 from khodump.handover import Handover
-from khodump.intervals import Intervals
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.subtrees.luo import Luo, LuoFile, Session
 from khodump.subtrees.memfd import Memfd
@@ -31,6 +31,24 @@ _COLUMNS = (
 )
 _FLB_COLUMNS = (Column("flb", Kind.TEXT), Column("data", Kind.ADDRESS), Column("count", Kind.COUNT))
 _NO_FILE: tuple[Cell, ...] = (None,) * (len(_COLUMNS) - 1)
+
+
+class _Folios(NamedTuple):
+    """The folios of a file.
+
+    Attributes:
+        number: how many.
+        size: their bytes.
+        orders: how many of which order, in words.
+        first: the lowest physical address.
+        runs: stretches of memory, in file order.
+    """
+
+    number: int
+    size: int
+    orders: str
+    first: int | None
+    runs: int
 
 
 def find_luo(handover: Handover) -> Luo | None:
@@ -77,8 +95,7 @@ def _file(handover: Handover, file: LuoFile) -> tuple[Cell, ...]:
     state = file.state
     if state is None:
         return file.token, file.handler, *(None,) * 6, file.data, None, None, None
-    count, size, orders, spans = _folios(handover, state)
-    first = int(spans.start[0]) if len(spans.start) else None
+    folios = _folios(handover, state)
     array = int(state.array.blocks[0]) if len(state.array.blocks) else None
     return (
         file.token,
@@ -86,34 +103,36 @@ def _file(handover: Handover, file: LuoFile) -> tuple[Cell, ...]:
         state.size,
         state.pos,
         state.seals,
-        count,
-        size,
-        orders,
+        folios.number,
+        folios.size,
+        folios.orders,
         file.data,
         array,
-        first,
-        len(spans.start),
+        folios.first,
+        folios.runs,
     )
 
 
-def _folios(handover: Handover, memfd: Memfd) -> tuple[int, int, str, Intervals]:
-    """How many folios, their bytes, their orders in words, and where they lie; those that are not preserved count as a page."""
-    none = np.zeros(0, np.uint64)
-    spans, totals = Intervals(none, none), np.zeros(NO_ORDER + 1, np.int64)
-    size = 0
+def _folios(handover: Handover, memfd: Memfd) -> _Folios:
+    """What a memfd's folios come to; those that are not preserved count as a page."""
+    totals = np.zeros(NO_ORDER + 1, np.int64)
+    size = runs = 0
+    first: int | None = None
+    previous = np.zeros(1, np.uint64)
     for batch in memfd.folios():
+        if not len(batch.phys):
+            continue
         orders = handover.preserved.orders_at(batch.phys)
         totals += np.bincount(orders, minlength=NO_ORDER + 1)
         length = np.uint64(handover.page_size) << np.where(orders == NO_ORDER, 0, orders).astype(np.uint64)
         size += int(length.sum())
-        start, end = (
-            np.concatenate([spans.start, batch.phys]),
-            np.concatenate([spans.end, batch.phys + length]),
-        )
-        spans = Intervals.covering(start, end)
-    told = (f"{totals[order]} of order {order}" for order in np.flatnonzero(totals[:NO_ORDER]).tolist())
-    lost = [f"{totals[NO_ORDER]} not preserved"] if totals[NO_ORDER] else []
-    return int(totals.sum()), size, ", ".join([*told, *lost]), spans
+        ends = np.concatenate([previous, batch.phys + length])
+        runs += int((batch.phys != ends[:-1]).sum())
+        lowest, previous = int(batch.phys.min()), ends[-1:]
+        first = lowest if first is None else min(first, lowest)
+    told = [f"{totals[order]} of order {order}" for order in np.flatnonzero(totals[:NO_ORDER]).tolist()]
+    told += [f"{totals[NO_ORDER]} not preserved"] if totals[NO_ORDER] else []
+    return _Folios(int(totals.sum()), size, ", ".join(told), first, runs)
 
 
 def _head(handover: Handover, luo: Luo | None) -> Head:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import IntEnum
 from inspect import Parameter, signature
@@ -105,4 +106,5 @@ def complain(message: str, hint: str | None = None) -> None:
 
 def _silence_stdout() -> None:
     """Keep the interpreter from flushing what is left to a stdout that fails."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError):  # a stdout without a descriptor, as tests have it, needs no help
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -43,8 +43,9 @@ class VmallocArea:
 
     @property
     def size(self) -> int:
-        """Bytes that can be found through the chain."""
-        return min(self.descriptor.total_pages * self.context.page_size, len(self.blocks) * self.block_size)
+        """Bytes that can be found through the chain; never more than there is memory, whatever the descriptor claims."""
+        told = self.descriptor.total_pages * self.context.page_size
+        return min(told, len(self.blocks) * self.block_size, self.context.memory.end)
 
     def claims(self, owner: str) -> Iterator[Claims]:
         """The chain and the data."""
