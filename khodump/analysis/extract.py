@@ -27,7 +27,7 @@ from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.numbers import format_size
 from khodump.subtree import Context, Subtree
-from khodump.subtrees.luo import Luo, LuoFile
+from khodump.subtrees.luo_state import Luo, LuoFile
 from khodump.subtrees.memblock import ReserveMem
 from khodump.subtrees.memfd import Memfd
 from khodump.subtrees.text import quoted

@@ -15,7 +15,7 @@ from khodump.findings import Severity
 from khodump.handover import Handover
 from khodump.memory import Hole
 from khodump.rows import Cell, Column, Fact, Head, Kind, Result, Rows, Tail
-from khodump.subtrees.luo import memfd_owner
+from khodump.subtrees.luo_state import memfd_owner
 from khodump.subtrees.memfd import Memfd
 from khodump.tracker import Trace
 

@@ -11,7 +11,7 @@ from khodump.abi.luo import NODE_NAME
 from khodump.extents import NO_ORDER
 from khodump.handover import Handover
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
-from khodump.subtrees.luo import Luo, LuoFile, Session
+from khodump.subtrees.luo_state import Luo, LuoFile, Session
 from khodump.subtrees.memfd import Memfd
 
 _COLUMNS = (

@@ -6,10 +6,8 @@ luo-v1 (6.19 to 7.1) and of the never released luo-v2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +19,6 @@ from khodump.abi.luo import (
     FILE_ARRAY_PAGES,
     FLB_NODE,
     LUO_FILE_SER,
-    LUO_FLB_HEADER_SER,
-    LUO_FLB_SER,
     LUO_HEADER,
     LUO_SESSION_SER,
     PROP_ABI_HEADER,
@@ -38,115 +34,27 @@ from khodump.fdt import MAGIC, FdtNode, parse_fdt
 from khodump.findings import Finding
 from khodump.memory import Hole
 from khodump.rows import Fact, Kind
-from khodump.subtree import Blob, Claims, Context, Decoded, Keep
-from khodump.subtrees.block import block_keeps, read_blocks
+from khodump.subtree import Blob, Context, Decoded, Keep
+from khodump.subtrees.block import read_blocks
+from khodump.subtrees.luo_memory import luo_claims, luo_keeps
+from khodump.subtrees.luo_state import (
+    FILES_IN_BLOCKS,
+    SESSIONS_IN_BLOCKS,
+    Flb,
+    Luo,
+    LuoArray,
+    LuoFile,
+    Session,
+    files_array,
+    flbs_array,
+    sessions_array,
+)
 from khodump.subtrees.memfd import COMPATIBLES as MEMFD_COMPATIBLES
-from khodump.subtrees.memfd import Memfd, decode_memfd
+from khodump.subtrees.memfd import decode_memfd
 from khodump.subtrees.text import quoted, text
 
-#: Which of the struct's versions put what into blocks; arrays otherwise.
-_SESSIONS_IN_BLOCKS: Final = ("luo-v5", "luo-v4")
-_FILES_IN_BLOCKS: Final = ("luo-v5",)
+#: The versions that begin with their name instead of an FDT.
 _STRUCT_VERSIONS: Final = ("luo-v5", "luo-v4", "luo-v3")
-
-
-@dataclass(frozen=True)
-class LuoFile:
-    """A file of a session.
-
-    Attributes:
-        token: what user space calls it.
-        handler: compatible string of the file handler that knows `data`.
-        data: the handler's own, usually a physical address.
-        state: what a known handler made of it; None for unknown handlers and unreadable state.
-    """
-
-    token: int
-    handler: str
-    data: int
-    state: Memfd | None
-
-
-@dataclass(frozen=True)
-class Session:
-    """A session.
-
-    Attributes:
-        name: what user space calls it.
-        files_phys: physical address of its list of files; 0 is none.
-        count: files that it says it has.
-        files: those that were found.
-        pages: physical (start, size) of the pages that list them.
-    """
-
-    name: str
-    files_phys: int
-    count: int
-    files: tuple[LuoFile, ...]
-    pages: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class Flb:
-    """File-lifecycle-bound state: `data` is its owner's own, not necessarily an address."""
-
-    name: str
-    data: int
-    count: int
-
-
-@dataclass(frozen=True)
-class Luo:
-    """The live update orchestrator's state.
-
-    Attributes:
-        version: its compatible string.
-        number: live updates so far.
-        sessions_phys: physical address of the sessions; 0 before the reboot that serializes them.
-        sessions: all of them.
-        flbs: all of them.
-        pages: owner's last part, and (start, size), of the pages that list sessions and FLBs.
-    """
-
-    version: str
-    number: int
-    sessions_phys: int
-    sessions: tuple[Session, ...]
-    flbs: tuple[Flb, ...]
-    pages: tuple[tuple[str, int, int], ...]
-
-    @property
-    def is_serialized(self) -> bool:
-        """Whether the sessions were written down: only the reboot into the next kernel does."""
-        return self.sessions_phys != 0
-
-
-class _Array(NamedTuple):
-    """Entries in contiguous pages, as before there were blocks.
-
-    Attributes:
-        what: they are, for a person.
-        schema: of an entry.
-        length: bytes of the pages.
-        offset: bytes before the first entry.
-    """
-
-    what: str
-    schema: Any
-    length: int
-    offset: int = 0
-
-
-def _sessions_array(page_size: int) -> _Array:
-    return _Array("LUO's sessions", LUO_SESSION_SER, SESSION_ARRAY_PAGES * page_size, 8)
-
-
-def _files_array(page_size: int, what: str) -> _Array:
-    return _Array(what, LUO_FILE_SER, FILE_ARRAY_PAGES * page_size)
-
-
-def _flbs_array(page_size: int) -> _Array:
-    return _Array("LUO's FLBs", LUO_FLB_SER, page_size, LUO_FLB_HEADER_SER.size)
 
 
 class _Reader:
@@ -166,25 +74,25 @@ class _Reader:
 
     def _sessions(self, head: int) -> tuple[tuple[Session, ...], tuple[tuple[int, int], ...]]:
         size = self._context.page_size
-        if self._version in _SESSIONS_IN_BLOCKS:
+        if self._version in SESSIONS_IN_BLOCKS:
             found = read_blocks(self._context, head, LUO_SESSION_SER, "LUO's sessions")
             self.findings += found.findings
             rows, pages = found.entries, tuple((block, size) for block in found.blocks)
         else:
             pages = ((head, SESSION_ARRAY_PAGES * size),) if head else ()
-            rows = self._array(_sessions_array(size), head)
+            rows = self._array(sessions_array(size), head)
         return tuple(self._session(row) for row in rows), pages
 
     def _session(self, row: Any) -> Session:  # noqa: ANN401 - a numpy record
         name, head, count = text(bytes(row["name"])), int(row["files"]), int(row["count"])
         what, size = f"session {quoted(name)}", self._context.page_size
-        if self._version in _FILES_IN_BLOCKS:
+        if self._version in FILES_IN_BLOCKS:
             found = read_blocks(self._context, head, LUO_FILE_SER, f"the files of {what}")
             self.findings += found.findings
             rows, pages = found.entries, tuple((block, size) for block in found.blocks)
         else:
             pages = ((head, FILE_ARRAY_PAGES * size),) if head else ()
-            rows = self._array(_files_array(size, f"the files of {what}"), head, count)
+            rows = self._array(files_array(size, f"the files of {what}"), head, count)
         if len(rows) != count:
             message = f"{what} says it has {count} files, but its list has {len(rows)}"
             problem = self._context.problem
@@ -205,11 +113,11 @@ class _Reader:
     def _flbs(self, head: int) -> tuple[tuple[Flb, ...], tuple[tuple[int, int], ...]]:
         if not head:
             return (), ()
-        rows = self._array(_flbs_array(self._context.page_size), head)
+        rows = self._array(flbs_array(self._context.page_size), head)
         flbs = tuple(Flb(text(bytes(row["name"])), int(row["data"]), int(row["count"])) for row in rows)
         return flbs, ((head, self._context.page_size),)
 
-    def _array(self, array: _Array, head: int, count: int | None = None) -> npt.NDArray[Any]:
+    def _array(self, array: LuoArray, head: int, count: int | None = None) -> npt.NDArray[Any]:
         """The entries of the array at `head`; the u64 before the first counts them, unless told."""
         entry = dtype_of(array.schema)
         none: npt.NDArray[Any] = np.zeros(0, entry)
@@ -304,76 +212,6 @@ def _decoded(context: Context, version: str, header: LuoHeader, blob: list[Keep]
         facts,
         luo,
         tuple(reader.findings),
-        lambda: _claims(luo),
-        lambda: chain(blob, _keeps(context, luo)),
+        lambda: luo_claims(luo),
+        lambda: chain(blob, luo_keeps(context, luo)),
     )
-
-
-def session_owner(session: Session) -> str:
-    """The path of a session among the owners of memory."""
-    return f"LUO/session {quoted(session.name)}"
-
-
-def memfd_owner(session: Session, file: LuoFile) -> str:
-    """The path of a memfd among the owners of memory."""
-    return f"{session_owner(session)}/file {file.token:#x} (memfd)"
-
-
-def _claims(luo: Luo) -> Iterator[Claims]:
-    for part, start, size in luo.pages:
-        yield Claims.of(f"LUO/{part}", (start, size))
-    for session in luo.sessions:
-        owner = session_owner(session)
-        for span in session.pages:
-            yield Claims.of(f"{owner}/files", span)
-        for file in session.files:
-            if file.state is not None:
-                yield from file.state.claims(memfd_owner(session, file))
-
-
-def _keeps(context: Context, luo: Luo) -> Iterator[Keep]:
-    """All lists, and what memfds say of themselves."""
-    sessions = [(start, size) for part, start, size in luo.pages if part == "sessions"]
-    if luo.version in _SESSIONS_IN_BLOCKS:
-        blocks = [start for start, _ in sessions]
-        yield from block_keeps(context, blocks, LUO_SESSION_SER, "LUO/sessions", "list of LUO's sessions")
-    else:
-        yield from _array_keeps(context, "LUO/sessions", _sessions_array(context.page_size), sessions)
-    flbs = [(start, size) for part, start, size in luo.pages if part == "flbs"]
-    yield from _array_keeps(context, "LUO/flbs", _flbs_array(context.page_size), flbs)
-    for session in luo.sessions:
-        yield from _session_keeps(context, luo, session)
-
-
-def _session_keeps(context: Context, luo: Luo, session: Session) -> Iterator[Keep]:
-    owner = f"LUO/session {quoted(session.name)}"
-    if luo.version in _FILES_IN_BLOCKS:
-        blocks = [start for start, _ in session.pages]
-        yield from block_keeps(context, blocks, LUO_FILE_SER, f"{owner}/files", "list of files")
-    else:
-        array = _files_array(context.page_size, "files")
-        yield from _array_keeps(context, f"{owner}/files", array, session.pages, session.count)
-    for file in session.files:
-        if file.state is not None:
-            yield from file.state.keeps(memfd_owner(session, file))
-
-
-def _array_keeps(
-    context: Context, owner: str, array: _Array, spans: Iterable[tuple[int, int]], count: int | None = None
-) -> Iterator[Keep]:
-    """Of the array in these pages (one span or none): what counts its entries, as many, and that its pages are read."""
-    entry = dtype_of(array.schema)
-    capacity = (array.length - array.offset) // entry.itemsize
-    for head, size in spans:
-        data = context.memory.read(head, size)
-        if isinstance(data, Hole):
-            continue
-        said = int.from_bytes(data[array.offset - 8 : array.offset], "little") if count is None else count
-        pages = ((head + at, 0) for at in range(0, size, context.page_size))
-        yield Keep.of(owner, f"list of {array.what}", (head, array.offset), *pages)
-        rows = np.frombuffer(data, entry, min(said, capacity), array.offset)
-        start = np.uint64(head + array.offset) + np.arange(len(rows), dtype=np.uint64) * np.uint64(
-            entry.itemsize
-        )
-        # An array that counts more than it holds is none, or none any more.
-        yield Keep.of_rows(owner, f"list of {array.what}", start, rows, doubtful=said > capacity)

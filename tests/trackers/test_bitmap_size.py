@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from khodump.trackers.bitmap_chain import BitmapChainTracker, BitmapSize, Elements, tell_bitmap_size
+from khodump.trackers.bitmap_chain import BitmapChainTracker
+from khodump.trackers.bitmap_size import BitmapSize, Elements, tell_bitmap_size
 from tests.builders.khoser import write_chain
 from tests.builders.memory import MemoryImage, opened
 

@@ -1,0 +1,86 @@
+"""The memory that LUO's lists and files take: whose it is, and which bytes of it say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from khodump.abi.layout import dtype_of
+from khodump.abi.luo import LUO_FILE_SER, LUO_SESSION_SER
+from khodump.memory import Hole
+from khodump.subtree import Claims, Context, Keep
+from khodump.subtrees.block import block_keeps
+from khodump.subtrees.luo_state import (
+    FILES_IN_BLOCKS,
+    SESSIONS_IN_BLOCKS,
+    Luo,
+    LuoArray,
+    Session,
+    files_array,
+    flbs_array,
+    memfd_owner,
+    session_owner,
+    sessions_array,
+)
+
+
+def luo_claims(luo: Luo) -> Iterator[Claims]:
+    """All lists, and what memfds hold."""
+    for part, start, size in luo.pages:
+        yield Claims.of(f"LUO/{part}", (start, size))
+    for session in luo.sessions:
+        owner = session_owner(session)
+        for span in session.pages:
+            yield Claims.of(f"{owner}/files", span)
+        for file in session.files:
+            if file.state is not None:
+                yield from file.state.claims(memfd_owner(session, file))
+
+
+def luo_keeps(context: Context, luo: Luo) -> Iterator[Keep]:
+    """All lists, and what memfds say of themselves."""
+    sessions = [(start, size) for part, start, size in luo.pages if part == "sessions"]
+    if luo.version in SESSIONS_IN_BLOCKS:
+        blocks = [start for start, _ in sessions]
+        yield from block_keeps(context, blocks, LUO_SESSION_SER, "LUO/sessions", "list of LUO's sessions")
+    else:
+        yield from _array_keeps(context, "LUO/sessions", sessions_array(context.page_size), sessions)
+    flbs = [(start, size) for part, start, size in luo.pages if part == "flbs"]
+    yield from _array_keeps(context, "LUO/flbs", flbs_array(context.page_size), flbs)
+    for session in luo.sessions:
+        yield from _session_keeps(context, luo, session)
+
+
+def _session_keeps(context: Context, luo: Luo, session: Session) -> Iterator[Keep]:
+    owner = session_owner(session)
+    if luo.version in FILES_IN_BLOCKS:
+        blocks = [start for start, _ in session.pages]
+        yield from block_keeps(context, blocks, LUO_FILE_SER, f"{owner}/files", "list of files")
+    else:
+        array = files_array(context.page_size, "files")
+        yield from _array_keeps(context, f"{owner}/files", array, session.pages, session.count)
+    for file in session.files:
+        if file.state is not None:
+            yield from file.state.keeps(memfd_owner(session, file))
+
+
+def _array_keeps(
+    context: Context, owner: str, array: LuoArray, spans: Iterable[tuple[int, int]], count: int | None = None
+) -> Iterator[Keep]:
+    """Of the array in these pages (one span or none): what counts its entries, as many, and that its pages are read."""
+    entry = dtype_of(array.schema)
+    capacity = (array.length - array.offset) // entry.itemsize
+    for head, size in spans:
+        data = context.memory.read(head, size)
+        if isinstance(data, Hole):
+            continue
+        said = int.from_bytes(data[array.offset - 8 : array.offset], "little") if count is None else count
+        pages = ((head + at, 0) for at in range(0, size, context.page_size))
+        yield Keep.of(owner, f"list of {array.what}", (head, array.offset), *pages)
+        rows = np.frombuffer(data, entry, min(said, capacity), array.offset)
+        start = np.uint64(head + array.offset) + np.arange(len(rows), dtype=np.uint64) * np.uint64(
+            entry.itemsize
+        )
+        # An array that counts more than it holds is none, or none any more.
+        yield Keep.of_rows(owner, f"list of {array.what}", start, rows, doubtful=said > capacity)

@@ -1,0 +1,133 @@
+"""What LUO wrote down, once read: sessions, files, and state that goes with them; and where such lists lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from khodump.abi.luo import (
+    FILE_ARRAY_PAGES,
+    LUO_FILE_SER,
+    LUO_FLB_HEADER_SER,
+    LUO_FLB_SER,
+    LUO_SESSION_SER,
+    SESSION_ARRAY_PAGES,
+)
+from khodump.subtrees.memfd import Memfd
+from khodump.subtrees.text import quoted
+
+#: Which versions put what into blocks; arrays otherwise.
+SESSIONS_IN_BLOCKS: Final = ("luo-v5", "luo-v4")
+FILES_IN_BLOCKS: Final = ("luo-v5",)
+
+
+@dataclass(frozen=True)
+class LuoFile:
+    """A file of a session.
+
+    Attributes:
+        token: what user space calls it.
+        handler: compatible string of the file handler that knows `data`.
+        data: the handler's own, usually a physical address.
+        state: what a known handler made of it; None for unknown handlers and unreadable state.
+    """
+
+    token: int
+    handler: str
+    data: int
+    state: Memfd | None
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session.
+
+    Attributes:
+        name: what user space calls it.
+        files_phys: physical address of its list of files; 0 is none.
+        count: files that it says it has.
+        files: those that were found.
+        pages: physical (start, size) of the pages that list them.
+    """
+
+    name: str
+    files_phys: int
+    count: int
+    files: tuple[LuoFile, ...]
+    pages: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Flb:
+    """File-lifecycle-bound state: `data` is its owner's own, not necessarily an address."""
+
+    name: str
+    data: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Luo:
+    """The live update orchestrator's state.
+
+    Attributes:
+        version: its compatible string.
+        number: live updates so far.
+        sessions_phys: physical address of the sessions; 0 before the reboot that serializes them.
+        sessions: all of them.
+        flbs: all of them.
+        pages: owner's last part, and (start, size), of the pages that list sessions and FLBs.
+    """
+
+    version: str
+    number: int
+    sessions_phys: int
+    sessions: tuple[Session, ...]
+    flbs: tuple[Flb, ...]
+    pages: tuple[tuple[str, int, int], ...]
+
+    @property
+    def is_serialized(self) -> bool:
+        """Whether the sessions were written down: only the reboot into the next kernel does."""
+        return self.sessions_phys != 0
+
+
+class LuoArray(NamedTuple):
+    """Entries in contiguous pages, as before there were blocks.
+
+    Attributes:
+        what: they are, for a person.
+        schema: of an entry.
+        length: bytes of the pages.
+        offset: bytes before the first entry.
+    """
+
+    what: str
+    schema: Any
+    length: int
+    offset: int = 0
+
+
+def sessions_array(page_size: int) -> LuoArray:
+    """All sessions, before they were in blocks; their number comes first."""
+    return LuoArray("LUO's sessions", LUO_SESSION_SER, SESSION_ARRAY_PAGES * page_size, 8)
+
+
+def files_array(page_size: int, what: str) -> LuoArray:
+    """The files of one session, before they were in blocks; the session has their number."""
+    return LuoArray(what, LUO_FILE_SER, FILE_ARRAY_PAGES * page_size)
+
+
+def flbs_array(page_size: int) -> LuoArray:
+    """The page of FLBs, whose header is no block's."""
+    return LuoArray("LUO's FLBs", LUO_FLB_SER, page_size, LUO_FLB_HEADER_SER.size)
+
+
+def session_owner(session: Session) -> str:
+    """The path of a session among the owners of memory."""
+    return f"LUO/session {quoted(session.name)}"
+
+
+def memfd_owner(session: Session, file: LuoFile) -> str:
+    """The path of a memfd among the owners of memory."""
+    return f"{session_owner(session)}/file {file.token:#x} (memfd)"
