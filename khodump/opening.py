@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from khodump import locate
 from khodump.abi.kexec_handover import PAGE_SIZES
-from khodump.boot import Notice, in_devicetree_file
-from khodump.candidates import Candidate, Options, Survey, survey, weigh
-from khodump.errors import FdtTruncatedError, NoHandoverError, UnknownVersionError, UsageError
+from khodump.boot import in_devicetree_file
+from khodump.candidates import Options, Survey
+from khodump.errors import UsageError
 from khodump.handover import Handover
-from khodump.locate import Progress, RootFdt
+from khodump.locate import Progress
 from khodump.memories import open_memory
 from khodump.memories.live import LivePaths, open_live
 from khodump.memory import Hole, PhysicalMemory
-from khodump.relocate import find_base
+from khodump.resolve import Found, StrPath, placed, resolve_root, search_placed
 from khodump.scratch import Scratch, read_files, read_table
 from khodump.trackers import READABLE_VERSIONS, open_tracker
-
-StrPath = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Found:
-    """What is known of a handover before its map is opened.
-
-    Attributes:
-        memory: the image, at its place.
-        fdt: the root FDT.
-        notices: what the boot protocol told, as far as the image was searched.
-        notes: what was chosen, and why.
-    """
-
-    memory: PhysicalMemory
-    fdt: RootFdt
-    notices: tuple[Notice, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 def open_handover(
@@ -123,7 +103,7 @@ def search(
     told = in_devicetree_file(devicetree) if devicetree else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
     try:
-        memory, found, notes = _search(memory, options, progress, deep=deep)
+        memory, found, notes = search_placed(memory, options, progress, deep=deep)
     except BaseException:
         memory.close()
         raise
@@ -158,7 +138,7 @@ def _handover(
     progress: Progress | None,
 ) -> Handover:
     try:
-        found = _placed(_root(memory, fdt, options, progress), options, progress)
+        found = placed(resolve_root(memory, fdt, options, progress), options, progress)
         return _opened(found, options, scratch, progress)
     except BaseException:
         memory.close()
@@ -196,114 +176,3 @@ def _told_scratch(found: Found) -> Scratch | None:
     notices = sorted(found.notices, key=lambda notice: notice.fdt != found.fdt.phys)
     tables = (read_table(found.memory, notice.scratch_addr, notice.scratch_size) for notice in notices)
     return next((table for table in tables if table and not isinstance(table, Hole)), None)
-
-
-def _root(
-    memory: PhysicalMemory, fdt: StrPath | int | None, options: Options, progress: Progress | None
-) -> Found:
-    """The root FDT asked for, and how it was come by where that is not plain."""
-    if isinstance(fdt, int):
-        return _at(memory, fdt, options, progress)
-    if fdt is None:
-        moved, found, notes = _search(memory, options, progress)
-        root, note = _best(found.candidates)
-        return Found(moved, root, tuple(found.notices), (*notes, note))
-    try:
-        return Found(memory, locate.from_file(fdt))
-    except FdtTruncatedError as cut:
-        return _completed(memory, os.fspath(fdt), cut, options, progress)
-
-
-def _at(memory: PhysicalMemory, phys: int, options: Options, progress: Progress | None) -> Found:
-    """The root FDT at an address, which may count on the image being put in its place first."""
-    try:
-        return Found(memory, locate.at_address(memory, phys))
-    except NoHandoverError:
-        if memory.rebased(0) is None:
-            raise
-        moved, found, notes = _search(memory, options, progress)
-        return Found(moved, locate.at_address(moved, phys), tuple(found.notices), notes)
-
-
-def _completed(
-    memory: PhysicalMemory, name: str, cut: FdtTruncatedError, options: Options, progress: Progress | None
-) -> Found:
-    """The whole of an FDT whose file is cut short, from the image.
-
-    debugfs freezes the length of kho/out/fdt when KHO initialises, so every subtree added later cuts it (seen in
-    7.2 and 7.3).
-    """
-    copies = list(locate.find_copies(memory, locate.read_file(name), progress))
-    ranked = sorted(
-        (weigh(memory, locate.at_address(memory, phys), options) for phys in copies),
-        key=lambda candidate: candidate.rank,
-    )
-    if not ranked or ranked[-1].fdt is None:
-        raise NoHandoverError(
-            f"{name} is {cut}, and no page of the image begins with its bytes",
-            hint="khodump scan IMAGE lists the root FDTs that are there; pass one with --fdt 0xPHYS",
-        ) from cut
-    note = f"{name} is {cut}; using the whole page at {ranked[-1].phys:#x} of the image"
-    return Found(memory, ranked[-1].fdt, notes=(note,))
-
-
-def _search(
-    memory: PhysicalMemory, options: Options, progress: Progress | None, *, deep: bool = False
-) -> tuple[PhysicalMemory, Survey, tuple[str, ...]]:
-    """What the image holds, with the image at its place where that can be told."""
-    found = survey(memory, options, progress, deep=deep)
-    if memory.rebased(0) is None or any(candidate.own_page_preserved for candidate in found.candidates):
-        return memory, found, ()
-    for candidate in found.candidates:
-        base = find_base(memory, candidate.fdt.tree, candidate.phys, options) if candidate.fdt else None
-        moved = memory.rebased(base) if base else None
-        if base and moved:
-            return moved, survey(moved, options, progress, deep=deep), (_placement(base),)
-    return memory, found, ()
-
-
-def _placed(found: Found, options: Options, progress: Progress | None) -> Found:
-    """With the image at its place, where that is not yet known and can be told."""
-    memory, root = found.memory, found.fdt
-    if memory.rebased(0) is None:
-        return found
-    opened = open_tracker(
-        memory, root.tree, fdt_phys=root.phys, version=options.version, page_size=options.page_size
-    )
-    if opened.tracker.sound():
-        return found
-    offsets = locate.find_copies(memory, root.blob, progress) if root.phys is None else iter([root.phys])
-    for offset in offsets:
-        base = find_base(memory, root.tree, offset, options)
-        moved = memory.rebased(base) if base else None
-        if base and moved:
-            fdt = replace(root, phys=offset + base)
-            return replace(found, memory=moved, fdt=fdt, notes=(*found.notes, _placement(base)))
-    return found
-
-
-def _placement(base: int) -> str:
-    return f"the image does not begin at physical 0: with base {base:#x} its FDT is in its own map; FILE@BASE forces it"
-
-
-def _best(found: list[Candidate]) -> tuple[RootFdt, str]:
-    """The likeliest of the candidates."""
-    if not found:
-        raise NoHandoverError(
-            "no root FDT in the image: no page begins with an FDT that says kho-v…",
-            hint="the kernel may not have used KHO, or its FDT page is not in the dump: pass --fdt FILE if you have it",
-        )
-    best = found[0]
-    if best.fdt is None or best.problem is not None:
-        raise NoHandoverError(
-            f"the only root FDT in the image, at {best.phys:#x}, is damaged: {best.problem}"
-            if len(found) == 1
-            else f"all {len(found)} root FDTs in the image are damaged; the one at {best.phys:#x}: {best.problem}",
-            hint="khodump scan IMAGE lists them; pass a good copy with --fdt FILE",
-        )
-    if best.unknown_version:
-        raise UnknownVersionError(best.fdt.compatible, best.phys)
-    note = f"took the root FDT at {best.phys:#x}: {best.evidence}"
-    if len(found) > 1:
-        note += f" ({len(found) - 1} more: khodump scan IMAGE lists them, --fdt 0xPHYS takes another)"
-    return best.fdt, note

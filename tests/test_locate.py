@@ -7,7 +7,7 @@ import pytest
 import khodump
 from khodump.candidates import Candidate
 from khodump.errors import NoHandoverError
-from khodump.fdt import FdtNode
+from khodump.fdt import FdtNode, parse_fdt
 from khodump.locate import landmarks
 from khodump.memories import open_memory
 from khodump.opening import search
@@ -121,6 +121,20 @@ def test_an_fdt_that_debugfs_cut_short_is_found_whole(tmp_path):
     with khodump.open(image, fdt=cut) as handover:
         assert handover.fdt.phys == built.fdt_phys
         assert f"cut short: 150 of {len(built.fdt)} bytes" in handover.notes[0]
+        assert set(handover.preserved) == built.blocks
+
+
+def test_an_fdt_cut_short_before_a_subtree_was_added_leads_by_its_map(tmp_path):
+    """debugfs was read, then a user came, then the dump was taken: the newest node stands first."""
+    built = build_handover(at(1 << 20, subtrees={"memblock": b"m" * 64}))
+    tree = parse_fdt(built.fdt)
+    older = tmp_path / "fdt"
+    older.write_bytes(built.fdt[:150])
+    newer = FdtNode("", tree.properties, (FdtNode("LUO", {"preserved-data": u64(0x1000)}), *tree.children))
+    built.image.write(built.fdt_phys, build_fdt(newer))
+    with khodump.open(built.image.to_raw(tmp_path / "mem.img"), fdt=older) as handover:
+        assert handover.fdt.phys == built.fdt_phys
+        assert "older than the image" in handover.notes[-1]
         assert set(handover.preserved) == built.blocks
 
 

@@ -1,0 +1,150 @@
+"""From what was asked for to a root FDT, in a memory that is at its place."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from khodump import locate
+from khodump.boot import Notice
+from khodump.candidates import Candidate, Options, Survey, survey, weigh
+from khodump.errors import FdtTruncatedError, NoHandoverError, UnknownVersionError
+from khodump.locate import Progress, RootFdt
+from khodump.memory import PhysicalMemory
+from khodump.relocate import find_base
+from khodump.trackers import map_root, open_tracker
+
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of a handover before its map is opened.
+
+    Attributes:
+        memory: the image, at its place.
+        fdt: the root FDT.
+        notices: what the boot protocol told, as far as the image was searched.
+        notes: what was chosen, and why.
+    """
+
+    memory: PhysicalMemory
+    fdt: RootFdt
+    notices: tuple[Notice, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def resolve_root(
+    memory: PhysicalMemory, fdt: StrPath | int | None, options: Options, progress: Progress | None
+) -> Found:
+    """The root FDT asked for, and how it was come by where that is not plain."""
+    if isinstance(fdt, int):
+        return _at(memory, fdt, options, progress)
+    if fdt is None:
+        moved, found, notes = search_placed(memory, options, progress)
+        root, note = _best(found.candidates)
+        return Found(moved, root, tuple(found.notices), (*notes, note))
+    try:
+        return Found(memory, locate.from_file(fdt))
+    except FdtTruncatedError as cut:
+        return _completed(memory, os.fspath(fdt), cut, options, progress)
+
+
+def _at(memory: PhysicalMemory, phys: int, options: Options, progress: Progress | None) -> Found:
+    """The root FDT at an address, which may count on the image being put in its place first."""
+    try:
+        return Found(memory, locate.at_address(memory, phys))
+    except NoHandoverError:
+        if memory.rebased(0) is None:
+            raise
+        moved, found, notes = search_placed(memory, options, progress)
+        return Found(moved, locate.at_address(moved, phys), tuple(found.notices), notes)
+
+
+def _completed(
+    memory: PhysicalMemory, name: str, cut: FdtTruncatedError, options: Options, progress: Progress | None
+) -> Found:
+    """The whole of an FDT whose file is cut short, from the image.
+
+    debugfs freezes the length of kho/out/fdt when KHO initialises, so every subtree added later cuts it (seen in
+    7.2 and 7.3).
+    """
+    data = locate.read_file(name)
+    copies = locate.find_copies(memory, data, progress)
+    weighed = [weigh(memory, locate.at_address(memory, phys), options) for phys in copies]
+    for candidate in sorted(weighed, key=lambda candidate: candidate.rank, reverse=True)[:1]:
+        if candidate.fdt is not None:
+            note = f"{name} is {cut}; using the whole page at {candidate.phys:#x} of the image"
+            return Found(memory, candidate.fdt, notes=(note,))
+    moved, found, notes = search_placed(memory, options, progress)
+    for candidate in found.candidates:
+        root = map_root(candidate.fdt.tree, options.version) if candidate.fdt else None
+        if candidate.fdt is not None and root and root.to_bytes(8, "little") in data:
+            note = f"{name} is {cut}, and older than the image; using the FDT at {candidate.phys:#x}, of the same map"
+            return Found(moved, candidate.fdt, tuple(found.notices), (*notes, note))
+    raise NoHandoverError(
+        f"{name} is {cut}, and no page of the image begins with its bytes or leads to its map",
+        hint="khodump scan IMAGE lists the root FDTs that are there; pass one with --fdt 0xPHYS",
+    ) from cut
+
+
+def search_placed(
+    memory: PhysicalMemory, options: Options, progress: Progress | None, *, deep: bool = False
+) -> tuple[PhysicalMemory, Survey, tuple[str, ...]]:
+    """What the image holds, with the image at its place where that can be told."""
+    found = survey(memory, options, progress, deep=deep)
+    if memory.rebased(0) is None or any(candidate.own_page_preserved for candidate in found.candidates):
+        return memory, found, ()
+    for candidate in found.candidates:
+        base = find_base(memory, candidate.fdt.tree, candidate.phys, options) if candidate.fdt else None
+        moved = memory.rebased(base) if base else None
+        if base and moved:
+            return moved, survey(moved, options, progress, deep=deep), (_placement(base),)
+    return memory, found, ()
+
+
+def placed(found: Found, options: Options, progress: Progress | None) -> Found:
+    """With the image at its place, where that is not yet known and can be told."""
+    memory, root = found.memory, found.fdt
+    if memory.rebased(0) is None:
+        return found
+    opened = open_tracker(
+        memory, root.tree, fdt_phys=root.phys, version=options.version, page_size=options.page_size
+    )
+    if opened.tracker.sound():
+        return found
+    offsets = locate.find_copies(memory, root.blob, progress) if root.phys is None else iter([root.phys])
+    for offset in offsets:
+        base = find_base(memory, root.tree, offset, options)
+        moved = memory.rebased(base) if base else None
+        if base and moved:
+            fdt = replace(root, phys=offset + base)
+            return replace(found, memory=moved, fdt=fdt, notes=(*found.notes, _placement(base)))
+    return found
+
+
+def _placement(base: int) -> str:
+    return f"the image does not begin at physical 0: with base {base:#x} its FDT is in its own map; FILE@BASE forces it"
+
+
+def _best(found: list[Candidate]) -> tuple[RootFdt, str]:
+    """The likeliest of the candidates."""
+    if not found:
+        raise NoHandoverError(
+            "no root FDT in the image: no page begins with an FDT that says kho-v…",
+            hint="the kernel may not have used KHO, or its FDT page is not in the dump: pass --fdt FILE if you have it",
+        )
+    best = found[0]
+    if best.fdt is None or best.problem is not None:
+        raise NoHandoverError(
+            f"the only root FDT in the image, at {best.phys:#x}, is damaged: {best.problem}"
+            if len(found) == 1
+            else f"all {len(found)} root FDTs in the image are damaged; the one at {best.phys:#x}: {best.problem}",
+            hint="khodump scan IMAGE lists them; pass a good copy with --fdt FILE",
+        )
+    if best.unknown_version:
+        raise UnknownVersionError(best.fdt.compatible, best.phys)
+    note = f"took the root FDT at {best.phys:#x}: {best.evidence}"
+    if len(found) > 1:
+        note += f" ({len(found) - 1} more: khodump scan IMAGE lists them, --fdt 0xPHYS takes another)"
+    return best.fdt, note
