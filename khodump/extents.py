@@ -57,19 +57,39 @@ class Extents:
 
     @classmethod
     def concatenate(cls, page_shift: int, parts: Iterable[Extents]) -> Extents:
-        """The runs of all parts, in that order; a run that goes on in the next part is joined."""
-        parts = list(parts)
-        if not parts:
+        """The runs of all parts, in that order; a run that goes on in the next part is joined to it."""
+        kept: list[Extents] = []
+        for part in parts:
+            rest = part
+            if kept and part and kept[-1]._goes_on_in(part):  # noqa: SLF001 - of the same class
+                last = kept[-1]
+                count = last.count.copy()
+                count[-1] += part.count[0]
+                kept[-1] = cls(page_shift, last.phys, last.order, count)
+                rest = part.take(slice(1, None))
+            kept += [rest] if rest else []
+        if not kept:
             return cls.empty(page_shift)
-        phys = np.concatenate([part.phys for part in parts])
-        order = np.concatenate([part.order for part in parts])
-        count = np.concatenate([part.count for part in parts])
-        return cls(page_shift, phys, order, count).joined()
+        return cls(
+            page_shift,
+            np.concatenate([part.phys for part in kept]),
+            np.concatenate([part.order for part in kept]),
+            np.concatenate([part.count for part in kept]),
+        )
+
+    def _goes_on_in(self, other: Extents) -> bool:
+        """Whether the last run and the first of `other` are one."""
+        end = self.phys[-1] + (self.count[-1] << (np.uint64(self.order[-1]) + self._page_bits))
+        return bool(end == other.phys[0] and self.order[-1] == other.order[0])
 
     @property
     def block_shift(self) -> U64:
         """log2 of the block size in bytes, a run."""
-        return self.order.astype(np.uint64) + np.uint64(self.page_shift)
+        return self.order.astype(np.uint64) + self._page_bits
+
+    @property
+    def _page_bits(self) -> np.uint64:
+        return np.uint64(self.page_shift)
 
     @property
     def size(self) -> U64:
@@ -109,18 +129,26 @@ class Extents:
         """The runs that `index` (positions or a mask) selects."""
         return Extents(self.page_shift, self.phys[index], self.order[index], self.count[index])
 
-    def joined(self) -> Extents:
-        """The same preservations, with each run that goes on in the next joined to it."""
-        if self.runs < 2:
-            return self
-        fresh = np.ones(self.runs, np.bool_)
-        fresh[1:] = (self.phys[1:] != self.end[:-1]) | (self.order[1:] != self.order[:-1])
-        if fresh.all():
-            return self
-        first = np.flatnonzero(fresh)
-        return Extents(
-            self.page_shift, self.phys[first], self.order[first], np.add.reduceat(self.count, first)
+    def joined(self, seams: I64 | None = None) -> Extents:
+        """The same preservations, with each run that goes on in the next joined to it.
+
+        Args:
+            seams: the rows that may go on from the row before; by default all but the first.
+        """
+        rows = np.arange(1, self.runs) if seams is None else seams
+        before = rows - 1
+        end = self.phys[before] + (
+            self.count[before] << (self.order[before].astype(np.uint64) + self._page_bits)
         )
+        joins = rows[(self.phys[rows] == end) & (self.order[rows] == self.order[before])]
+        if not len(joins):
+            return self
+        kept = np.ones(self.runs, np.bool_)
+        kept[joins] = False
+        first = np.flatnonzero(kept)
+        count = self.count[first]
+        np.add.at(count, np.searchsorted(first, joins, "right") - 1, self.count[joins])
+        return Extents(self.page_shift, self.phys[first], self.order[first], count)
 
     def sorted(self) -> Extents:
         """By address, the lower order first where two begin together."""

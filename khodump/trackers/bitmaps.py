@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from khodump.arrays import U64
+from khodump.arrays import U64, Bool
 
 _ONE, _TOP = np.uint64(1), np.uint64(63)
 
@@ -28,9 +28,15 @@ def runs_of_set_bits(words: U64) -> tuple[U64, U64]:
 
 def set_bits(words: U64) -> U64:
     """Positions of all set bits, counted through all words from the first word's least significant bit."""
-    flat = words.reshape(-1)
+    flat = words.reshape(-1).astype("<u8", copy=False)
     filled = np.flatnonzero(flat)
-    bits = np.unpackbits(flat[filled].astype("<u8").view(np.uint8), bitorder="little")
-    at = np.flatnonzero(bits)
-    positions: U64 = filled.astype(np.uint64)[at >> 6] * np.uint64(64) + (at & 63).astype(np.uint64)
+    if len(filled) > len(flat) // 2:  # hardly a word to leave out, and then no way to find back
+        return np.flatnonzero(_unpacked(flat)).view(np.uint64)
+    at = np.flatnonzero(_unpacked(flat[filled]))
+    positions: U64 = filled.view(np.uint64)[at >> 6] << np.uint64(6) | (at & 63).view(np.uint64)
     return positions
+
+
+def _unpacked(words: U64) -> Bool:
+    """A bool a bit; numpy finds those several times faster than bytes that are not 0."""
+    return np.unpackbits(words.view(np.uint8), bitorder="little").view(np.bool_)

@@ -22,7 +22,7 @@ from khodump.tracker import Nodes, Trace, TraceNode, Walk, node_problem
 from khodump.trackers.bitmaps import runs_of_set_bits
 
 _ONE = np.uint64(1)
-_BATCH_BYTES: Final = 8 << 20
+_BATCH_BYTES: Final = 1 << 19  # what it unpacks to still fits a cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,11 +211,22 @@ class TableTree:
             first, last = runs_of_set_bits(words)
             leaf = first >> bits
             base = part.prefix[leaf] << bits
-            mask = (np.uint64(1) << bits) - np.uint64(1)
+            mask = (_ONE << bits) - _ONE
             yield self._decode(base | first & mask, base | last & mask, part.phys[leaf], walk)
 
     def _decode(self, first: U64, last: U64, leaf: U64, walk: Walk) -> Extents:
-        """Runs of keys `first` to `last` (inclusive) as extents; keys that no kernel makes become findings."""
+        """Runs of keys `first` to `last` (inclusive, ascending) as extents; keys that no kernel makes become findings."""
+        shift = self.geometry.page_shift
+        for known in self.geometry.bands:
+            if (
+                len(first) and known.first <= first[0] and last[-1] <= known.last
+            ):  # all of one order, as most are
+                phys = (first - np.uint64(known.base)) << np.uint64(shift + known.order)
+                order = np.full(len(first), known.order, np.uint8)
+                seams = (
+                    np.flatnonzero(leaf[1:] != leaf[:-1]) + 1
+                )  # runs end with their leaf, and may go on in the next
+                return Extents(shift, phys, order, last - first + _ONE).joined(seams)
         starts, ends, bases, orders = (
             np.array(column, np.uint64) for column in zip(*self.geometry.bands, strict=True)
         )
@@ -224,11 +235,8 @@ class TableTree:
         if straddling.any():
             first, last = self._split(first, last, leaf, straddling, walk)
             band = np.searchsorted(starts, first, "right") - 1
-        shift = orders[band] + np.uint64(self.geometry.page_shift)
-        phys = (first - bases[band]) << shift
-        return Extents(
-            self.geometry.page_shift, phys, orders[band].astype(np.uint8), last - first + np.uint64(1)
-        ).joined()
+        phys = (first - bases[band]) << (orders[band] + np.uint64(shift))
+        return Extents(shift, phys, orders[band].astype(np.uint8), last - first + _ONE).joined()
 
     def _split(self, first: U64, last: U64, leaf: U64, straddling: Bool, walk: Walk) -> tuple[U64, U64]:
         """Cut runs that cross from one order to the next; what lies in no band becomes a finding. Rare."""
