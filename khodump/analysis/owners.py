@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from khodump.analysis.ownership import NOBODY, Ownership, own
+from khodump.analysis.sessions import find_luo
 from khodump.arrays import I64, U64
 from khodump.extents import NO_ORDER
 from khodump.handover import Handover
@@ -95,6 +96,9 @@ def _tail(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
     summary = (
         f"{format_size(int(sizes.sum()))} preserved, {format_size(int(sizes[-1]))} of it claimed by nobody"
     )
+    luo = find_luo(handover)
+    if sizes[-1] and luo is not None and not luo.is_serialized:
+        summary += " (LUO has not serialized: what its files preserve is on no record yet)"
     if missing.any():
         summary += (
             f"; {format_size(int(missing.sum()))} claimed but not preserved: the next kernel overwrites it"

@@ -141,9 +141,7 @@ def decode(context: Context, blob: Blob) -> Decoded:
         return _decode_fdt(context, blob)
     version = text(blob.data[:64])
     if version not in _STRUCT_VERSIONS:
-        message = (
-            f"LUO's state at {blob.phys:#x} begins with {quoted(version[:32])}, which is no known version"
-        )
+        message = f"LUO's state at {blob.phys:#x} begins with {quoted(version[:32])}, which is no known version (a kernel that has booted from it frees it early)"
         return Decoded(
             "unknown LUO state", findings=(context.problem("blob-incompatible", blob.phys, message),)
         )

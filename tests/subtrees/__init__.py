@@ -1,0 +1,3 @@
+"""Tests of khodump.subtrees."""
+
+from __future__ import annotations
