@@ -87,10 +87,17 @@ class Options(NamedTuple):
     Attributes:
         version: read as this version, whatever the compatible string says.
         page_size: bytes, when forced.
+        tolerant: read unknown versions as the newest that is known.
     """
 
     version: str | None = None
     page_size: int | None = None
+    tolerant: bool = False
+
+    def version_of(self, fdt: RootFdt) -> str | None:
+        """As which version to read this root FDT; None to go by its compatible string."""
+        unknown = self.tolerant and fdt.compatible not in READABLE_VERSIONS
+        return READABLE_VERSIONS[0] if self.version is None and unknown else self.version
 
 
 DEFAULT_OPTIONS: Final = Options()

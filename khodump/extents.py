@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, NamedTuple, Self
 
 import numpy as np
@@ -125,6 +126,11 @@ class Extents:
             for index in range(count):
                 yield Preservation(phys + (index << shift), order)
 
+    @cached_property
+    def is_apart(self) -> bool:
+        """Whether the runs are sorted by address and none overlaps the next."""
+        return bool((self.phys[1:] >= self.end[:-1]).all())
+
     def take(self, index: I64 | Bool | slice) -> Extents:
         """The runs that `index` (positions or a mask) selects."""
         return Extents(self.page_shift, self.phys[index], self.order[index], self.count[index])
@@ -206,14 +212,23 @@ class Extents:
     def orders_at(self, phys: U64) -> U8:
         """The order of the block that begins at each address; NO_ORDER where none does, the largest where several do."""
         found = np.full(len(phys), NO_ORDER, np.uint8)
+        if self.is_apart:
+            self._mark_starts(phys, found)
+            return found
         for order in np.unique(self.order).tolist():
             runs = self.take(self.order == order)
-            runs = runs.take(np.argsort(runs.phys, kind="stable"))
-            row = np.maximum(np.searchsorted(runs.phys, phys, "right") - 1, 0)
-            inside = (runs.phys[row] <= phys) & (phys < runs.end[row])
-            at_start = phys & ((_ONE << np.uint64(self.page_shift + order)) - _ONE) == 0
-            found[inside & at_start] = order
+            runs.take(np.argsort(runs.phys, kind="stable"))._mark_starts(phys, found)  # noqa: SLF001 - its own
         return found
+
+    def _mark_starts(self, phys: U64, found: U8) -> None:
+        """Put the orders of the blocks that begin at these addresses into `found`; for sorted runs that are apart."""
+        if not self.runs:
+            return
+        row = np.maximum(np.searchsorted(self.phys, phys, "right") - 1, 0)
+        inside = (self.phys[row] <= phys) & (phys < self.end[row])
+        at_start = phys & ((_ONE << self.block_shift[row]) - _ONE) == 0
+        hit = inside & at_start
+        found[hit] = self.order[row[hit]]
 
     def lookup(self, phys: int) -> tuple[Preservation, ...]:
         """The preservations that cover a physical byte address, by ascending order; usually none or one."""

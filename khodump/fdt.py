@@ -25,6 +25,7 @@ UNFINISHED_MAGIC: Final = b"\x2f\xf2\x01\x12"
 _VERSION: Final = 17
 _LAST_COMPATIBLE: Final = 16
 _BEGIN_NODE, _END_NODE, _PROP, _NOP, _END = 1, 2, 3, 4, 9
+_ERR_TRUNCATED, _ERR_BADMAGIC, _ERR_BADVERSION = -8, -9, -10  # libfdt's
 _MAX_SIZE: Final = 1 << 16
 _MAX_DEPTH: Final = 16
 _MAX_NAMES: Final = 4096  # pyfdt's duplicate check is quadratic in the names of a node
@@ -93,6 +94,25 @@ def total_size(data: bytes) -> int | None:
     if len(data) < FDT_HEADER.size or not data.startswith(MAGIC):
         return None
     return FDT_HEADER.parse(data).totalsize
+
+
+def check_header(data: bytes) -> int:
+    """What fdt_check_header() of the kernel's libfdt says of the tree at the start of `data`: 0, or a negative error.
+
+    A kernel looks at no more than this before it asks for the compatible string; `parse_fdt` is stricter.
+    """
+    if not data.startswith(MAGIC) or len(data) < FDT_HEADER.size:
+        return _ERR_BADMAGIC
+    header = FDT_HEADER.parse(data)
+    if header.version < 2 or header.last_comp_version > _VERSION or header.version < header.last_comp_version:
+        return _ERR_BADVERSION
+    blocks = (
+        (header.off_mem_rsvmap, 0),
+        (header.off_dt_struct, header.size_dt_struct),
+        (header.off_dt_strings, header.size_dt_strings),
+    )
+    inside = all(FDT_HEADER.size <= at <= at + size <= header.totalsize for at, size in blocks)
+    return 0 if inside and header.totalsize < 1 << 31 else _ERR_TRUNCATED
 
 
 def parse_fdt(data: bytes, *, max_size: int = _MAX_SIZE) -> FdtNode:

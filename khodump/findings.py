@@ -25,6 +25,7 @@ class Finding:
         phys: physical byte address of the offending structure, where there is one.
         message: what is there, what it should be, and what follows for the reader.
         evidence: the numbers seen (slot, value, level, key prefix, ...), by name.
+        owner: path of the owner of the structure, as in `khodump.subtree.Claims`; None for what belongs to KHO itself.
     """
 
     rule: str
@@ -32,3 +33,4 @@ class Finding:
     phys: int | None
     message: str
     evidence: Mapping[str, int] = field(default_factory=dict)
+    owner: str | None = None

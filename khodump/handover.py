@@ -7,6 +7,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from khodump.errors import KhodumpError
 from khodump.extents import Extents
 from khodump.findings import Finding
 from khodump.locate import RootFdt
@@ -22,6 +23,37 @@ class _Walked(NamedTuple):
     preserved: Extents
     nodes: Nodes
     findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A root FDT that leads to no map, but is what the next kernel is handed.
+
+    Attributes:
+        memory: the image.
+        phys: physical address of the root FDT, when known.
+        blob: its bytes, as far as its header tells.
+        fdt: what they say, where they are a valid FDT.
+        problem: why there is no handover.
+    """
+
+    memory: PhysicalMemory
+    phys: int | None
+    blob: bytes
+    fdt: RootFdt | None
+    problem: KhodumpError
+
+    def close(self) -> None:
+        """Close the image files."""
+        self.memory.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 @dataclass(frozen=True)

@@ -63,3 +63,11 @@ def meet(start: U64, end: U64, other_start: U64, other_end: U64) -> tuple[U64, U
     nth = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
     other = low[row] + nth
     return np.maximum(start[row], other_start[other]), np.minimum(end[row], other_end[other]), row, other
+
+
+def without(start: U64, end: U64, other: Intervals) -> tuple[U64, U64, I64]:
+    """The parts of each interval that are not in `other`, and whose they are."""
+    edge = np.zeros(1, np.uint64)
+    gaps = np.concatenate([edge, other.end]), np.concatenate([other.start, ~edge])
+    left_start, left_end, row, _ = meet(start, end, *gaps)
+    return left_start, left_end, row

@@ -34,12 +34,14 @@ class RootFdt:
         blob: its bytes, totalsize long.
         phys: physical address of its page, when known.
         source: where it came from, for a person.
+        cut: bytes in the file that was named, where that is cut short and the image holds the whole.
     """
 
     tree: FdtNode
     blob: bytes
     phys: int | None
     source: str
+    cut: int | None = None
 
     @property
     def compatible(self) -> str | None:

@@ -9,13 +9,13 @@ from khodump import locate
 from khodump.abi.kexec_handover import PAGE_SIZES
 from khodump.boot import in_devicetree_file
 from khodump.candidates import Options, Survey
-from khodump.errors import UsageError
-from khodump.handover import Handover
+from khodump.errors import FdtError, NoHandoverError, UsageError
+from khodump.handover import Broken, Handover
 from khodump.locate import Progress
 from khodump.memories import open_memory
 from khodump.memories.live import LivePaths, open_live
 from khodump.memory import Hole, PhysicalMemory
-from khodump.resolve import Found, StrPath, placed, resolve_root, search_placed
+from khodump.resolve import Found, StrPath, broken_root, placed, resolve_root, search_placed
 from khodump.scratch import Scratch, read_files, read_table
 from khodump.trackers import READABLE_VERSIONS, open_tracker
 
@@ -54,6 +54,39 @@ def open_handover(
     told = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
     return _handover(memory, fdt, options, told, progress)
+
+
+def open_suspect(
+    images: StrPath | Sequence[StrPath],
+    *,
+    fdt: StrPath | int | None = None,
+    version: str | None = None,
+    page_size: int | None = None,
+    assume_zero: bool = False,
+    ranges: StrPath | None = None,
+    scratch: Sequence[StrPath] = (),
+    progress: Progress | None = None,
+) -> Handover | Broken:
+    """As `open_handover`, for one that may be broken: versions that nobody knows are read as the newest.
+
+    Returns:
+        A `Broken` where a root FDT is named or found, but leads to no map.
+
+    Raises:
+        KhodumpError: as `open_handover`, but for what `Broken` stands for.
+    """
+    options = _checked(Options(version, page_size, tolerant=True))
+    told = read_files(scratch) if scratch else None
+    memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
+    try:
+        try:
+            found = placed(resolve_root(memory, fdt, options, progress), options, progress)
+            return _opened(found, options, told, progress)
+        except (NoHandoverError, FdtError) as error:
+            return broken_root(memory, fdt, error, options, progress)
+    except BaseException:
+        memory.close()
+        raise
 
 
 def open_live_handover(
@@ -148,7 +181,7 @@ def _handover(
 def _opened(found: Found, options: Options, scratch: Scratch | None, progress: Progress | None) -> Handover:
     """The handover of this root FDT; looks for its page when only that can settle the geometry."""
     memory, root, notes = found.memory, found.fdt, list(found.notes)
-    version, page_size = options
+    version, page_size = options.version_of(root), options.page_size
     opened = open_tracker(memory, root.tree, fdt_phys=root.phys, version=version, page_size=page_size)
     if not opened.certain and root.phys is None:
         for phys in locate.find_copies(memory, root.blob, progress):

@@ -6,11 +6,14 @@ import os
 from dataclasses import dataclass, replace
 
 from khodump import locate
+from khodump.abi.kexec_handover import COMPATIBLE_PREFIX
 from khodump.boot import Notice
 from khodump.candidates import Candidate, Options, Survey, survey, weigh
-from khodump.errors import FdtTruncatedError, NoHandoverError, UnknownVersionError
+from khodump.errors import FdtError, FdtTruncatedError, KhodumpError, NoHandoverError, UnknownVersionError
+from khodump.fdt import parse_fdt, total_size
+from khodump.handover import Broken
 from khodump.locate import Progress, RootFdt
-from khodump.memory import PhysicalMemory
+from khodump.memory import Hole, PhysicalMemory
 from khodump.relocate import find_base
 from khodump.trackers import map_root, open_tracker
 
@@ -42,12 +45,50 @@ def resolve_root(
         return _at(memory, fdt, options, progress)
     if fdt is None:
         moved, found, notes = search_placed(memory, options, progress)
-        root, note = _best(found.candidates)
+        root, note = _best(found.candidates, tolerant=options.tolerant)
         return Found(moved, root, tuple(found.notices), (*notes, note))
     try:
         return Found(memory, locate.from_file(fdt))
     except FdtTruncatedError as cut:
         return _completed(memory, os.fspath(fdt), cut, options, progress)
+
+
+def broken_root(
+    memory: PhysicalMemory,
+    fdt: StrPath | int | None,
+    error: KhodumpError,
+    options: Options,
+    progress: Progress | None,
+) -> Broken:
+    """The root FDT that was asked for, or that the image leads to, when opening a handover ended in `error`.
+
+    Raises:
+        KhodumpError: the same error, where there is no such thing either.
+    """
+    phys, blob = _suspect(memory, fdt, options, progress)
+    if isinstance(blob, Hole) or (phys is None and total_size(blob) is None):
+        raise error
+    try:
+        tree = parse_fdt(blob)
+    except FdtError as damage:
+        return Broken(memory, phys, blob, None, damage)
+    root = RootFdt(tree, blob, phys, "named" if fdt is not None else "found by searching the image")
+    if phys is None and not (root.compatible or "").startswith(COMPATIBLE_PREFIX):
+        raise error  # some other device tree's file
+    return Broken(memory, phys, blob, root, error)
+
+
+def _suspect(
+    memory: PhysicalMemory, fdt: StrPath | int | None, options: Options, progress: Progress | None
+) -> tuple[int | None, bytes | Hole]:
+    """Address and bytes of what should be the root FDT: named, else damaged, else told by the boot protocol."""
+    if isinstance(fdt, int):
+        return fdt, locate.read_blob(memory, fdt)
+    if fdt is not None:
+        return None, locate.read_file(fdt)
+    found = survey(memory, options, progress)
+    places = [*(candidate.phys for candidate in found.candidates), *(notice.fdt for notice in found.notices)]
+    return (places[0], locate.read_blob(memory, places[0])) if places else (None, b"")
 
 
 def _at(memory: PhysicalMemory, phys: int, options: Options, progress: Progress | None) -> Found:
@@ -75,13 +116,13 @@ def _completed(
     for candidate in sorted(weighed, key=lambda candidate: candidate.rank, reverse=True)[:1]:
         if candidate.fdt is not None:
             note = f"{name} is {cut}; using the whole page at {candidate.phys:#x} of the image"
-            return Found(memory, candidate.fdt, notes=(note,))
+            return Found(memory, replace(candidate.fdt, cut=len(data)), notes=(note,))
     moved, found, notes = search_placed(memory, options, progress)
     for candidate in found.candidates:
         root = map_root(candidate.fdt.tree, options.version) if candidate.fdt else None
         if candidate.fdt is not None and root and root.to_bytes(8, "little") in data:
             note = f"{name} is {cut}, and older than the image; using the FDT at {candidate.phys:#x}, of the same map"
-            return Found(moved, candidate.fdt, tuple(found.notices), (*notes, note))
+            return Found(moved, replace(candidate.fdt, cut=len(data)), tuple(found.notices), (*notes, note))
     raise NoHandoverError(
         f"{name} is {cut}, and no page of the image begins with its bytes or leads to its map",
         hint="khodump scan IMAGE lists the root FDTs that are there; pass one with --fdt 0xPHYS",
@@ -109,7 +150,7 @@ def placed(found: Found, options: Options, progress: Progress | None) -> Found:
     if memory.rebased(0) is None:
         return found
     opened = open_tracker(
-        memory, root.tree, fdt_phys=root.phys, version=options.version, page_size=options.page_size
+        memory, root.tree, fdt_phys=root.phys, version=options.version_of(root), page_size=options.page_size
     )
     if opened.tracker.sound():
         return found
@@ -127,7 +168,7 @@ def _placement(base: int) -> str:
     return f"the image does not begin at physical 0: with base {base:#x} its FDT is in its own map; FILE@BASE forces it"
 
 
-def _best(found: list[Candidate]) -> tuple[RootFdt, str]:
+def _best(found: list[Candidate], *, tolerant: bool) -> tuple[RootFdt, str]:
     """The likeliest of the candidates."""
     if not found:
         raise NoHandoverError(
@@ -142,7 +183,7 @@ def _best(found: list[Candidate]) -> tuple[RootFdt, str]:
             else f"all {len(found)} root FDTs in the image are damaged; the one at {best.phys:#x}: {best.problem}",
             hint="khodump scan IMAGE lists them; pass a good copy with --fdt FILE",
         )
-    if best.unknown_version:
+    if best.unknown_version and not tolerant:
         raise UnknownVersionError(best.fdt.compatible, best.phys)
     note = f"took the root FDT at {best.phys:#x}: {best.evidence}"
     if len(found) > 1:

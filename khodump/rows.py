@@ -26,6 +26,7 @@ class Kind(Enum):
     SIZE = "size"  # bytes; with a unit in tables
     TEXT = "text"  # may come from the image: escaped everywhere
     TRUTH = "truth"
+    LINES = "lines"  # text of several lines
 
 
 class Column(NamedTuple):
@@ -44,11 +45,15 @@ class Fact(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Rows that may be many: they come in blocks, and are not held."""
+    """Rows that may be many: they come in blocks, and are not held.
+
+    Those that are `upright` hold sentences: people read them one below the other, not side by side.
+    """
 
     name: str
     columns: tuple[Column, ...]
     blocks: Iterable[Block]
+    upright: bool = False
 
 
 class Head(NamedTuple):

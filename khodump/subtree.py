@@ -31,14 +31,20 @@ class Context(NamedTuple):
     Attributes:
         memory: the image.
         page_size: the kernel's, in bytes.
+        owner: path of whom the decoded belongs to, for findings.
     """
 
     memory: PhysicalMemory
     page_size: int
+    owner: str | None = None
+
+    def of(self, owner: str) -> Context:
+        """The same for another owner."""
+        return self._replace(owner=owner)
 
     def problem(self, rule: str, phys: int | None, message: str, **evidence: int) -> Finding:
         """A finding of a decoder."""
-        return Finding(rule, Severity.ERROR, phys, message, evidence)
+        return Finding(rule, Severity.ERROR, phys, message, evidence, self.owner)
 
     def unreadable(self, hole: Hole, what: str) -> Finding:
         """The finding for a structure that the image does not hold."""

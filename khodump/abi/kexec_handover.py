@@ -31,6 +31,13 @@ COMPATIBLE_PREFIX: Final = "kho-v"
 
 PAGE_SIZES: Final = (4096, 16384, 65536)
 
+#: No architecture of KHO has wider physical addresses.
+MAX_PHYS_BITS: Final = 52
+
+#: By page shift: MAX_PAGE_ORDER of x86 and arm64, and the order of a pageblock (and of CMA's alignment).
+MAX_PAGE_ORDER: Final = {12: 10, 14: 11, 16: 13}
+PAGEBLOCK_ORDER: Final = {12: 9, 14: 11, 16: 13}
+
 #: The ABI has only ever been produced by little-endian kernels (x86_64, arm64).
 PHYS: Any = construct.Int64ul
 

@@ -15,7 +15,7 @@ from khodump.findings import Severity
 from khodump.handover import Handover
 from khodump.memory import Hole
 from khodump.rows import Cell, Column, Fact, Head, Kind, Result, Rows, Tail
-from khodump.subtrees.luo_state import memfd_owner
+from khodump.subtrees.luo_state import file_owner
 from khodump.subtrees.memfd import Memfd
 from khodump.tracker import Trace
 
@@ -177,7 +177,9 @@ def _memfds(handover: Handover) -> dict[str, list[Memfd]]:
     for session in luo.sessions if luo else ():
         for file in session.files:
             if file.state is not None:
-                found.setdefault(f"{memfd_owner(session, file)}/folios", []).append(file.state)
+                found.setdefault(f"{file_owner(session.name, file.token, file.handler)}/folios", []).append(
+                    file.state
+                )
     return found
 
 

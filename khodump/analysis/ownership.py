@@ -11,7 +11,7 @@ import numpy as np
 from khodump.arrays import I64, U8, U64
 from khodump.extents import NO_ORDER, Extents
 from khodump.handover import Handover
-from khodump.intervals import Intervals, meet
+from khodump.intervals import Intervals, meet, without
 from khodump.subtree import WHOLE_BLOCK, Claims
 
 #: The owner of what nobody claims.
@@ -68,7 +68,7 @@ def own(handover: Handover) -> Ownership:
     preserved = handover.preserved
     owners: dict[str, int] = {}
     parts: list[tuple[U64, U64, I64]] = []
-    for claims in _claims(handover):
+    for claims in claims_of(handover):
         owner = owners.setdefault(claims.owner, len(owners))
         start, end = _resolved(claims, preserved, handover.page_size)
         parts.append(_joined(start, end, owner))
@@ -79,7 +79,8 @@ def own(handover: Handover) -> Ownership:
     return _own(preserved, tuple(owners), start, end, owner_column)
 
 
-def _claims(handover: Handover) -> Iterator[Claims]:
+def claims_of(handover: Handover) -> Iterator[Claims]:
+    """What every user, and KHO itself, says is its own, in bounded batches."""
     if handover.fdt.phys is not None:
         yield Claims.of(ROOT_FDT, (handover.fdt.phys, handover.page_size))
     for subtree in handover.subtrees:
@@ -115,13 +116,13 @@ def _own(preserved: Extents, owners: tuple[str, ...], start: U64, end: U64, owne
     cut, cut_owner = _first_come(start, end, owner)
     held_start, held_end, run, claim = meet(preserved.phys, preserved.end, cut.start, cut.end)
     claimed = Intervals.covering(cut.start, cut.end)
-    free_start, free_end, free_run = _without(preserved.phys, preserved.end, claimed)
+    free_start, free_end, free_run = without(preserved.phys, preserved.end, claimed)
     all_start = np.concatenate([held_start, free_start])
     sort = np.argsort(all_start, kind="stable")
     orders = np.concatenate([preserved.order[run], preserved.order[free_run]])
     found_owner = np.concatenate([cut_owner[claim], np.full(len(free_run), NOBODY, np.int64)])
     kept = Intervals.covering(preserved.phys, preserved.end)
-    missing_start, missing_end, missing = _without(cut.start, cut.end, kept)
+    missing_start, missing_end, missing = without(cut.start, cut.end, kept)
     return Ownership(
         owners,
         all_start[sort],
@@ -133,14 +134,6 @@ def _own(preserved: Extents, owners: tuple[str, ...], start: U64, end: U64, owne
         cut_owner[missing],
         twice,
     )
-
-
-def _without(start: U64, end: U64, other: Intervals) -> tuple[U64, U64, I64]:
-    """The parts of each interval that are not in `other`, and whose they are."""
-    edge = np.zeros(1, np.uint64)
-    gaps = np.concatenate([edge, other.end]), np.concatenate([other.start, ~edge])
-    left_start, left_end, row, _ = meet(start, end, *gaps)
-    return left_start, left_end, row
 
 
 def _overlaps(start: U64, end: U64) -> Intervals:

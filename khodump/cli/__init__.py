@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from khodump import __version__
+from khodump.cli.check import check
 from khodump.cli.command import Status
 from khodump.cli.extract import extract
 from khodump.cli.formats import formats
@@ -43,6 +44,7 @@ def _khodump(
 
 app.command()(inspect)
 app.command()(scan)
+app.command()(check)
 app.command()(owners)
 app.command()(sessions)
 app.command()(subtrees)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -14,7 +14,7 @@ from khodump.cli.terminal import Voice
 from khodump.numbers import parse_number
 
 if TYPE_CHECKING:
-    from khodump.handover import Handover
+    from khodump.handover import Broken, Handover
 
 IMAGES = typer.Argument(
     metavar="IMAGE...",
@@ -22,6 +22,17 @@ IMAGES = typer.Argument(
     "FILE@BASE places a raw file at a physical address; several files make one memory.",
     show_default=False,
 )
+
+
+class _Options(TypedDict):
+    """How to open a handover."""
+
+    fdt: str | int | None
+    version: str | None
+    page_size: int | None
+    assume_zero: bool
+    ranges: str | None
+    scratch: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -95,17 +106,32 @@ class Source(Image):
         from khodump.opening import open_handover
 
         with terminal.progress("searching for the root FDT") as progress:
-            handover = open_handover(
-                self.paths,
-                fdt=self.fdt_argument,
-                version=self.as_,
-                page_size=self.page_bytes,
-                assume_zero=self.assume_zero,
-                ranges=self.ranges,
-                scratch=self.scratch or (),
-                progress=progress,
-            )
+            handover = open_handover(self.paths, progress=progress, **self._options)
         with handover:
             for note in handover.notes:
                 terminal.note(note)
             yield handover
+
+    @contextmanager
+    def suspect(self, terminal: Voice) -> Iterator[Handover | Broken]:
+        """As `opened`, for one that may be broken."""
+        from khodump.handover import Handover
+        from khodump.opening import open_suspect
+
+        with terminal.progress("searching for the root FDT") as progress:
+            suspect = open_suspect(self.paths, progress=progress, **self._options)
+        with suspect:
+            for note in suspect.notes if isinstance(suspect, Handover) else ():
+                terminal.note(note)
+            yield suspect
+
+    @property
+    def _options(self) -> _Options:
+        return {
+            "fdt": self.fdt_argument,
+            "version": self.as_,
+            "page_size": self.page_bytes,
+            "assume_zero": self.assume_zero,
+            "ranges": self.ranges,
+            "scratch": self.scratch or (),
+        }

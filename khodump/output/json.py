@@ -31,7 +31,8 @@ def write_json(result: Result, stream: TextIO) -> Tail:
             separator = ",\n  "
     tail = result.tail()
     findings = json.dumps([_finding(finding) for finding in tail.findings])
-    stream.write(f'],\n "findings": {findings},\n "summary": {json.dumps(tail.summary)}\n}}\n')
+    also = "" if result.rows.name == "findings" else f' "findings": {findings},\n'
+    stream.write(f'],\n{also} "summary": {json.dumps(tail.summary)}\n}}\n')
     return tail
 
 
@@ -59,4 +60,5 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "phys": finding.phys,
         "message": finding.message,
         "evidence": dict(finding.evidence),
+        "owner": finding.owner,
     }

@@ -9,7 +9,7 @@ from typing import Final, TextIO
 from tabulate import tabulate
 from typer import style
 
-from khodump.output.text import human_text
+from khodump.output.text import human_lines, human_text
 from khodump.rows import Block, Column, Kind, Result, Rows, Tail
 
 _LEFT: Final = (Kind.TEXT,)
@@ -28,7 +28,8 @@ def write_table(result: Result, stream: TextIO, *, color: bool) -> Tail:
         stream.write("\n")
     texts = (_small(table, color=color) for table in head.tables)
     stream.writelines(f"{text}\n\n" for text in texts if text)
-    _stream(result.rows, stream, color=color)
+    write_rows = _stream_upright if result.rows.upright else _stream
+    write_rows(result.rows, stream, color=color)
     return result.tail()
 
 
@@ -62,6 +63,24 @@ def _stream(rows: Rows, stream: TextIO, *, color: bool) -> None:
     stream.write(_heading(line(*(column.name for column in rows.columns)).rstrip(), color) + "\n")
     for texts in chain([first], (_texts(block, rows.columns) for block in blocks)):
         stream.writelines(line(*row).rstrip() + "\n" for row in zip(*texts, strict=True))
+
+
+def _stream_upright(rows: Rows, stream: TextIO, *, color: bool) -> None:
+    """Each row as lines of name and value; what is not there is left out."""
+    width = max(len(column.name) for column in rows.columns)
+    gap = ""
+    for block in rows.blocks:
+        columns = [values.tolist() if hasattr(values, "tolist") else values for values in block]
+        for row in zip(*columns, strict=True):
+            stream.write(gap)
+            for column, value in zip(rows.columns, row, strict=True):
+                lines = [] if value is None else human_lines(value, column.kind)
+                names = [column.name, *[""] * len(lines)]
+                stream.writelines(
+                    f"{_heading(name.ljust(width), color)}{_GAP}{line}\n"
+                    for name, line in zip(names, lines, strict=False)
+                )
+            gap = "\n"
 
 
 def _texts(block: Block, columns: Iterable[Column]) -> list[list[str]]:

@@ -38,6 +38,13 @@ def machine_text(value: Cell, kind: Kind) -> str:
     return printable(value) if isinstance(value, str) else str(value)
 
 
+def human_lines(value: Cell, kind: Kind) -> list[str]:
+    """A value for people, as lines: of text that has several, each is escaped by itself."""
+    if kind is Kind.LINES and isinstance(value, str):
+        return [printable(line) for line in value.split("\n")]
+    return [human_text(value, kind)]
+
+
 def human_text(value: Cell, kind: Kind) -> str:
     """A value for a table: as `machine_text`, but sizes with a unit and a dash for none."""
     if value is None:

@@ -30,7 +30,7 @@ _DUMPED: Final = 64
 
 def open_subtrees(context: Context, tree: FdtNode) -> tuple[Subtree, ...]:
     """All users of the handover with this root FDT, in its order; those nobody knows are shown as bytes."""
-    return tuple(_open(context, node) for node in tree.children)
+    return tuple(_open(context.of(node.name), node) for node in tree.children)
 
 
 def _open(context: Context, node: FdtNode) -> Subtree:

@@ -37,7 +37,12 @@ def decode(context: Context, blob: Blob) -> Decoded:
             f"kexec-metadata at {blob.phys:#x} has {len(blob.data)} bytes, not {KHO_KEXEC_METADATA.size}"
         )
         return Decoded(
-            "unknown", findings=(context.problem("blob-too-small", blob.phys, message, value=blob.size),)
+            "unknown",
+            findings=(
+                context.problem(
+                    "blob-too-small", blob.phys, message, value=blob.size, need=KHO_KEXEC_METADATA.size
+                ),
+            ),
         )
     metadata = KHO_KEXEC_METADATA.parse(blob.data)
     if metadata.version != VERSION:

@@ -40,13 +40,16 @@ from khodump.subtrees.luo_memory import luo_claims, luo_keeps
 from khodump.subtrees.luo_state import (
     FILES_IN_BLOCKS,
     SESSIONS_IN_BLOCKS,
+    SESSIONS_OWNER,
     Flb,
     Luo,
     LuoArray,
     LuoFile,
     Session,
+    file_owner,
     files_array,
     flbs_array,
+    session_owner,
     sessions_array,
 )
 from khodump.subtrees.memfd import COMPATIBLES as MEMFD_COMPATIBLES
@@ -75,35 +78,38 @@ class _Reader:
     def _sessions(self, head: int) -> tuple[tuple[Session, ...], tuple[tuple[int, int], ...]]:
         size = self._context.page_size
         if self._version in SESSIONS_IN_BLOCKS:
-            found = read_blocks(self._context, head, LUO_SESSION_SER, "LUO's sessions")
+            found = read_blocks(self._context.of(SESSIONS_OWNER), head, LUO_SESSION_SER, "LUO's sessions")
             self.findings += found.findings
             rows, pages = found.entries, tuple((block, size) for block in found.blocks)
         else:
             pages = ((head, SESSION_ARRAY_PAGES * size),) if head else ()
-            rows = self._array(sessions_array(size), head)
+            rows = self._array(self._context.of(SESSIONS_OWNER), sessions_array(size), head)
         return tuple(self._session(row) for row in rows), pages
 
     def _session(self, row: Any) -> Session:  # noqa: ANN401 - a numpy record
         name, head, count = text(bytes(row["name"])), int(row["files"]), int(row["count"])
         what, size = f"session {quoted(name)}", self._context.page_size
+        context = self._context.of(session_owner(name))
         if self._version in FILES_IN_BLOCKS:
-            found = read_blocks(self._context, head, LUO_FILE_SER, f"the files of {what}")
+            found = read_blocks(context, head, LUO_FILE_SER, f"the files of {what}")
             self.findings += found.findings
             rows, pages = found.entries, tuple((block, size) for block in found.blocks)
         else:
             pages = ((head, FILE_ARRAY_PAGES * size),) if head else ()
-            rows = self._array(files_array(size, f"the files of {what}"), head, count)
+            rows = self._array(context, files_array(size, f"the files of {what}"), head, count)
         if len(rows) != count:
             message = f"{what} says it has {count} files, but its list has {len(rows)}"
-            problem = self._context.problem
-            self.findings.append(problem("session-file-count-mismatch", head or None, message, value=count))
-        return Session(name, head, count, tuple(self._file(row, what) for row in rows), pages)
+            phys = head or None
+            evidence = {"value": count, "found": len(rows)}
+            self.findings.append(context.problem("session-file-count-mismatch", phys, message, **evidence))
+        return Session(name, head, count, tuple(self._file(row, name) for row in rows), pages)
 
     def _file(self, row: Any, session: str) -> LuoFile:  # noqa: ANN401 - a numpy record
         handler, data, token = text(bytes(row["compatible"])), int(row["data"]), int(row["token"])
         if handler not in MEMFD_COMPATIBLES:
             return LuoFile(token, handler, data, None)
-        state = decode_memfd(self._context, handler, data, f"file {token:#x} of {session}")
+        context = self._context.of(file_owner(session, token, handler))
+        state = decode_memfd(context, handler, data, f"file {token:#x} of session {quoted(session)}")
         if isinstance(state, Finding):
             self.findings.append(state)
             return LuoFile(token, handler, data, None)
@@ -113,25 +119,27 @@ class _Reader:
     def _flbs(self, head: int) -> tuple[tuple[Flb, ...], tuple[tuple[int, int], ...]]:
         if not head:
             return (), ()
-        rows = self._array(flbs_array(self._context.page_size), head)
+        rows = self._array(self._context.of("LUO/flbs"), flbs_array(self._context.page_size), head)
         flbs = tuple(Flb(text(bytes(row["name"])), int(row["data"]), int(row["count"])) for row in rows)
         return flbs, ((head, self._context.page_size),)
 
-    def _array(self, array: LuoArray, head: int, count: int | None = None) -> npt.NDArray[Any]:
+    def _array(
+        self, context: Context, array: LuoArray, head: int, count: int | None = None
+    ) -> npt.NDArray[Any]:
         """The entries of the array at `head`; the u64 before the first counts them, unless told."""
         entry = dtype_of(array.schema)
         none: npt.NDArray[Any] = np.zeros(0, entry)
         if not head:
             return none
-        data = self._context.memory.read(head, array.length)
+        data = context.memory.read(head, array.length)
         if isinstance(data, Hole):
-            self.findings.append(self._context.unreadable(data, f"the list of {array.what}, at {head:#x},"))
+            self.findings.append(context.unreadable(data, f"the list of {array.what}, at {head:#x},"))
             return none
         said = int.from_bytes(data[array.offset - 8 : array.offset], "little") if count is None else count
         capacity = (array.length - array.offset) // entry.itemsize
         if said > capacity:
             message = f"the list of {array.what}, at {head:#x}, counts {said} entries, but holds {capacity}"
-            self.findings.append(self._context.problem("block-count-invalid", head, message, value=said))
+            self.findings.append(context.problem("block-count-invalid", head, message, value=said))
         return np.frombuffer(data, entry, min(said, capacity), array.offset)
 
 
@@ -152,7 +160,12 @@ def decode(context: Context, blob: Blob) -> Decoded:
             f"LUO's state at {blob.phys:#x} has {len(blob.data)} bytes, and needs {offset + LUO_HEADER.size}"
         )
         return Decoded(
-            version, findings=(context.problem("blob-too-small", blob.phys, message, value=blob.size),)
+            version,
+            findings=(
+                context.problem(
+                    "blob-too-small", blob.phys, message, value=blob.size, need=offset + LUO_HEADER.size
+                ),
+            ),
         )
     spans = (blob.phys, len(version) + 1), (blob.phys + offset, LUO_HEADER.size)
     keep = Keep.of("LUO/blob", "blob", *spans)

@@ -17,9 +17,9 @@ from khodump.subtrees.luo_state import (
     Luo,
     LuoArray,
     Session,
+    file_owner,
     files_array,
     flbs_array,
-    memfd_owner,
     session_owner,
     sessions_array,
 )
@@ -30,12 +30,12 @@ def luo_claims(luo: Luo) -> Iterator[Claims]:
     for part, start, size in luo.pages:
         yield Claims.of(f"LUO/{part}", (start, size))
     for session in luo.sessions:
-        owner = session_owner(session)
+        owner = session_owner(session.name)
         for span in session.pages:
             yield Claims.of(f"{owner}/files", span)
         for file in session.files:
             if file.state is not None:
-                yield from file.state.claims(memfd_owner(session, file))
+                yield from file.state.claims(file_owner(session.name, file.token, file.handler))
 
 
 def luo_keeps(context: Context, luo: Luo) -> Iterator[Keep]:
@@ -53,7 +53,7 @@ def luo_keeps(context: Context, luo: Luo) -> Iterator[Keep]:
 
 
 def _session_keeps(context: Context, luo: Luo, session: Session) -> Iterator[Keep]:
-    owner = session_owner(session)
+    owner = session_owner(session.name)
     if luo.version in FILES_IN_BLOCKS:
         blocks = [start for start, _ in session.pages]
         yield from block_keeps(context, blocks, LUO_FILE_SER, f"{owner}/files", "list of files")
@@ -62,7 +62,7 @@ def _session_keeps(context: Context, luo: Luo, session: Session) -> Iterator[Kee
         yield from _array_keeps(context, f"{owner}/files", array, session.pages, session.count)
     for file in session.files:
         if file.state is not None:
-            yield from file.state.keeps(memfd_owner(session, file))
+            yield from file.state.keeps(file_owner(session.name, file.token, file.handler))
 
 
 def _array_keeps(

@@ -123,11 +123,16 @@ def flbs_array(page_size: int) -> LuoArray:
     return LuoArray("LUO's FLBs", LUO_FLB_SER, page_size, LUO_FLB_HEADER_SER.size)
 
 
-def session_owner(session: Session) -> str:
-    """The path of a session among the owners of memory."""
-    return f"LUO/session {quoted(session.name)}"
+#: Who owns the blocks, or the array, of LUO's sessions.
+SESSIONS_OWNER: Final = "LUO/sessions"
 
 
-def memfd_owner(session: Session, file: LuoFile) -> str:
-    """The path of a memfd among the owners of memory."""
-    return f"{session_owner(session)}/file {file.token:#x} (memfd)"
+def session_owner(session: str) -> str:
+    """The path of the session of this name among the owners of memory."""
+    return f"LUO/session {quoted(session)}"
+
+
+def file_owner(session: str, token: int, handler: str) -> str:
+    """The path of a file of the session of that name among the owners of memory, with what kind of file it is."""
+    kind = handler.partition("-v")[0]
+    return f"{session_owner(session)}/file {token:#x} ({kind})"

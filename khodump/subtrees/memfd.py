@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from khodump.abi.kexec_handover import MAX_PHYS_BITS
 from khodump.abi.layout import dtype_of
 from khodump.abi.memfd import (
     COMPATIBLE_V1,
@@ -37,8 +38,7 @@ COMPATIBLES: Final = (COMPATIBLE_V1, COMPATIBLE_V2)
 _ENTRY = dtype_of(MEMFD_LUO_FOLIO_SER)
 
 _STATE_SIZES: Final = {COMPATIBLE_V1: MEMFD_LUO_SER_V1.size, COMPATIBLE_V2: MEMFD_LUO_SER.size}
-#: No architecture of KHO has wider physical addresses, and no kernel more flags: entries beyond are other data.
-_MAX_PHYS_BITS: Final = 52
+#: No kernel has more flags: entries beyond, or beyond MAX_PHYS_BITS, are other data.
 _MAX_FLAGS: Final = 0xF
 
 
@@ -138,7 +138,7 @@ class Memfd:
             index = np.arange(done, done + len(data), dtype=np.uint64)
             left = np.minimum(np.uint64(self.nr_folios) - index * per_page, per_page)
             pfn, flags = self._split(data.view(_ENTRY)["folio"].astype(np.uint64))
-            strange = (pfn >= np.uint64((1 << _MAX_PHYS_BITS) // size)) | (flags > _MAX_FLAGS)
+            strange = (pfn >= np.uint64((1 << MAX_PHYS_BITS) // size)) | (flags > _MAX_FLAGS)
             strange &= np.arange(per_page, dtype=np.uint64) < left[:, None]
             doubtful = strange.any(axis=1) & (presence == Presence.PRESENT)
             start, length = self.array.pages(done, done + len(data)), left * np.uint64(_ENTRY.itemsize)

@@ -62,11 +62,17 @@ FORMATS: Final = (
 READABLE_VERSIONS: Final = tuple(dict.fromkeys(known.version for known in FORMATS))
 
 
+def map_property(tree: FdtNode, version: str | None = None) -> str | None:
+    """The property of the root FDT that leads to the map, if it has one."""
+    said = version or tree.string(PROP_COMPATIBLE)
+    props = (known.prop for known in FORMATS if known.version == said)
+    return next((prop for prop in props if tree.u64(prop) is not None), None)
+
+
 def map_root(tree: FdtNode, version: str | None = None) -> int | None:
     """The physical address of the map's first page that the root FDT names, if it names one."""
-    said = version or tree.string(PROP_COMPATIBLE)
-    roots = (tree.u64(known.prop) for known in FORMATS if known.version == said)
-    return next((root for root in roots if root is not None), None)
+    prop = map_property(tree, version)
+    return None if prop is None else tree.u64(prop)
 
 
 def open_tracker(

@@ -173,7 +173,7 @@ class BitmapChainTracker(Tracker):
             ),
             ("map-node-shared", shared, "point to a bitmap or a chunk that was met before"),
             ("map-key-impossible", misaligned, "start where no bitmap of their order can"),
-            ("map-elements-unordered", repeated, "start where an earlier one of their order does"),
+            ("map-elements-repeated", repeated, "start where an earlier one of their order does"),
         )
         good = np.ones(len(elements.order), np.bool_)
         for rule, bad, what in checks:

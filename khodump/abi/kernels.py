@@ -1,0 +1,79 @@
+"""What each kernel takes over: the compatible strings it demands, and the limits of its code. Newest first."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from khodump.abi.kexec_handover import PROP_PRESERVED_MEMORY_MAP
+from khodump.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel at the receiving end.
+
+    Attributes:
+        release: major and minor, as `7.3`.
+        root: the only root compatible string it takes.
+        luo: the only state of LUO it takes; None before there was LUO.
+        files: compatible strings of the file handlers it has.
+        small_bitmaps: reads kho-v1's bitmaps as 512 bytes, not as a page.
+        wide_blocks: computes the size of a block in 64 bits (3a0b8fa2eb36, 7.3).
+        max_order_scratch: aligns scratch to PAGE_SIZE << MAX_PAGE_ORDER (7.3) instead of a pageblock.
+        prop: the root property that leads to its map.
+    """
+
+    release: str
+    root: str
+    luo: str | None = None
+    files: tuple[str, ...] = ()
+    small_bitmaps: bool = False
+    wide_blocks: bool = False
+    max_order_scratch: bool = False
+    prop: str = PROP_PRESERVED_MEMORY_MAP
+
+    @property
+    def number(self) -> tuple[int, int]:
+        """The release, for comparison."""
+        return _number(self.release) or (0, 0)
+
+
+#: memfd-v2 came in the 7.1 window; which release first had it is not known, so 7.1 is given both.
+KERNELS: Final = (
+    Kernel("7.3", "kho-v4", "luo-v5", ("memfd-v2",), wide_blocks=True, max_order_scratch=True),
+    Kernel("7.2", "kho-v4", "luo-v5", ("memfd-v2",)),
+    Kernel("7.1", "kho-v3", "luo-v1", ("memfd-v2", "memfd-v1")),
+    Kernel("7.1-rc1", "kho-v2", "luo-v1", ("memfd-v2", "memfd-v1")),
+    Kernel("7.0", "kho-v1", "luo-v1", ("memfd-v1",)),
+    Kernel("6.19", "kho-v1", "luo-v1", ("memfd-v1",)),
+    Kernel("6.18", "kho-v1"),
+    Kernel("6.17", "kho-v1", small_bitmaps=True),
+    Kernel("6.16", "kho-v1", small_bitmaps=True),
+)
+
+
+def kernel_named(name: str) -> Kernel:
+    """The kernel of a release (`7.3`, `7.3.4-foo`), or the newest that takes an ABI string (`kho-v4`).
+
+    Raises:
+        UsageError: khodump knows no such kernel.
+    """
+    by_root = next((kernel for kernel in KERNELS if kernel.root == name), None)
+    found = by_root or kernel_of(name)
+    if found is None:
+        known = [*dict.fromkeys(kernel.root for kernel in KERNELS), *(kernel.release for kernel in KERNELS)]
+        raise UsageError(f"khodump knows no kernel {name}", hint=f"it knows {', '.join(known)}")
+    return found
+
+
+def kernel_of(release: str) -> Kernel | None:
+    """The kernel with this `uname -r`; None when it is none of those known."""
+    number = _number(release)
+    return next((kernel for kernel in KERNELS if kernel.number == number), None)
+
+
+def _number(release: str) -> tuple[int, int] | None:
+    match = re.match(r"(\d+)\.(\d+)(?=\D|$)", release)
+    return (int(match[1]), int(match[2])) if match else None

@@ -1,0 +1,251 @@
+"""`khodump check`: what is wrong with a handover, and what the next kernel will do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from khodump.abi.kernels import Kernel
+from khodump.analysis.rules import RULES
+from khodump.analysis.rules.case import Case, metadata_of, producer
+from khodump.analysis.rules.rule import Effect, Outcome, Rule
+from khodump.errors import UsageError
+from khodump.findings import Finding, Severity
+from khodump.handover import Broken, Handover
+from khodump.memory import Hole, PhysicalMemory
+from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
+
+_SEEN_BYTES: Final = 16
+_GRAVITY: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
+_STALE: Final = "stale-incoming"
+_COLUMNS: Final = (
+    Column("severity", Kind.TEXT),
+    Column("rule", Kind.TEXT),
+    Column("phys", Kind.ADDRESS),
+    Column("owner", Kind.TEXT),
+    Column("message", Kind.TEXT),
+    Column("next kernel", Kind.TEXT),
+    Column("log", Kind.LINES),
+    Column("seen", Kind.TEXT),
+)
+_NOT_RUN_COLUMNS: Final = (Column("not run", Kind.TEXT), Column("because", Kind.TEXT))
+_RULE_COLUMNS: Final = (Column("rule", Kind.TEXT), Column("severity", Kind.TEXT), Column("finds", Kind.TEXT))
+_EXPLAINED: Final = (
+    *_RULE_COLUMNS,
+    Column("for the next kernel", Kind.TEXT),
+    Column("how to confirm", Kind.TEXT),
+    Column("log", Kind.LINES),
+    Column("source", Kind.TEXT),
+)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A finding, what follows from it, and the bytes at its address (None where there are none)."""
+
+    finding: Finding
+    outcome: Outcome
+    seen: bytes | None
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """What the rules made of a handover.
+
+    Attributes:
+        verdict: one sentence.
+        diagnoses: the gravest first.
+        not_run: rules that lacked what they look at, and what that was.
+        ran: how many rules were run.
+    """
+
+    verdict: str
+    diagnoses: tuple[Diagnosis, ...]
+    not_run: tuple[tuple[str, str], ...]
+    ran: int
+
+    def reaches(self, severity: Severity) -> bool:
+        """Whether a finding is at least as grave."""
+        limit = _GRAVITY.index(severity)
+        return any(_GRAVITY.index(diagnosis.finding.severity) <= limit for diagnosis in self.diagnoses)
+
+
+def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup:
+    """Run all rules.
+
+    Args:
+        suspect: a handover, or what is left of one.
+        kernel: the one that is to receive it; by default one like that which made it.
+    """
+    case = Case(suspect, kernel or producer(suspect))
+    diagnoses: list[Diagnosis] = []
+    not_run: list[tuple[str, str]] = []
+    for rule in RULES:
+        lack = next((need for need in rule.needs if not need.met(case)), None)
+        if lack is not None:
+            not_run.append((rule.name, lack.value))
+            continue
+        diagnoses += _diagnosed(case, rule)
+    if any(diagnosis.finding.rule == _STALE for diagnosis in diagnoses):
+        diagnoses = [_bygone(diagnosis) for diagnosis in diagnoses]
+    diagnoses.sort(key=lambda diagnosis: _GRAVITY.index(diagnosis.finding.severity))
+    return Checkup(_verdict(case, diagnoses), tuple(diagnoses), tuple(not_run), len(RULES) - len(not_run))
+
+
+def _diagnosed(case: Case, rule: Rule) -> Iterator[Diagnosis]:
+    for finding in rule.findings(case):
+        yield Diagnosis(finding, rule.outcome(case, finding), _bytes_at(case.memory, finding.phys))
+
+
+def _bytes_at(memory: PhysicalMemory, phys: int | None) -> bytes | None:
+    seen = None if phys is None else memory.read(phys, _SEEN_BYTES)
+    return None if isinstance(seen, Hole) else seen
+
+
+def _bygone(diagnosis: Diagnosis) -> Diagnosis:
+    """What is wrong with a handover that was taken over long ago says nothing against it."""
+    if diagnosis.finding.rule == _STALE:
+        return diagnosis
+    finding = replace(diagnosis.finding, severity=Severity.INFO)
+    return replace(
+        diagnosis, finding=finding, outcome=Outcome(Effect.NONE, "has read it before this was overwritten")
+    )
+
+
+def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
+    grave = [diagnosis for diagnosis in diagnoses if diagnosis.finding.severity is not Severity.INFO]
+    by_effect: dict[Effect, list[Diagnosis]] = {}
+    for diagnosis in grave:
+        by_effect.setdefault(diagnosis.outcome.effect, []).append(diagnosis)
+    who = f"{case.kernel.root} kernels"
+    if any(diagnosis.finding.rule == _STALE for diagnosis in grave):
+        return "This handover has been taken over by the kernel that runs in this image: nothing here speaks against it."
+    if Effect.COLD_BOOT in by_effect:
+        first = by_effect[Effect.COLD_BOOT][0].finding
+        return f"This handover would be refused by {who}, which boot cold and reuse all memory: {first.message}."
+    if Effect.PANIC in by_effect:
+        first = by_effect[Effect.PANIC][0].finding
+        return f"This handover would be accepted by {who}, and would panic them: {first.message}."
+    parts = [*_losses(case, by_effect)]
+    if not parts:
+        parts = ["nothing was found against it"]
+    return f"This handover would be accepted by {who}; {', '.join(parts)}."
+
+
+def _losses(case: Case, by_effect: dict[Effect, list[Diagnosis]]) -> Iterator[str]:
+    """What the next kernel loses, the worst first."""
+    if Effect.SESSIONS in by_effect:
+        yield "no session can be retrieved"
+    if Effect.OVERWRITTEN in by_effect:
+        yield "memory that is counted on will be reused"
+    owners = [diagnosis.finding.owner for diagnosis in by_effect.get(Effect.FILE, ())]
+    files = len({file.owner if (file := case.file_of(owner)) else owner for owner in owners})
+    if files:
+        yield f"{files} file{'s' if files > 1 else ''} will fail to restore"
+    users = {
+        (diagnosis.finding.owner or "").partition("/")[0] for diagnosis in by_effect.get(Effect.USER, ())
+    }
+    if users:
+        yield f"{', '.join(sorted(users))} will not get its memory back"
+    if Effect.UNKNOWN in by_effect:
+        yield "part of it could not be read"
+
+
+def check(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel | None = None) -> Result:
+    """A row a finding, the verdict before them."""
+    rows = [_row(diagnosis) for diagnosis in checkup.diagnoses]
+    block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
+    return Result(
+        "khodump.check/1",
+        lambda: _head(suspect, checkup, kernel or producer(suspect)),
+        Rows("findings", _COLUMNS, [block], upright=True),
+        lambda: Tail(_summary(checkup)),
+    )
+
+
+def _row(diagnosis: Diagnosis) -> tuple[Cell, ...]:
+    finding, outcome = diagnosis.finding, diagnosis.outcome
+    return (
+        finding.severity.value,
+        finding.rule,
+        finding.phys,
+        finding.owner,
+        finding.message,
+        outcome.text,
+        "\n".join(outcome.log) or None,
+        None if diagnosis.seen is None else diagnosis.seen.hex(" "),
+    )
+
+
+def _head(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel) -> Head:
+    metadata = metadata_of(suspect)
+    fdt = suspect.fdt
+    phys = fdt.phys if fdt else suspect.phys if isinstance(suspect, Broken) else None
+    counts = [
+        sum(diagnosis.finding.severity is severity for diagnosis in checkup.diagnoses)
+        for severity in _GRAVITY
+    ]
+    facts = (
+        Fact("verdict", checkup.verdict, Kind.TEXT),
+        Fact("image", suspect.memory.description, Kind.TEXT),
+        Fact("fdt", phys, Kind.ADDRESS),
+        Fact("compatible", fdt.compatible if fdt else None, Kind.TEXT),
+        Fact("made by", metadata.release if metadata else None, Kind.TEXT),
+        Fact("next kernel", f"{kernel.release} ({kernel.root})", Kind.TEXT),
+        Fact("rules run", checkup.ran, Kind.COUNT),
+        Fact("errors", counts[0], Kind.COUNT),
+        Fact("warnings", counts[1], Kind.COUNT),
+        Fact("infos", counts[2], Kind.COUNT),
+    )
+    reasons = dict.fromkeys(why for _, why in checkup.not_run)
+    rules = [", ".join(rule for rule, why in checkup.not_run if why == reason) for reason in reasons]
+    return Head(facts, (Rows("not run", _NOT_RUN_COLUMNS, [[rules, list(reasons)]] if rules else []),))
+
+
+def _summary(checkup: Checkup) -> str:
+    skipped = f"; {len(checkup.not_run)} rules not run" if checkup.not_run else ""
+    return f"{len(checkup.diagnoses)} findings by {checkup.ran} rules{skipped}. {checkup.verdict}"
+
+
+def list_rules() -> Result:
+    """A row a rule."""
+    block = (
+        [rule.name for rule in RULES],
+        [rule.severity.value for rule in RULES],
+        [rule.title for rule in RULES],
+    )
+    return Result(
+        "khodump.rules/1",
+        lambda: Head(()),
+        Rows("rules", _RULE_COLUMNS, [block]),
+        lambda: Tail(f"{len(RULES)} rules; --explain RULE tells more of one"),
+    )
+
+
+def explain(name: str) -> Result:
+    """All that is known of one rule.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    rule = next((rule for rule in RULES if rule.name == name), None)
+    if rule is None:
+        near = [rule.name for rule in RULES if name.partition("-")[0] in rule.name]
+        hint = f"did you mean {', '.join(near)}?" if near else "khodump check --list names them all"
+        raise UsageError(f"there is no rule {name}", hint=hint)
+    row = (
+        rule.name,
+        rule.severity.value,
+        rule.title,
+        rule.means,
+        rule.confirm,
+        "\n".join(rule.log) or None,
+        rule.source,
+    )
+    return Result(
+        "khodump.rule/1",
+        lambda: Head(()),
+        Rows("rules", _EXPLAINED, [[[cell] for cell in row]], upright=True),
+        lambda: Tail("docs/checks.md has all of them"),
+    )

@@ -1,0 +1,19 @@
+"""The rules of `check`, one file a subject, and the table of them all."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from khodump.analysis.rules import blobs, claims, fdt, map, memfd, scratch, sessions  # noqa: A004 - the map's rules
+from khodump.analysis.rules.rule import Rule
+
+#: In the order in which a kernel would meet what they look at.
+RULES: Final[tuple[Rule, ...]] = (
+    *fdt.RULES,
+    *map.RULES,
+    *scratch.RULES,
+    *blobs.RULES,
+    *sessions.RULES,
+    *memfd.RULES,
+    *claims.RULES,
+)

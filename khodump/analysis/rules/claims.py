@@ -1,0 +1,124 @@
+"""Rules of who counts on which memory: the claims of all users against the map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from khodump.analysis.ownership import NOBODY, ROOT_FDT, claims_of
+from khodump.analysis.rules.case import Case, metadata_of
+from khodump.analysis.rules.harm import file_lost
+from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
+from khodump.findings import Finding, Severity
+from khodump.numbers import format_size
+
+
+def _not_preserved(case: Case) -> Iterator[Hit]:
+    """One hit an owner; the root FDT and the blobs have rules of their own."""
+    lost: dict[str, list[int]] = {}
+    for claims in claims_of(case.opened):
+        if claims.owner != ROOT_FDT and not claims.owner.endswith("/blob"):
+            found = case.not_preserved(claims)
+            if len(found):
+                seen = lost.setdefault(claims.owner, [int(found[0]), 0])
+                seen[1] += len(found)
+    for owner, (phys, count) in lost.items():
+        message = f"{owner} counts on {phys:#x}, where no block is preserved that begins there" + (
+            f", and on {count - 1} more such places" if count > 1 else ""
+        )
+        yield Hit(phys, message, owner, {"count": count})
+
+
+def _not_preserved_outcome(case: Case, finding: Finding) -> Outcome:
+    file, owner = case.file_of(finding.owner), finding.owner or ""
+    if file is not None and owner.endswith("/folios"):
+        line = f"memfd_luo: Unable to restore folio at physical address: {finding.phys or 0:x}"
+        return file_lost(file, "EIO", line)
+    if file is not None and "/folio array" in owner:
+        return file_lost(file, "EINVAL")
+    return Outcome(Effect.OVERWRITTEN, f"reuses the memory that {owner} counts on")
+
+
+def _twice(case: Case) -> Iterator[Hit]:
+    twice = case.ownership.claimed_twice
+    if len(twice.start):
+        phys = int(twice.start[0])
+        owners = [name for name in (case.ownership.at(phys, order) for order in range(64)) if name]
+        message = f"{format_size(twice.size)} have two owners, the first at {phys:#x}" + (
+            f" (one is {owners[0]})" if owners else ""
+        )
+        yield Hit(phys, message, owners[0] if owners else None, {"size": twice.size})
+
+
+def _unclaimed(case: Case) -> Iterator[Hit]:
+    ownership = case.ownership
+    free = ownership.owner == NOBODY
+    if free.any():
+        size = int((ownership.end[free] - ownership.start[free]).sum())
+        phys = int(ownership.start[free][0])
+        message = f"{format_size(size)} are preserved and claimed by nobody that khodump knows, the first at {phys:#x}"
+        yield Hit(phys, message, None, {"size": size})
+
+
+def _stale(case: Case) -> Iterator[Hit]:
+    """A successor that runs keeps its own handover, with a higher count, in the same memory."""
+    mine = metadata_of(case.suspect)
+    if case.is_whole and case.opened.tracker.holds(case.fdt_phys or 0, 0):
+        return  # as it was handed over; whether its reader runs already makes no difference
+    for other in case.candidates:
+        if other.phys == case.fdt_phys or not other.own_page_preserved:
+            continue
+        theirs = other.metadata
+        if mine is None or theirs is None or theirs.kexec_count > mine.kexec_count:
+            message = f"a running kernel has taken this handover over and freed its map: its own root FDT is at {other.phys:#x}"
+            yield Hit(case.fdt_phys, message, ROOT_FDT, {"value": other.phys})
+            return
+
+
+RULES: Final = (
+    Rule(
+        "claim-not-preserved",
+        Severity.ERROR,
+        "a user counts on memory that is not preserved, or not as the block it means",
+        "The memory goes to the page allocator; restoring it gives a warning and no folio.",
+        "khodump lookup IMAGE PHYS names the blocks that hold the page, if any, and its owner.",
+        "kho_restore_page(), kernel/liveupdate/kexec_handover.c, which wants the head of a preserved block",
+        _not_preserved_outcome,
+        log=("memfd_luo: Unable to restore folio at physical address: %llx",),
+        needs=(Need.MAP, Need.WHOLE_MAP),
+        look=_not_preserved,
+    ),
+    Rule(
+        "claimed-twice",
+        Severity.ERROR,
+        "two users count on the same memory",
+        "The first to restore it gets it; the second gets a warning and no folio, or both write to it.",
+        "khodump owners IMAGE; khodump lookup IMAGE PHYS.",
+        "kho_restore_page(), kernel/liveupdate/kexec_handover.c, which clears the page's mark",
+        Outcome(Effect.OVERWRITTEN, "restores that memory for the first who asks, and fails the other"),
+        needs=(Need.MAP, Need.WHOLE_MAP),
+        look=_twice,
+    ),
+    Rule(
+        "unclaimed",
+        Severity.INFO,
+        "memory is preserved that no known user claims",
+        "It stays reserved for good, unless a user that khodump does not know restores it.",
+        "khodump inspect IMAGE --owners lists it.",
+        "page->private keeps the mark of such pages (section on page tags of the kernel's KHO notes)",
+        Outcome(Effect.NONE, "keeps the memory reserved until somebody restores it"),
+        needs=(Need.MAP, Need.WHOLE_MAP),
+        look=_unclaimed,
+    ),
+    Rule(
+        "stale-incoming",
+        Severity.WARNING,
+        "this is the incoming handover of a kernel that runs already",
+        "Nothing more: right after the walk it frees the map's pages, and what it finds here is no longer a handover.",
+        "khodump scan IMAGE lists the root FDTs; leave --fdt out to check the outgoing one.",
+        "kho_mem_retrieve(), kernel/liveupdate/kexec_handover.c; seen in every small guest by the time of user space",
+        Outcome(Effect.NONE, "is the one that took this memory over, and has reused it since"),
+        needs=(Need.MAP, Need.FDT_PAGE),
+        look=_stale,
+    ),
+)

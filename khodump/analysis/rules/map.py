@@ -1,0 +1,275 @@
+"""Rules of the preserved-memory map: what the next kernel's walk meets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from khodump.abi.kexec_handover import MAX_PHYS_BITS, PAGE_SIZES
+from khodump.analysis.rules.case import Case, producer
+from khodump.analysis.rules.rule import MAP_OWNER, Effect, Hit, Outcome, Rule
+from khodump.findings import Finding, Severity
+from khodump.intervals import meet
+from khodump.numbers import format_size
+from khodump.trackers.bitmap_chain import BitmapChainTracker
+from khodump.trackers.radix import RadixTracker
+
+_WALK: Final = "__kho_radix_walk_tree() and kho_mem_retrieve(), kernel/liveupdate/kexec_handover.c"
+_FAULT: Final = Outcome(
+    Effect.PANIC, "follows the pointer unchecked and faults in __kho_radix_walk_tree(), early in boot"
+)
+_TWO_GIB: Final = 31
+
+
+def _root_missing(case: Case) -> Iterator[Hit]:
+    root = case.fdt
+    if root is None or (case.handover is not None and not case.accepted):
+        return
+    prop = case.reader.prop
+    if root.tree.u64(prop) is None:
+        have = ", ".join(root.tree.properties) or "nothing"
+        yield Hit(case.fdt_phys, f"the root FDT has no 8-byte {prop} (it has {have})", "KHO/root FDT")
+
+
+def _root_missing_outcome(case: Case, finding: Finding) -> Outcome:  # noqa: ARG001 - as all
+    text = "boots cold, as if nothing had been handed over, and reuses all memory"
+    return Outcome(
+        Effect.COLD_BOOT, text, ("KHO: failed to get preserved memory map", "KHO: disabling KHO revival")
+    )
+
+
+def _impossible_keys(case: Case) -> Iterator[Hit]:
+    extents = case.opened.preserved
+    beyond = extents.take(extents.end > np.uint64(1 << MAX_PHYS_BITS))
+    if beyond:
+        first = int(beyond.phys[0])
+        message = f"{len(beyond)} blocks lie beyond {MAX_PHYS_BITS} bits of physical address, the first at {first:#x}"
+        yield Hit(first, message, MAP_OWNER, {"order": int(beyond.order[0]), "count": len(beyond)})
+
+
+def _depth_16k(case: Case) -> Iterator[Hit]:
+    tracker, extents = case.opened.tracker, case.opened.preserved
+    if not isinstance(tracker, RadixTracker) or not tracker.geometry.order0_end:
+        return
+    lost = int(extents.count[extents.order == 0].sum())
+    if lost:
+        message = f"the tree has {tracker.depth} levels, too few for the order bit of its {lost} order-0 keys"
+        yield Hit(tracker.root, message, MAP_OWNER, {"depth": tracker.geometry.depth, "count": lost})
+
+
+def _empty_nodes(case: Case) -> Iterator[Hit]:
+    nodes = case.opened.nodes
+    if nodes.empties:
+        first = int(nodes.phys[nodes.empty][0])
+        message = f"{nodes.empties} of {len(nodes)} nodes hold nothing, the first at {first:#x}"
+        yield Hit(first, message, MAP_OWNER, {"count": nodes.empties})
+
+
+def _overlaps(case: Case) -> Iterator[Hit]:
+    extents = case.opened.preserved
+    rows = np.flatnonzero(extents.phys[1:] < np.maximum.accumulate(extents.end)[:-1]) + 1
+    if len(rows):
+        phys = int(extents.phys[rows[0]])
+        orders = ", ".join(str(block.order) for block in extents.lookup(phys))
+        message = (
+            f"{len(rows)} runs overlap an earlier one, the first at {phys:#x} (preserved at orders {orders})"
+        )
+        yield Hit(phys, message, MAP_OWNER, {"count": len(rows)})
+    node = np.sort(case.opened.nodes.phys)
+    size = np.uint64(case.opened.tracker.leaf_size)
+    _, _, hit, _ = meet(node, node + size, case.kept.start, case.kept.end)
+    if len(hit):
+        phys = int(node[hit[0]])
+        message = f"{len(hit)} of the map's own pages lie in preserved blocks, the first at {phys:#x}"
+        yield Hit(phys, message, MAP_OWNER, {"count": len(hit)})
+
+
+def _shift_overflow(case: Case) -> Iterator[Hit]:
+    kernels = [kernel for kernel in (producer(case.suspect), case.reader) if not kernel.wide_blocks]
+    tracker, extents = case.opened.tracker, case.opened.preserved
+    large = extents.take(extents.order + tracker.page_shift >= _TWO_GIB)
+    if kernels and large:
+        order = int(large.order.max())
+        size = format_size(1 << (tracker.page_shift + order))
+        message = (
+            f"{len(large)} blocks are of 2 GiB and more, up to {size} (order {order}); kernels before 7.3 compute "
+            "their size in 32 bits"
+        )
+        yield Hit(int(large.phys[0]), message, MAP_OWNER, {"order": order, "count": len(large)})
+
+
+def _bitmap_size(case: Case) -> Iterator[Hit]:
+    tracker = case.opened.tracker
+    if not isinstance(tracker, BitmapChainTracker):
+        return
+    told, small = tracker.bitmap_size, tracker.bitmap_size.size not in PAGE_SIZES
+    sizes = (
+        format_size(told.size),
+        "512 B" if case.reader.small_bitmaps else format_size(case.opened.page_size),
+    )
+    if small != case.reader.small_bitmaps:
+        message = f"the bitmaps are of {sizes[0]} ({told.reason}), and kernels of {case.reader.release} read {sizes[1]}"
+        yield Hit(tracker.root, message, MAP_OWNER, {"value": told.size})
+    elif not told.certain:
+        message = (
+            f"whether the bitmaps are of {sizes[0]} is {told.reason}; --as kho-v1a or kho-v1b settles it"
+        )
+        yield Hit(tracker.root, message, MAP_OWNER, {"value": told.size}, Severity.INFO)
+
+
+def _bitmap_size_outcome(case: Case, finding: Finding) -> Outcome:
+    if finding.severity is Severity.INFO:
+        return Outcome(Effect.NONE, "cannot tell either: both kinds have one compatible string")
+    how = (
+        "misses most preserved blocks"
+        if case.reader.small_bitmaps
+        else "keeps phantom blocks, and gives others away"
+    )
+    return Outcome(Effect.OVERWRITTEN, f"takes the string for its own, misreads every bitmap, and {how}")
+
+
+def _pointer(name: str, title: str, then: Outcome, confirm: str, source: str = _WALK) -> Rule:
+    """A rule of the map that its tracker watches over as it walks."""
+    means = "The kernel checks no entry: whatever stands in a slot is followed."
+    return Rule(name, Severity.ERROR, title, means, confirm, source, then)
+
+
+_TREE: Final = "khodump lookup IMAGE PHYS names the slots that lead there."
+
+RULES: Final = (
+    Rule(
+        "map-root-missing",
+        Severity.ERROR,
+        "the root FDT leads to no map, or to address 0",
+        "It boots cold (7.0 and later); before 7.0 it ends with its scratch memory freed twice.",
+        "khodump subtrees IMAGE shows the root's properties; a map address of 0 means that the handover was never finished.",
+        "kho_get_mem_map_phys(), kernel/liveupdate/kexec_handover.c; eda79a683a0a",
+        _root_missing_outcome,
+        log=("KHO: failed to get preserved memory map", "KHO: disabling KHO revival"),
+        needs=(),
+        look=_root_missing,
+    ),
+    _pointer("map-pointer-unaligned", "a pointer of the map is not page-aligned", _FAULT, _TREE),
+    _pointer("map-pointer-outside-memory", "a pointer of the map leads above all memory", _FAULT, _TREE),
+    Rule(
+        "map-node-unreadable",
+        Severity.ERROR,
+        "a page of the map is not in the image",
+        "Nothing can be said of what lies below it: the dump may leave the page out though the machine has it.",
+        "Dump again with a lower dump level (makedumpfile -d), or with the pages of the map.",
+        "the image itself",
+        Outcome(Effect.UNKNOWN, "sees what this image does not hold: what lies below that page is not known"),
+    ),
+    _pointer(
+        "map-node-shared",
+        "two pointers of the map lead to one page",
+        Outcome(
+            Effect.OVERWRITTEN, "walks the page once for each pointer, and keeps blocks that nobody preserved"
+        ),
+        _TREE,
+    ),
+    Rule(
+        "map-key-impossible",
+        Severity.ERROR,
+        "a key has no order bit, is too wide, or stands for memory that no machine has",
+        "7.3 refuses to make such keys (ERANGE); a kernel that meets one reserves memory that does not exist.",
+        "khodump key KEY decodes it.",
+        "kho_radix_encode_key() and kho_radix_decode_key(), kernel/liveupdate/kexec_handover.c",
+        Outcome(Effect.PANIC, "marks pages that do not exist as preserved, and faults on their struct page"),
+        look=_impossible_keys,
+    ),
+    Rule(
+        "map-chunk-count",
+        Severity.ERROR,
+        "a chunk of kho-v1 counts more elements than it holds",
+        "It reads past the end of the chunk's page.",
+        "khodump tree IMAGE shows the chunks.",
+        "kho_mem_deserialize(), kernel/kexec_handover.c of 6.16 to 7.0",
+        Outcome(Effect.PANIC, "takes what follows the chunk's page for pointers, and follows them"),
+    ),
+    Rule(
+        "map-elements-repeated",
+        Severity.ERROR,
+        "two elements of kho-v1 stand for the same memory",
+        "It keeps what either of them says.",
+        "khodump tree IMAGE shows the chunks.",
+        "kho_mem_serialize(), kernel/kexec_handover.c of 6.16 to 7.0",
+        Outcome(Effect.OVERWRITTEN, "keeps what either of the two bitmaps says, one of which nobody wrote"),
+    ),
+    Rule(
+        "map-elements-unordered",
+        Severity.WARNING,
+        "elements of kho-v1 do not ascend",
+        "Nothing: it takes them in any order. Every kernel writes them in ascending order, so something else did.",
+        "khodump tree IMAGE shows the chunks.",
+        "kho_mem_serialize(), kernel/kexec_handover.c of 6.16 to 7.0",
+        Outcome(Effect.NONE, "takes the elements in any order"),
+    ),
+    Rule(
+        "map-order-not-restored",
+        Severity.WARNING,
+        "the order table has an entry past its array",
+        "The RFC's walker never visits it: those blocks are stored, and lost.",
+        "khodump tree IMAGE shows the slots of the order table.",
+        "20250917025019.1585041, patch 2/4",
+        Outcome(Effect.OVERWRITTEN, "never visits that slot, and reuses the blocks below it"),
+    ),
+    Rule(
+        "map-depth-16k",
+        Severity.ERROR,
+        "a 16 KiB tree is too shallow for its order-0 keys",
+        "Kernels before 7.1-rc6 lose the order bit of order-0 keys, later ones look a level too deep: neither keeps them.",
+        "khodump inspect IMAGE says depth 4; a sound tree with 16 KiB pages has depth 5.",
+        "d64b0372760e",
+        Outcome(
+            Effect.OVERWRITTEN,
+            "decodes every order-0 key as a huge block elsewhere, and reuses the pages meant",
+        ),
+        look=_depth_16k,
+    ),
+    Rule(
+        "map-empty-nodes",
+        Severity.INFO,
+        "nodes of the map hold nothing",
+        "Nothing: unpreserving clears bits and leaves the nodes linked, by design.",
+        "khodump inspect IMAGE counts empty nodes.",
+        "review of 2026-01-13: freeing empty nodes was declined",
+        Outcome(Effect.NONE, "walks over them"),
+        look=_empty_nodes,
+    ),
+    Rule(
+        "preserved-overlap",
+        Severity.ERROR,
+        "preserved blocks overlap each other, or the map's own pages",
+        "The kernel does not notice one page under two orders; restoring one block then breaks the other.",
+        "khodump lookup IMAGE PHYS names all blocks that hold a page.",
+        "kho_radix_add_page(), kernel/liveupdate/kexec_handover.c, which keeps a set of keys",
+        Outcome(
+            Effect.OVERWRITTEN,
+            "initialises the same pages twice, with two orders, and restoring one breaks the other",
+        ),
+        look=_overlaps,
+    ),
+    Rule(
+        "order-shift-overflow",
+        Severity.ERROR,
+        "blocks of 2 GiB and more meet a kernel that computes their size in 32 bits",
+        "The size sign-extends at 2 GiB and wraps above, so that the reservation is wrong.",
+        "khodump inspect IMAGE lists orders; 7.3 has the fix, and stable releases may.",
+        "3a0b8fa2eb36 (August 2026)",
+        Outcome(Effect.OVERWRITTEN, "reserves a wrong size for these blocks, and reuses what is left out"),
+        look=_shift_overflow,
+    ),
+    Rule(
+        "v1-bitmap-size",
+        Severity.ERROR,
+        "kho-v1's bitmaps are of another size than the next kernel reads",
+        "One string stands for bitmaps of 512 bytes (6.16, 6.17) and of a page (6.18 on, and 6.17 stable).",
+        "khodump inspect IMAGE --as kho-v1a, and --as kho-v1b: the wrong one lists blocks that nobody preserved.",
+        "a2fff99f92da, 20251021000852.2924827-3",
+        _bitmap_size_outcome,
+        look=_bitmap_size,
+    ),
+)

@@ -1,0 +1,186 @@
+"""Rules of memfds: whether a file comes back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from khodump.abi.memfd import FolioFlags, Seals
+from khodump.analysis.rules.case import Case, PreservedFile
+from khodump.analysis.rules.harm import file_lost, harm
+from khodump.analysis.rules.rule import Effect, Hit, Outcome, Rule
+from khodump.arrays import U64
+from khodump.extents import NO_ORDER
+from khodump.findings import Finding, Severity
+from khodump.intervals import Intervals
+from khodump.numbers import format_size
+from khodump.subtrees.memfd import Memfd
+from khodump.subtrees.text import quoted
+
+_MAX_FOLIOS: Final = (1 << 32) - 1  # UINT_MAX: memfd_luo_preserve_folios() refuses more with EFBIG
+_SEALS: Final = int(sum(Seals))
+_FLAGS: Final = np.uint64(sum(FolioFlags))
+_SOURCE: Final = "memfd_luo_retrieve(), mm/memfd_luo.c"
+
+
+class _Placed(NamedTuple):
+    """The folios of a file, as columns in the order of the list: first page in the file, page behind the last."""
+
+    first: U64
+    stop: U64
+
+
+def _memfds(case: Case) -> Iterator[tuple[PreservedFile, Memfd]]:
+    """The memfds whose lists can be read."""
+    for file in case.files:
+        if file.file.state is not None and not file.file.state.findings:
+            yield file, file.file.state
+
+
+def _what(file: PreservedFile) -> str:
+    return f"token {file.file.token} of session {quoted(file.session)}"
+
+
+def _placed(case: Case, memfd: Memfd) -> _Placed | None:
+    """Where the folios lie in the file; None when part of the list is not in the image."""
+    none = np.zeros(0, np.uint64)
+    first, stop = [none], [none]
+    for batch in memfd.folios():
+        if batch.missing:
+            return None
+        orders = case.opened.preserved.orders_at(batch.phys)
+        pages = np.uint64(1) << np.where(orders == NO_ORDER, 0, orders).astype(np.uint64)
+        first.append(batch.index)
+        stop.append(batch.index + pages)
+    return _Placed(np.concatenate(first), np.concatenate(stop))
+
+
+def _overlaps(case: Case) -> Iterator[Hit]:
+    for file, memfd in _memfds(case):
+        placed = _placed(case, memfd)
+        if placed is None:
+            continue
+        by_index = np.argsort(placed.first, kind="stable")
+        first, stop = placed.first[by_index], placed.stop[by_index]
+        rows = np.flatnonzero(first[1:] < np.maximum.accumulate(stop)[:-1])
+        if len(rows):
+            page = int(first[rows[0] + 1])
+            message = f"{_what(file)}: {len(rows)} folios lie on another one's pages, the first at page {page} of the file"
+            yield Hit(memfd.phys, message, file.owner, {"index": page, "count": len(rows)})
+
+
+def _sizes(case: Case) -> Iterator[Hit]:
+    size = case.opened.page_size
+    for file, memfd in _memfds(case):
+        if memfd.nr_folios > _MAX_FOLIOS:
+            message = f"{_what(file)} has {memfd.nr_folios} folios, more than a kernel preserves"
+            yield Hit(memfd.phys, message, file.owner, {"value": memfd.nr_folios})
+        placed = _placed(case, memfd)
+        if placed is None or len(placed.first) < memfd.nr_folios:  # entries of pfn 0 stand for holes
+            continue
+        pages = -(-memfd.size // size)
+        end = np.uint64(pages)
+        held = Intervals.covering(np.minimum(placed.first, end), np.minimum(placed.stop, end)).size
+        if held < pages:
+            message = f"{_what(file)} is {format_size(memfd.size)} long, but its folios hold {format_size(held * size)} of that"
+            yield Hit(memfd.phys, message, file.owner, {"value": memfd.size, "held": held * size})
+
+
+def _sizes_outcome(case: Case, finding: Finding) -> Outcome:
+    file = case.file_of(finding.owner)
+    if "held" in finding.evidence or file is None:
+        return Outcome(Effect.FILE, "retrieves a file that reads as zeros where no folio is")
+    return file_lost(file, "EFBIG")
+
+
+def _seals(case: Case) -> Iterator[Hit]:
+    for file, memfd in _memfds(case):
+        unknown = (memfd.seals or 0) & ~_SEALS
+        if unknown:
+            message = f"{_what(file)} has seals {memfd.seals:#x}, of which {unknown:#x} are unknown"
+            yield Hit(memfd.phys, message, file.owner, {"value": memfd.seals or 0})
+
+
+def _seals_outcome(case: Case, finding: Finding) -> Outcome:
+    return harm(case, finding.owner, "memfd_luo: failed to add seals: -EOPNOTSUPP", errno="EOPNOTSUPP")
+
+
+def _flags(case: Case) -> Iterator[Hit]:
+    for file, memfd in _memfds(case):
+        odd, first = 0, None
+        for batch in memfd.folios():
+            rows = np.flatnonzero(batch.flags != _FLAGS)
+            odd += len(rows)
+            if first is None and len(rows):
+                first = int(batch.phys[rows[0]]), int(batch.index[rows[0]]), int(batch.flags[rows[0]])
+        if first is not None:
+            phys, index, flags = first
+            message = (
+                f"{_what(file)}: {odd} folios are not marked dirty and up to date, and no more; the first is at page "
+                f"{index} of the file, with flags {flags:#x}"
+            )
+            yield Hit(phys, message, file.owner, {"index": index, "value": flags, "count": odd})
+
+
+RULES: Final = (
+    Rule(
+        "memfd-folio-count",
+        Severity.ERROR,
+        "a memfd counts more folios than its list holds",
+        "It reads past the end of the list, which it has mapped with vmalloc.",
+        "khodump sessions IMAGE shows folios, and the list's address.",
+        _SOURCE,
+        Outcome(Effect.PANIC, "reads past the end of the list and faults, when the file is retrieved"),
+    ),
+    Rule(
+        "memfd-folio-overlap",
+        Severity.ERROR,
+        "two folios of a memfd lie on the same pages of the file",
+        "The second cannot be added to the page cache: EEXIST.",
+        "khodump extract IMAGE writes what is there; khodump inspect IMAGE --owners lists the folios.",
+        f"memfd_luo_retrieve_folios(), {_SOURCE.partition(', ')[2]}",
+        lambda case, finding: harm(
+            case,
+            finding.owner,
+            f"memfd_luo: shmem: failed to add to page cache folio index {finding.evidence['index']}: -EEXIST",
+            errno="EEXIST",
+        ),
+        log=("memfd_luo: shmem: failed to add to page cache folio index %ld: %pe",),
+        look=_overlaps,
+    ),
+    Rule(
+        "memfd-size-mismatch",
+        Severity.ERROR,
+        "the folios of a memfd do not fill the file",
+        "It takes the size as it stands; what no folio holds reads as zeros. Preserving fills sparse files.",
+        "khodump sessions IMAGE compares size and preserved bytes.",
+        _SOURCE,
+        _sizes_outcome,
+        look=_sizes,
+    ),
+    Rule(
+        "memfd-seals-unknown",
+        Severity.ERROR,
+        "a memfd has seals that the next kernel does not know",
+        "It refuses the file with EOPNOTSUPP.",
+        "khodump sessions IMAGE shows the seals; known are 0x3f.",
+        "memfd_luo_retrieve(), mm/memfd_luo.c; 20260216185946.1215770",
+        _seals_outcome,
+        log=("memfd_luo: failed to add seals: %pe",),
+        look=_seals,
+    ),
+    Rule(
+        "memfd-folio-flags",
+        Severity.ERROR,
+        "folios of a memfd are not marked dirty and up to date",
+        "One that is not up to date reads as zeros, and one that is not dirty may be dropped: early kernels lost data so.",
+        "khodump sessions IMAGE gives the address of the list; flags are the upper 12 bits of each first word.",
+        "memfd_luo_retrieve_folios(), mm/memfd_luo.c; the memfd fixes of February 2026",
+        Outcome(
+            Effect.FILE, "retrieves a file of which these folios read as zeros, or are dropped under pressure"
+        ),
+        look=_flags,
+    ),
+)

@@ -1,0 +1,113 @@
+"""What a rule of `check` is: what can be wrong with a handover, how to see it, and what the next kernel does then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum, IntEnum
+from typing import Final, NamedTuple
+
+from khodump.analysis.rules.case import Case
+from khodump.findings import Finding, Severity
+
+#: Whose the preserved-memory map is. Its trackers are the only decoders that name no owner.
+MAP_OWNER: Final = "KHO/map"
+
+
+class Effect(IntEnum):
+    """What the next kernel does, from nothing to the worst."""
+
+    NONE = 0
+    UNKNOWN = 1  # it could not be read
+    USER = 2  # one user of KHO does not get its memory back
+    FILE = 3  # one file cannot be retrieved, or comes back with other contents
+    OVERWRITTEN = 4  # memory that somebody counts on is given to others
+    SESSIONS = 5  # no session can be retrieved at all
+    PANIC = 6
+    COLD_BOOT = 7  # as if nothing had been handed over
+
+
+class Outcome(NamedTuple):
+    """What follows from a finding.
+
+    Attributes:
+        effect: its kind.
+        text: one sentence, whose subject is the next kernel: "boots cold, ...".
+        log: the lines it prints, newest convention, values filled in.
+    """
+
+    effect: Effect
+    text: str
+    log: tuple[str, ...] = ()
+
+
+class Hit(NamedTuple):
+    """One place where a rule is broken; `severity` where it is milder than the rule's."""
+
+    phys: int | None
+    message: str
+    owner: str | None = None
+    evidence: Mapping[str, int] = {}
+    severity: Severity | None = None
+
+
+class Need(Enum):
+    """What must be known for a rule to be run."""
+
+    MAP = "the root FDT leads to no map"
+    FDT_PAGE = "where the root FDT lies is not known: pass --fdt 0xPHYS"
+    WHOLE_MAP = "part of the map could not be walked: what is not found in it may be there"
+    SCRATCH = "nothing in the image tells of the scratch regions: pass --scratch, or leave --fdt out to search for them"
+
+    def met(self, case: Case) -> bool:
+        """Whether the case has it."""
+        if case.handover is None:
+            return False
+        if self is Need.FDT_PAGE:
+            return case.fdt_phys is not None
+        if self is Need.SCRATCH:
+            return case.handover.scratch is not None
+        return self is Need.MAP or case.is_whole
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule.
+
+    Attributes:
+        name: stable; findings carry it.
+        severity: of its findings, at worst.
+        title: what is wrong, for a list of rules.
+        means: what it means for the next kernel.
+        confirm: how to see it in the image, or in the kernel.
+        source: where the kernel says so: sources of Linux 7.3.4, commits, mails.
+        then: what follows from one finding.
+        log: the kernel's own lines, with its own formats.
+        needs: what must be known to run it.
+        look: finds it; None for what only decoders see. What they found by this name counts always.
+    """
+
+    name: str
+    severity: Severity
+    title: str
+    means: str
+    confirm: str
+    source: str
+    then: Outcome | Callable[[Case, Finding], Outcome]
+    log: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = field(default=(Need.MAP,))
+    look: Callable[[Case], Iterable[Hit]] | None = None
+
+    def findings(self, case: Case) -> tuple[Finding, ...]:
+        """Where the case breaks this rule."""
+        hits = self.look(case) if self.look else ()
+        own = (
+            Finding(self.name, hit.severity or self.severity, hit.phys, hit.message, hit.evidence, hit.owner)
+            for hit in hits
+        )
+        decoded = case.decoded.get(self.name, ())
+        return (*(replace(finding, owner=finding.owner or MAP_OWNER) for finding in decoded), *own)
+
+    def outcome(self, case: Case, finding: Finding) -> Outcome:
+        """What follows from a finding of this rule."""
+        return self.then if isinstance(self.then, Outcome) else self.then(case, finding)

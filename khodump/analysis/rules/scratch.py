@@ -1,0 +1,79 @@
+"""Rules of the scratch regions, the memory in which the next kernel boots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from khodump.abi.kexec_handover import MAX_PAGE_ORDER, PAGEBLOCK_ORDER
+from khodump.analysis.rules.case import Case, producer
+from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
+from khodump.findings import Severity
+from khodump.intervals import Intervals, meet
+from khodump.numbers import format_size
+
+_OWNER: Final = "KHO/scratch"
+
+
+def _overlap(case: Case) -> Iterator[Hit]:
+    handover = case.opened
+    regions = [region for region in handover.scratch or () if region.size]
+    scratch = Intervals.covering(
+        np.array([region.addr for region in regions], np.uint64),
+        np.array([region.addr + region.size for region in regions], np.uint64),
+    )
+    node = np.sort(handover.nodes.phys)
+    size = np.uint64(handover.tracker.leaf_size)
+    for start, end, what in (
+        (case.kept.start, case.kept.end, "preserved memory"),
+        (node, node + size, "pages of the map"),
+    ):
+        low, high, _, row = meet(start, end, scratch.start, scratch.end)
+        if len(low):
+            lost, phys, region = int((high - low).sum()), int(low[0]), int(scratch.start[row[0]])
+            message = f"{format_size(lost)} of {what} lie in scratch, the first at {phys:#x} in the region at {region:#x}"
+            yield Hit(phys, message, _OWNER, {"region": region, "size": lost})
+
+
+def _misaligned(case: Case) -> Iterator[Hit]:
+    shift = case.opened.tracker.page_shift
+    orders = MAX_PAGE_ORDER if producer(case.suspect).max_order_scratch else PAGEBLOCK_ORDER
+    unit = 1 << (shift + orders[shift])
+    for region in case.opened.scratch or ():
+        if region.addr % unit or region.size % unit:
+            message = (
+                f"the scratch region at {region.addr:#x}, {format_size(region.size)}, is not aligned to "
+                f"{format_size(unit)} at both ends"
+            )
+            yield Hit(region.addr, message, _OWNER, {"size": region.size, "unit": unit})
+
+
+RULES: Final = (
+    Rule(
+        "scratch-overlap",
+        Severity.ERROR,
+        "preserved memory, or the map itself, lies in scratch",
+        "It boots in scratch and allocates from it before it has walked the map: what lies there is overwritten.",
+        "khodump inspect IMAGE lists the scratch regions; only CONFIG_KEXEC_HANDOVER_DEBUG makes a kernel refuse.",
+        "fa759cd75bce, a2fff99f92da, e38f65d317df (KFENCE in scratch); kho_preserve_folio(), kernel/liveupdate/kexec_handover.c",
+        Outcome(
+            Effect.OVERWRITTEN,
+            "allocates from that region before it has walked the map, and overwrites what lies there",
+        ),
+        needs=(Need.MAP, Need.SCRATCH),
+        look=_overlap,
+    ),
+    Rule(
+        "scratch-misaligned",
+        Severity.ERROR,
+        "a scratch region is not aligned as the page allocator needs it",
+        "It turns scratch into CMA pageblocks, with whatever else lies in the first and the last of them.",
+        "Compare the regions with PAGE_SIZE << MAX_PAGE_ORDER (7.3) or the pageblock size (before).",
+        "3a29a9841f4b, 797fe91e50d6",
+        Outcome(Effect.OVERWRITTEN, "takes whole pageblocks for scratch, with memory in them that is not"),
+        needs=(Need.MAP, Need.SCRATCH),
+        look=_misaligned,
+    ),
+)

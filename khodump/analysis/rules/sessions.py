@@ -1,0 +1,136 @@
+"""Rules of LUO's sessions and their files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from khodump.abi import luo as luo_abi
+from khodump.analysis.rules.case import Case
+from khodump.analysis.rules.harm import harm, sessions_lost
+from khodump.analysis.rules.rule import Effect, Hit, Outcome, Rule
+from khodump.findings import Finding, Severity
+from khodump.subtrees.luo_state import Session, session_owner
+from khodump.subtrees.text import quoted
+
+
+def _not_serialized(case: Case) -> Iterator[Hit]:
+    if case.luo is not None and not case.luo.is_serialized:
+        message = "LUO has not serialized: which sessions and files there are is not written down yet"
+        yield Hit(None, message, luo_abi.NODE_NAME)
+
+
+def _count_outcome(case: Case, finding: Finding) -> Outcome:
+    said, found = finding.evidence["value"], finding.evidence["found"]
+    line = f"luo_file: File count mismatch: expected {said}, found {found}"
+    return harm(case, finding.owner, line)
+
+
+def _unknown_handlers(case: Case) -> Iterator[Hit]:
+    known = case.reader.files
+    unknown = Counter(file.file.handler for file in case.files if file.file.handler not in known)
+    for handler, count in unknown.items():
+        first = next(file for file in case.files if file.file.handler == handler)
+        takes = ", ".join(known) or "none"
+        message = (
+            f"{count} files are of {quoted(handler)}, and kernels of {case.reader.release} know {takes}; the first is "
+            f"token {first.file.token} of session {quoted(first.session)}"
+        )
+        yield Hit(None, message, first.owner, {"count": count})
+
+
+def _handler_outcome(case: Case, finding: Finding) -> Outcome:
+    file = case.file_of(finding.owner)
+    handler = file.file.handler if file else ""
+    return sessions_lost(f"luo_file: No registered handler for compatible '{handler}'")
+
+
+def _repeated_names(case: Case) -> Iterator[Hit]:
+    sessions = case.luo.sessions if case.luo else ()
+    for name, count in Counter(session.name for session in sessions).items():
+        if count > 1:
+            yield Hit(
+                None, f"{count} sessions are called {quoted(name)}", session_owner(name), {"count": count}
+            )
+
+
+def _names_outcome(case: Case, finding: Finding) -> Outcome:  # noqa: ARG001 - as all
+    name = (finding.owner or "").removeprefix(session_owner("")[:-2]).strip('"')
+    return sessions_lost(f"luo_session: Failed to insert session [{name}] -EEXIST")
+
+
+def _repeated_tokens(case: Case) -> Iterator[Hit]:
+    for session in case.luo.sessions if case.luo else ():
+        yield from _tokens_of(session)
+
+
+def _tokens_of(session: Session) -> Iterator[Hit]:
+    for token, count in Counter(file.token for file in session.files).items():
+        if count > 1:
+            message = f"session {quoted(session.name)} has {count} files with token {token}"
+            yield Hit(
+                session.files_phys or None,
+                message,
+                session_owner(session.name),
+                {"token": token, "count": count},
+            )
+
+
+RULES: Final = (
+    Rule(
+        "state-not-serialized",
+        Severity.INFO,
+        "LUO has not written its sessions down",
+        "It finds no sessions. Only the reboot into the next kernel writes them: before, this is as it should be.",
+        "khodump subtrees IMAGE says so of node LUO; compare the moment at which the image was taken.",
+        "luo_session_serialize(), kernel/liveupdate/luo_session.c, called by liveupdate_reboot()",
+        Outcome(Effect.NONE, "would find no sessions, if it were started from this very memory"),
+        look=_not_serialized,
+    ),
+    Rule(
+        "session-file-count-mismatch",
+        Severity.ERROR,
+        "a session says that it has another number of files than its list",
+        "Deserializing fails, and that error is given to every open of /dev/liveupdate.",
+        "khodump sessions IMAGE --session NAME lists the files that are there.",
+        "luo_file_deserialize(), kernel/liveupdate/luo_file.c; 20260325044608.8407",
+        _count_outcome,
+        log=(
+            "luo_file: File count mismatch: expected %llu, found %llu",
+            "luo_session: Failed to deserialize files for session [%s] %pe",
+        ),
+    ),
+    Rule(
+        "file-handler-unknown",
+        Severity.ERROR,
+        "files are of a kind that the next kernel has no handler for",
+        "Deserializing fails with ENOENT, and every open of /dev/liveupdate with EIO. A module may bring a handler.",
+        "khodump sessions IMAGE names each file's handler; --next names another kernel to hold it against.",
+        "luo_file_deserialize(), kernel/liveupdate/luo_file.c",
+        _handler_outcome,
+        log=("luo_file: No registered handler for compatible '%.*s'",),
+        look=_unknown_handlers,
+    ),
+    Rule(
+        "session-name-repeated",
+        Severity.ERROR,
+        "two sessions have one name",
+        "The second cannot be inserted: deserializing fails, and with it every open of /dev/liveupdate.",
+        "khodump sessions IMAGE --session NAME.",
+        "luo_session_insert(), kernel/liveupdate/luo_session.c",
+        _names_outcome,
+        log=("luo_session: Failed to insert session [%s] %pe",),
+        look=_repeated_names,
+    ),
+    Rule(
+        "token-repeated",
+        Severity.ERROR,
+        "two files of one session have one token",
+        "It finds the first by that token, and never the second.",
+        "khodump sessions IMAGE --session NAME --token TOKEN.",
+        "luo_retrieve_file(), kernel/liveupdate/luo_file.c",
+        Outcome(Effect.FILE, "finds the first of these files by the token, and never the other"),
+        look=_repeated_tokens,
+    ),
+)

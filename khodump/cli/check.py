@@ -1,0 +1,58 @@
+"""`khodump check`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from khodump.cli.command import Status, command
+from khodump.cli.source import IMAGES, Source
+from khodump.cli.terminal import Terminal
+from khodump.errors import UsageError
+from khodump.findings import Severity
+
+
+@dataclass(frozen=True)
+class Suspect(Source):
+    """A handover in a memory image, which may be broken; none to ask about the rules alone."""
+
+    images: Annotated[list[str] | None, IMAGES] = None  # type: ignore[assignment]  # not with --list
+
+
+@command
+def check(
+    source: Suspect,
+    terminal: Terminal,
+    next_: Annotated[
+        str | None,
+        typer.Option(
+            "--next",
+            metavar="KERNEL",
+            help="The kernel that is to receive it: an ABI (kho-v4) or a release (7.3). Default: one like its own.",
+        ),
+    ] = None,
+    fail_on: Annotated[
+        Severity, typer.Option(help="The severity from which on a finding makes the status 1.")
+    ] = Severity.ERROR,
+    list_: Annotated[bool, typer.Option("--list", help="List the rules; needs no image.")] = False,
+    explain: Annotated[
+        str | None, typer.Option(metavar="RULE", help="Explain one rule; needs no image.")
+    ] = None,
+) -> Status:
+    """Say what is wrong with a handover, and what the next kernel will do with it."""
+    from khodump.abi.kernels import kernel_named
+    from khodump.analysis import check as checking
+
+    if explain is not None:
+        return terminal.write(checking.explain(explain))
+    if list_:
+        return terminal.write(checking.list_rules())
+    if not source.images:
+        raise UsageError("no memory image named", hint="khodump check IMAGE, or khodump check --list")
+    kernel = None if next_ is None else kernel_named(next_)
+    with source.suspect(terminal) as suspect:
+        checkup = checking.examine(suspect, kernel)
+        terminal.write(checking.check(suspect, checkup, kernel))
+    return Status.FOUND if checkup.reaches(fail_on) else Status.DONE
