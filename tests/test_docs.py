@@ -11,6 +11,7 @@ import shlex
 import pytest
 import typer.main
 
+from khodump.analysis.rules import RULES
 from khodump.cli import app
 from tests.transcript import PROMPT, ROOT, commands, run
 
@@ -47,6 +48,35 @@ def test_shown_output_is_real(page):
     if os.environ.get("UPDATE_DOCS"):
         page.write_text(now, encoding="utf-8")
     assert now == text
+
+
+def checks_page() -> str:
+    """docs/checks.md, from the table of rules."""
+    lines = [
+        "# What `khodump check` looks for\n",
+        "Every rule, in the order in which a kernel would meet what it looks at. This page is made from the rules themselves",
+        "(`UPDATE_DOCS=1 pytest tests/test_docs.py`); `khodump check --explain RULE` prints the same.\n",
+        "| rule | severity | finds |\n| --- | --- | --- |",
+        *(f"| [`{rule.name}`](#{rule.name}) | {rule.severity} | {rule.title} |" for rule in RULES),
+    ]
+    for rule in RULES:
+        lines += [f"\n## {rule.name}\n", f"{rule.title[0].upper()}{rule.title[1:]} ({rule.severity}).\n"]
+        lines += [
+            f"- For the next kernel: {rule.means}",
+            f"- How to confirm: {rule.confirm}",
+            f"- Source: {rule.source}",
+        ]
+        lines += (
+            ["- It prints:\n\n  ```text", *(f"  {line}" for line in rule.log), "  ```"] if rule.log else []
+        )
+    return "\n".join(lines) + "\n"
+
+
+def test_the_page_of_checks_is_made_from_the_rules():
+    page = ROOT / "docs" / "checks.md"
+    if os.environ.get("UPDATE_DOCS"):
+        page.write_text(checks_page(), encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == checks_page()
 
 
 def test_the_demo_shown_is_the_demo_made():

@@ -123,7 +123,9 @@ def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
         return "This handover has been taken over by the kernel that runs in this image: nothing here speaks against it."
     if Effect.COLD_BOOT in by_effect:
         first = by_effect[Effect.COLD_BOOT][0].finding
-        return f"This handover would be refused by {who}, which boot cold and reuse all memory: {first.message}."
+        return (
+            f"This handover would be refused by {who}, which boot cold and reuse all memory: {first.message}."
+        )
     if Effect.PANIC in by_effect:
         first = by_effect[Effect.PANIC][0].finding
         return f"This handover would be accepted by {who}, and would panic them: {first.message}."
@@ -205,7 +207,8 @@ def _head(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel) -> Head:
 
 def _summary(checkup: Checkup) -> str:
     skipped = f"; {len(checkup.not_run)} rules not run" if checkup.not_run else ""
-    return f"{len(checkup.diagnoses)} findings by {checkup.ran} rules{skipped}. {checkup.verdict}"
+    found = len(checkup.diagnoses)
+    return f"{found} finding{'' if found == 1 else 's'} by {checkup.ran} rules{skipped}. {checkup.verdict}"
 
 
 def list_rules() -> Result:

@@ -1,4 +1,4 @@
-"""The synthetic sample: `python -m tests.builders.samples [DIR]` writes DIR/synthetic/ (default `samples`)."""
+"""The synthetic samples: `python -m tests.builders.samples [DIR]` writes DIR/synthetic/ (default `samples`)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from khodump.fdt import FdtNode
 from tests.builders.fdt import build_fdt, string, u64
 from tests.builders.handover import BuiltHandover, Description, build_handover
+from tests.builders.luo import Luo, LuoFile, Session
+from tests.builders.memfd import Folio, Memfd
 
 _RAM_END = 8 << 20
 
@@ -47,8 +49,31 @@ def synthetic() -> BuiltHandover:
     return built
 
 
+def cyclic_sessions() -> BuiltHandover:
+    """60 sessions in two blocks, of which the second leads back to the first."""
+    built = build_handover(Description(subtrees={"LUO": Luo(tuple(Session(f"vm-{n}") for n in range(60)))}))
+    first, second = built.places["LUO/sessions"]
+    built.image.write(second, u64(first))
+    return built
+
+
+def lost_folio() -> BuiltHandover:
+    """A memfd of which one folio is not in the map."""
+    folios = tuple(Folio(page, f"page {page}\n".encode()) for page in range(4))
+    luo = Luo((Session("tiny", (LuoFile(1, Memfd(folios)),)), Session("vm-1")))
+    built = build_handover(Description(subtrees={"LUO": luo}))
+    phys = built.places["LUO/sessions/0/files/0/contents"][2]
+    slots, bit = built.geometry.path(built.geometry.encode(phys, 0))
+    node = built.tree.root
+    for slot in slots:
+        node = int.from_bytes(built.image.read(node + 8 * slot, 8), "little")
+    byte = built.image.read(node + bit // 8, 1)[0]
+    built.image.write(node + bit // 8, bytes([byte & ~(1 << bit % 8)]))
+    return built
+
+
 def write_samples(directory: Path) -> None:
-    """Write the synthetic sample into `directory`/synthetic, byte for byte the same every time."""
+    """Write the synthetic samples into `directory`/synthetic, byte for byte the same every time."""
     target = directory / "synthetic"
     target.mkdir(parents=True, exist_ok=True)
     built = synthetic()
@@ -56,6 +81,8 @@ def write_samples(directory: Path) -> None:
     (target / "kho.dtb").write_bytes(built.fdt)
     rows = [f"{phys:#x}\t{order}\n" for phys, order in sorted(built.blocks)]
     (target / "truth.tsv").write_text("".join(rows), encoding="ascii")
+    cyclic_sessions().image.to_elf(target / "cyclic-sessions.elf")
+    lost_folio().image.to_elf(target / "lost-folio.elf")
 
 
 if __name__ == "__main__":
