@@ -24,6 +24,26 @@ from khodump.rows import Fact
 #: In a claim: the one block that is preserved from there on, of whatever order the map says.
 WHOLE_BLOCK: Final = 0
 
+_MOST_SHARED: Final = 4096
+
+
+class Visits:
+    """Pages of lists and chains that were read, by all decoders of a handover.
+
+    Two lists that share pages are worth telling of; but thousands that do would make the work the product of what an image
+    holds, and not its sum.
+    """
+
+    def __init__(self) -> None:
+        self._pages: set[int] = set()
+        self._again = 0
+
+    def refuse(self, phys: int) -> bool:
+        """Note a visit; whether it is one too many."""
+        self._again += phys in self._pages
+        self._pages.add(phys)
+        return self._again > _MOST_SHARED
+
 
 class Context(NamedTuple):
     """What decoders read from.
@@ -32,15 +52,21 @@ class Context(NamedTuple):
         memory: the image.
         page_size: the kernel's, in bytes.
         owner: path of whom the decoded belongs to, for findings.
+        visits: of all that is decoded together; None for a single list.
     """
 
     memory: PhysicalMemory
     page_size: int
     owner: str | None = None
+    visits: Visits | None = None
 
     def of(self, owner: str) -> Context:
         """The same for another owner."""
         return self._replace(owner=owner)
+
+    def refuses(self, phys: int) -> bool:
+        """Whether a list or a chain that goes on at `phys` shares one page too many with others; notes the visit."""
+        return self.visits is not None and self.visits.refuse(phys)
 
     def problem(self, rule: str, phys: int | None, message: str, **evidence: int) -> Finding:
         """A finding of a decoder."""

@@ -143,7 +143,7 @@ def _subtree(subtree: Subtree) -> Iterator[Keep]:
         yield from subtree.decoded.keeps()
         return
     what, sized = "blob that is not understood", blob.data.startswith(MAGIC)
-    head = FDT_HEADER.size if sized else 0
+    head = min(FDT_HEADER.size, len(blob.data)) if sized else 0
     yield Keep.of(owner, what, (blob.phys, head), *pages)
     yield Keep.of(owner, what, (blob.phys + head, len(blob.data) - head), doubtful=True)
 

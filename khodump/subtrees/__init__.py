@@ -14,7 +14,7 @@ from khodump.fdt import FDT_HEADER, FdtNode, total_size
 from khodump.findings import Finding
 from khodump.memory import Hole
 from khodump.rows import Fact, Kind
-from khodump.subtree import Blob, Context, Decoded, Subtree
+from khodump.subtree import Blob, Context, Decoded, Subtree, Visits
 from khodump.subtrees import kexec_metadata, kho_test, luo, memblock
 
 _DECODERS: Final[Mapping[str, Callable[[Context, Blob], Decoded]]] = {
@@ -30,7 +30,8 @@ _DUMPED: Final = 64
 
 def open_subtrees(context: Context, tree: FdtNode) -> tuple[Subtree, ...]:
     """All users of the handover with this root FDT, in its order; those nobody knows are shown as bytes."""
-    return tuple(_open(context.of(node.name), node) for node in tree.children)
+    together = context._replace(visits=Visits())
+    return tuple(_open(together.of(node.name), node) for node in tree.children)
 
 
 def _open(context: Context, node: FdtNode) -> Subtree:

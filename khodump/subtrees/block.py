@@ -48,7 +48,7 @@ def read_blocks(context: Context, head: int, schema: Any, what: str) -> BlockLis
     at = head
     while at:
         number = len(blocks)
-        if at % context.page_size or at in blocks or number == KHO_MAX_BLOCKS:
+        if at % context.page_size or at in blocks or number == KHO_MAX_BLOCKS or context.refuses(at):
             findings.append(_refusal(context, at, blocks, what))
             break
         page = context.memory.read(at, context.page_size)
@@ -93,6 +93,8 @@ def _refusal(context: Context, at: int, blocks: dict[int, None], what: str) -> F
         rule, why = "chain-pointer-unaligned", "is not page-aligned"
     elif at in blocks:
         rule, why = "chain-cycle", "was met before"
+    elif len(blocks) < KHO_MAX_BLOCKS:
+        rule, why = "chain-cycle", "belongs to other lists, which share too much"
     else:
         rule, why = "chain-too-long", f"is block {KHO_MAX_BLOCKS}, and the kernel takes no more"
     message = f"the list of {what} goes on at {at:#x}, which {why}; what follows is not read"

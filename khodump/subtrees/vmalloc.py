@@ -120,7 +120,7 @@ def open_vmalloc(context: Context, descriptor: bytes, what: str) -> VmallocArea:
     findings: list[Finding] = []
     chunks: dict[int, None] = {}
     parts: list[U64] = []
-    if told.order >= 64 - (context.page_size.bit_length() - 1) or told.flags & ~int(_KNOWN_FLAGS):
+    if told.order > _pmd_order(context.page_size) or told.flags & ~int(_KNOWN_FLAGS):
         message = f"{what} has order {told.order} and flags {told.flags:#x}, which no kernel writes"
         findings.append(context.problem("vmalloc-invalid", None, message, value=told.order, flags=told.flags))
         none = np.zeros(0, np.uint64)
@@ -165,6 +165,11 @@ def _first(mask: Bool) -> U64:
     return found
 
 
+def _pmd_order(page_size: int) -> int:
+    """The order of the largest pages that vmalloc maps with: what an entry of the second-lowest table stands for."""
+    return page_size.bit_length() - 1 - 3
+
+
 def _refusal(context: Context, at: int, chunks: dict[int, None], most: int, what: str) -> Finding | None:
     """Why the chain is not followed to `at`, if so."""
     if at % context.page_size:
@@ -173,6 +178,8 @@ def _refusal(context: Context, at: int, chunks: dict[int, None], most: int, what
         rule, why = "chain-cycle", "was met before"
     elif len(chunks) >= most:
         rule, why = "chain-too-long", f"comes after the {most} chunks that its pages need"
+    elif context.refuses(at):
+        rule, why = "chain-cycle", "belongs to other chains, which share too much"
     else:
         return None
     message = f"the chain of {what} goes on at {at:#x}, which {why}; what follows is not read"

@@ -53,8 +53,9 @@ class MemoryImage:
 
     def drop(self, phys: int, size: int = _GRANULE) -> None:
         """Forget the pages of these bytes, so that no image holds them."""
-        for at, _, _ in _cuts(phys, size):
-            self._pages.pop(at, None)
+        first = phys // _GRANULE * _GRANULE
+        for at in [at for at in self._pages if first <= at < phys + size]:
+            del self._pages[at]
 
     @property
     def ranges(self) -> list[tuple[int, int]]:
