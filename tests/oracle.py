@@ -7,7 +7,7 @@ kho_radix_encode_key() and kho_radix_decode_key() in kernel/liveupdate/kexec_han
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from khodump.abi.kexec_handover import kho_radix_leaf, kho_radix_node
@@ -66,7 +66,7 @@ def walk_tables(
     page_shift = page_size.bit_length() - 1
     leaf_bits, table_bits = page_shift + 3, page_shift - 3
     blocks: list[tuple[int, int]] = []
-    nodes: list[int] = []
+    nodes: dict[int, None] = {}  # in the order in which they are met
     pointers = [(0, root)] if root else []
     lost = not root
     for level in range(depth - 1, -1, -1):
@@ -76,23 +76,29 @@ def walk_tables(
             if key.bit_length() > widest or phys % page_size or phys in nodes or phys in met:
                 lost = True
                 continue
-            nodes.append(phys)
+            nodes[phys] = None
             page = memory.read(phys, page_size)
             if isinstance(page, Hole):
                 lost = True
                 continue
             if level:
-                entries = kho_radix_node(page_size).parse(page)
-                below += [(prefix << table_bits | slot, entry) for slot, entry in enumerate(entries) if entry]
+                below += [(prefix << table_bits | slot, entry) for slot, entry in filled_slots(page)]
             else:
                 keys = [key + bit for bit in set_bits(page)]
                 found = [block for key in keys if (block := decode(key))]
                 lost |= len(found) < len(keys)
                 blocks += found
         pointers = below
-    return Walked(blocks, nodes, not lost)
+    return Walked(blocks, list(nodes), not lost)
 
 
+@lru_cache(1 << 12)  # fuzzing meets the same pages again and again
+def filled_slots(page: bytes) -> list[tuple[int, int]]:
+    """The slots of a table that are not 0, with what they hold."""
+    return [(slot, entry) for slot, entry in enumerate(kho_radix_node(len(page)).parse(page)) if entry]
+
+
+@lru_cache(1 << 12)
 def set_bits(bitmap: bytes) -> list[int]:
     """Positions of the set bits of a leaf, or of any other bitmap of words."""
     words = kho_radix_leaf(len(bitmap)).parse(bitmap)

@@ -6,13 +6,12 @@ damaged map leaves to be listed is written down here a second time, one element 
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
-from khodump.abi.kexec_handover import kho_radix_node
 from khodump.abi.khoser import KHOSER_MEM_BITMAP_PTR, KHOSER_MEM_CHUNK_HDR
 from khodump.memory import Hole, PhysicalMemory
-from tests.oracle import Walked, set_bits, walk_tables
+from tests.oracle import Walked, filled_slots, set_bits, walk_tables
 
 #: HUGETLB_PAGE_ORDER by page size: a huge page is what a table right above the pages maps.
 _HUGETLB_PAGE_ORDER = {4096: 9, 16384: 11, 65536: 13}
@@ -73,23 +72,29 @@ def _chunks(memory: PhysicalMemory, root: int, page_size: int) -> tuple[list[int
         page = memory.read(at, page_size)
         if isinstance(page, Hole):
             return chunks, elements, False
-        header = KHOSER_MEM_CHUNK_HDR.parse(page)
-        rows = page[KHOSER_MEM_CHUNK_HDR.size :]
-        size = KHOSER_MEM_BITMAP_PTR.sizeof()
-        held = min(header.num_elms, len(rows) // size)
-        possible = header.order < 64 - (page_size.bit_length() - 1)
-        sound &= possible and held == header.num_elms
-        for index in range(held if possible else 0):
-            pointer = KHOSER_MEM_BITMAP_PTR.parse(rows[index * size :])
-            elements.append(Element(header.order, pointer.phys_start, pointer.bitmap))
-        at = header.next
+        found, whole, at = _chunk(page)
+        elements += found
+        sound &= whole
     return chunks, elements, sound
+
+
+@lru_cache(1 << 12)
+def _chunk(page: bytes) -> tuple[list[Element], bool, int]:
+    """The elements of a chunk, whether it is whole, and where the next one is."""
+    header = KHOSER_MEM_CHUNK_HDR.parse(page)
+    rows = page[KHOSER_MEM_CHUNK_HDR.size :]
+    size = KHOSER_MEM_BITMAP_PTR.sizeof()
+    held = min(header.num_elms, len(rows) // size)
+    possible = header.order < 64 - (len(page).bit_length() - 1)
+    pointers = [KHOSER_MEM_BITMAP_PTR.parse(rows[at * size :]) for at in range(held if possible else 0)]
+    elements = [Element(header.order, pointer.phys_start, pointer.bitmap) for pointer in pointers]
+    return elements, possible and held == header.num_elms, header.next
 
 
 def walk_order_table(memory: PhysicalMemory, root: int, page_size: int) -> Walked:
     """Walk the order table of the RFC at `root`, dropping what no kernel writes and what its own walker leaves out."""
     page_shift = page_size.bit_length() - 1
-    if not root:
+    if not root or root % page_size:
         return Walked([], [], sound=False)
     blocks: list[tuple[int, int]] = []
     nodes = [root]
@@ -97,9 +102,9 @@ def walk_order_table(memory: PhysicalMemory, root: int, page_size: int) -> Walke
     if isinstance(page, Hole):
         return Walked(blocks, nodes, sound=False)
     sound = True
-    for order, top in enumerate(kho_radix_node(page_size).parse(page)[: 64 - page_shift]):
-        if not top:
-            continue
+    for order, top in filled_slots(page):
+        if order >= 64 - page_shift:
+            break
         if order > _HUGETLB_PAGE_ORDER[page_size]:
             sound = False
             continue

@@ -1,0 +1,157 @@
+"""A campaign: `python -m tests.fuzz.run --seconds T`, or `make fuzz SECONDS=T`.
+
+All three levels run for a share of the time each, in as many processes as asked for. Every run adds lines to the log
+and goes on where the last one ended: mutants have numbers, coverage keeps its corpus, and hypothesis takes a new seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from tests.fuzz import report
+from tests.fuzz.worker import ALL
+
+_ROOT: Final = Path(__file__).parents[2]
+_WEIGHTS: Final = {"commands": 6.0, "vmcoreinfo": 0.2}  # a share of a level's time; 1 for the others
+_LEVEL_WEIGHTS: Final = {"hypothesis": 0.15, "mutation": 0.5, "coverage": 0.35}
+_PASSING: Final = re.compile(r"- (\d+) passing examples, (\d+) failing examples")
+_GRACE: Final = 300.0  # seconds that a process may take to begin and to end
+
+
+class Task(NamedTuple):
+    """What one process does."""
+
+    level: str
+    target: str
+    first: int
+    seconds: float
+
+
+def tasks(
+    runs: list[dict[str, Any]], seed: int, seconds: float, only: list[str], levels: list[str]
+) -> Iterator[Task]:
+    """What to run, the longest first, in `seconds` of processor time altogether."""
+    shares = {level: _LEVEL_WEIGHTS[level] for level in levels}
+    for level in levels:
+        time_of_level = seconds * shares[level] / sum(shares.values())
+        names = ["all"] if level == "hypothesis" else [name for name in ALL if not only or name in only]
+        if level == "coverage" and not only:
+            names.remove("commands")  # thousands of lines a mutant: no edge stands out
+        weights = {name: _WEIGHTS.get(name, 1.0) for name in names}
+        for name in sorted(names, key=weights.__getitem__, reverse=True):
+            done = [run for run in runs if (run["level"], run["target"], run["seed"]) == (level, name, seed)]
+            first = max((run["first"] + run["inputs"] for run in done), default=0)
+            yield Task(level, name, first, time_of_level * weights[name] / sum(weights.values()))
+
+
+def carry_out(task: Task, seed: int) -> dict[str, Any]:
+    """Run a task in a process of its own; one that ends badly is a crash."""
+    if task.level == "hypothesis":
+        return _hypothesis(task, seed)
+    module = "tests.fuzz.worker" if task.level == "mutation" else "tests.fuzz.coverage"
+    command = [sys.executable, "-m", module, task.target, "--seed", str(seed), "--first", str(task.first)]
+    command += ["--seconds", f"{task.seconds:.1f}"]
+    try:
+        ended = subprocess.run(
+            command, capture_output=True, text=True, cwd=_ROOT, check=False, timeout=task.seconds + _GRACE
+        )
+    except subprocess.TimeoutExpired:
+        return _failed(task, seed, hangs=1, why="the process did not end")
+    found = [line for line in ended.stdout.splitlines() if line.startswith('{"target"')]
+    if not found:
+        return _failed(
+            task, seed, crashes=1, why=f"the process ended with {ended.returncode}: {ended.stderr[-300:]}"
+        )
+    told: dict[str, Any] = json.loads(found[-1])
+    return told
+
+
+def _failed(
+    task: Task, seed: int, *, crashes: int = 0, hangs: int = 0, inputs: int = 0, why: str
+) -> dict[str, Any]:
+    return {
+        "target": task.target,
+        "level": task.level,
+        "seed": seed,
+        "first": task.first,
+        "inputs": inputs,
+        "crashes": crashes,
+        "hangs": hangs,
+        "wrong": 0,
+        "slowest": 0.0,
+        "memory": 0,
+        "seconds": task.seconds,
+        "failures": [why],
+    }
+
+
+def _hypothesis(task: Task, seed: int) -> dict[str, Any]:
+    """The tests of properties with the deep profile, over and over with new seeds while there is time."""
+    began, inputs, rounds, failing = time.monotonic(), 0, 0, ""
+    while not rounds or time.monotonic() - began < task.seconds:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "tests/fuzz/test_properties.py"]
+        command += ["--hypothesis-profile=deep", "--hypothesis-show-statistics"]
+        command += [f"--hypothesis-seed={seed * 1_000_003 + task.first + inputs}"]
+        ended = subprocess.run(command, capture_output=True, text=True, cwd=_ROOT, check=False)
+        inputs += sum(int(passed) + int(failed) for passed, failed in _PASSING.findall(ended.stdout))
+        rounds += 1
+        if ended.returncode:
+            failing = ended.stdout[-2000:]
+            break
+    told = _failed(task, seed, crashes=int(bool(failing)), inputs=inputs, why=failing)
+    return {**told, "seconds": round(time.monotonic() - began, 1), "failures": [failing] if failing else []}
+
+
+def main() -> int:
+    """See the module; the status is 1 when an input failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600.0, help="how long it takes, about")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at once")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--only", action="append", default=[], choices=list(ALL), help="this target; may be repeated"
+    )
+    parser.add_argument("--level", action="append", default=[], choices=report.LEVELS, help="this level")
+    parser.add_argument("--log", type=Path, default=_ROOT / "tests" / "fuzz" / "log.jsonl")
+    parser.add_argument("--page", type=Path, default=_ROOT / "docs" / "reliability.md")
+    parser.add_argument("--fresh", action="store_true", help="forget what was run before")
+    asked = parser.parse_args()
+    if asked.fresh:
+        asked.log.unlink(missing_ok=True)
+    levels = [level for level in report.LEVELS if not asked.level or level in asked.level]
+    if "coverage" in levels and find_spec("atheris") is None:
+        sys.stdout.write("no coverage-guided level: atheris is not installed (pip install --group fuzz)\n")
+        levels.remove("coverage")
+    runs = report.read_log(asked.log)
+    planned = tasks(runs, asked.seed, asked.seconds * asked.jobs, asked.only, levels)
+    bad = 0
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        for told in pool.map(lambda task: carry_out(task, asked.seed), planned):
+            with asked.log.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(told) + "\n")
+            failed = told["crashes"] + told["hangs"] + told["wrong"]
+            bad += failed
+            sys.stdout.write(
+                f"{told['level']:10} {told['target']:12} {told['inputs']:>9,} inputs, {failed} failed\n"
+            )
+            sys.stdout.writelines(f"  {why}\n" for why in told["failures"][:5])
+            sys.stdout.flush()
+    report.write(asked.log, asked.page)
+    sys.stdout.write(
+        f"{sum(run['inputs'] for run in report.read_log(asked.log)):,} inputs so far: {asked.page}\n"
+    )
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
