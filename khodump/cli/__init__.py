@@ -6,7 +6,7 @@ import typer
 
 from khodump import __version__
 from khodump.cli.check import check
-from khodump.cli.command import Status
+from khodump.cli.command import Status, complain
 from khodump.cli.extract import extract
 from khodump.cli.formats import formats
 from khodump.cli.inspect import inspect
@@ -16,6 +16,7 @@ from khodump.cli.owners import owners
 from khodump.cli.scan import scan
 from khodump.cli.sessions import sessions
 from khodump.cli.slim import slim
+from khodump.cli.streams import prepare, silence
 from khodump.cli.subtrees import subtrees
 
 app = typer.Typer(
@@ -57,7 +58,12 @@ app.command()(formats)
 
 def main() -> None:
     """Run the command line; the entry point of the `khodump` script."""
+    prepare()
     try:
         app()
     except KeyboardInterrupt:  # before or after a command runs; commands catch their own
         raise SystemExit(Status.INTERRUPTED) from None
+    except OSError as error:  # --help and --version, which are no commands
+        silence(1)
+        complain(f"cannot write the output: {error.strerror}")
+        raise SystemExit(Status.BAD_REQUEST) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import Any, get_type_hints
 
 import typer
 
+from khodump.cli.streams import say, silence
 from khodump.errors import KhodumpError, NoHandoverError
 from khodump.output.text import printable
 
@@ -99,12 +99,12 @@ def _ended(function: Callable[[], Status]) -> Status:
 
 def complain(message: str, hint: str | None = None) -> None:
     """An error on stderr, and what to do next."""
-    typer.echo(f"khodump: {printable(message)}", err=True)
+    say(f"khodump: {printable(message)}")
     if hint:
-        typer.echo(f"  hint: {printable(hint)}", err=True)
+        say(f"  hint: {printable(hint)}")
 
 
 def _silence_stdout() -> None:
     """Keep the interpreter from flushing what is left to a stdout that fails."""
     with suppress(OSError):  # a stdout without a descriptor, as tests have it, needs no help
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout.fileno())

@@ -28,6 +28,7 @@ def scan(
     from khodump.analysis.scan import scan as analyse
     from khodump.opening import search
 
+    terminal.spare(source.paths)
     with terminal.progress("searching for root FDTs") as progress:
         memory, found, notes = search(
             source.images,

@@ -105,6 +105,7 @@ class Source(Image):
         """The handover, with progress and notes on stderr; closed afterwards."""
         from khodump.opening import open_handover
 
+        terminal.spare(self.paths)
         with terminal.progress("searching for the root FDT") as progress:
             handover = open_handover(self.paths, progress=progress, **self._options)
         with handover:
@@ -118,6 +119,7 @@ class Source(Image):
         from khodump.handover import Handover
         from khodump.opening import open_suspect
 
+        terminal.spare(self.paths)
         with terminal.progress("searching for the root FDT") as progress:
             suspect = open_suspect(self.paths, progress=progress, **self._options)
         with suspect:

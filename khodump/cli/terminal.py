@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TextIO
 import typer
 
 from khodump.cli.command import Status
+from khodump.cli.streams import names_one_of, say
 from khodump.errors import UsageError
 from khodump.output.formats import Format
 from khodump.output.text import printable
@@ -47,7 +48,10 @@ class Voice:
     def note(self, text: str) -> None:
         """A line for the person, on stderr."""
         if not self.quiet:
-            typer.echo(f"khodump: {printable(text)}", err=True)
+            say(f"khodump: {printable(text)}")
+
+    def spare(self, images: Sequence[str]) -> None:
+        """Refuse to write where one of these is."""
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Progress | None]:
@@ -129,6 +133,11 @@ class Terminal(Display):
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of stdout.")
     ] = None
+
+    def spare(self, images: Sequence[str]) -> None:
+        """See `Voice.spare`."""
+        if self.output is not None and names_one_of(self.output, images):
+            raise UsageError(f"{self.output} is the image itself", hint="write elsewhere")
 
     @contextmanager
     def _stream(self) -> Iterator[TextIO]:
