@@ -3,7 +3,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint types unit samples clean
+# Seconds that make fuzz takes, and processes at once.
+SECONDS ?= 600
+JOBS ?= 2
+
+.PHONY: setup demo test lint types unit fuzz audit samples clean
 
 setup: .venv/ready
 
@@ -35,9 +39,20 @@ types: setup
 unit: setup
 	$(BIN)/pytest --numprocesses auto
 
+# Fuzz on three levels, go on where the last run ended, and update the table of docs/reliability.md.
+fuzz: setup
+	@$(BIN)/pip install --quiet --constraint requirements-dev.lock --group fuzz || \
+	  echo 'atheris cannot be installed here: two levels of three' >&2
+	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) --jobs $(JOBS)
+
+# Known vulnerabilities of what is installed for development. Strict: what cannot be looked up is no good news.
+audit: setup
+	@$(BIN)/pip install --quiet --constraint requirements-dev.lock --group audit
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement requirements-dev.lock
+
 # Write the synthetic samples anew; a test holds them to this.
 samples: setup
 	$(BIN)/python -m tests.builders.samples
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz

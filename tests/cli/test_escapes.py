@@ -13,7 +13,7 @@ import pytest
 from tests.builders.handover import Description, build_handover
 from tests.builders.luo import Flb, Luo, LuoFile, Session
 from tests.builders.memfd import Folio, Memfd
-from tests.builders.users import Memblock, ReserveMem
+from tests.builders.users import Memblock, ReserveMem, User
 from tests.fuzz.commands import FORMATS, check_run
 from tests.transcript import run
 
@@ -43,7 +43,22 @@ NAMES = {
     "zero width": "a\u200bb\ufeff\u00ad".encode(),
 }
 #: Names of nodes and regions pass the validator of FDTs, and so are of printable ASCII.
-NODES = ["=cmd()", "+1", "-1", "@SUM", "<script>", "..", "$(reboot)", "`id`", "%n%s", '"', "'", "\\", "{}", "[red]x"]
+NODES = [
+    "=cmd()",
+    "+1",
+    "-1",
+    "@SUM",
+    "<script>",
+    "..",
+    "$(reboot)",
+    "`id`",
+    "%n%s",
+    '"',
+    "'",
+    "\\",
+    "{}",
+    "[red]x",
+]
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +66,11 @@ def image(tmp_path_factory) -> Path:
     memfd = Memfd((Folio(0, b"content"),), 7)
     sessions = tuple(Session(name, (LuoFile(1, memfd), LuoFile(2, 7, "x\x1b[1m"))) for name in NAMES.values())
     regions = tuple(ReserveMem(name, 0x4000_0000 + at * 4096, 4096) for at, name in enumerate(NODES))
-    users = {"LUO": Luo(sessions, (Flb("flb\x1b[31m", 1),)), "memblock": Memblock(regions)}
-    users |= {name: b"\x1b[31m=1\n" * 8 for name in NODES}
+    users: dict[str, bytes | User] = {
+        "LUO": Luo(sessions, (Flb("flb\x1b[31m", 1),)),
+        "memblock": Memblock(regions),
+        **dict.fromkeys(NODES, b"\x1b[31m=1\n" * 8),
+    }
     release = "7.3\x1b]0;x\x07=1"
     built = build_handover(Description(subtrees=users, release=release))
     return built.image.to_elf(tmp_path_factory.mktemp("escapes") / "image")
@@ -134,7 +152,10 @@ def test_no_name_is_a_path(name, image, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", [("extract", "--memfd", "no/1"), ("extract", "--blob", "no"), ("extract", "--reserve-mem", "no")])
+@pytest.mark.parametrize(
+    "command",
+    [("extract", "--memfd", "no/1"), ("extract", "--blob", "no"), ("extract", "--reserve-mem", "no")],
+)
 def test_names_in_hints_are_harmless(command, image):
     ran = run(command[0], image, *command[1:])
     assert ran.status == 2

@@ -70,7 +70,7 @@ class Judge:
 
     def __init__(self, target: Target, tally: Tally, home: Path) -> None:
         self._target, self.tally, self._home = target, tally, home
-        self._limit = _MOST_SECONDS.get(target.name, _MOST_SECONDS_OF_A_PART)
+        self._limit: float = _MOST_SECONDS.get(target.name, _MOST_SECONDS_OF_A_PART)
 
     def run(self, data: bytes, name: str, *, measured: bool = False) -> None:
         """Run one input, and count what came of it."""
