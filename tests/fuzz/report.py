@@ -73,7 +73,7 @@ def table(runs: Iterable[dict[str, Any]]) -> str:
 
 def write(log: Path, page: Path) -> None:
     """Put the table into the page, between its marks."""
-    text = page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8") if page.exists() else BEGIN + END
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{BEGIN}\n{table(read_log(log))}\n{END}{after}", encoding="utf-8")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -24,7 +25,8 @@ from tests.fuzz.worker import ALL
 _ROOT: Final = Path(__file__).parents[2]
 _WEIGHTS: Final = {"commands": 6.0, "vmcoreinfo": 0.2}  # a share of a level's time; 1 for the others
 _LEVEL_WEIGHTS: Final = {"hypothesis": 0.15, "mutation": 0.5, "coverage": 0.35}
-_PASSING: Final = re.compile(r"- (\d+) passing examples, (\d+) failing examples")
+_PASSING: Final = re.compile(r"- (\d+) passing(?: examples)?, (\d+) failing")
+_EXAMPLES_A_SECOND: Final = 10  # of each test, so that there is more than one round
 _GRACE: Final = 300.0  # seconds that a process may take to begin and to end
 
 
@@ -98,11 +100,19 @@ def _failed(
 def _hypothesis(task: Task, seed: int) -> dict[str, Any]:
     """The tests of properties with the deep profile, over and over with new seeds while there is time."""
     began, inputs, rounds, failing = time.monotonic(), 0, 0, ""
+    examples = str(min(max(int(task.seconds * _EXAMPLES_A_SECOND), 20), 2000))
     while not rounds or time.monotonic() - began < task.seconds:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "tests/fuzz/test_properties.py"]
         command += ["--hypothesis-profile=deep", "--hypothesis-show-statistics"]
         command += [f"--hypothesis-seed={seed * 1_000_003 + task.first + inputs}"]
-        ended = subprocess.run(command, capture_output=True, text=True, cwd=_ROOT, check=False)
+        ended = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=_ROOT,
+            check=False,
+            env={**os.environ, "KHODUMP_EXAMPLES": examples},
+        )
         inputs += sum(int(passed) + int(failed) for passed, failed in _PASSING.findall(ended.stdout))
         rounds += 1
         if ended.returncode:

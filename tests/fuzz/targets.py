@@ -7,6 +7,7 @@ driven by blind mutation, by hypothesis and by atheris.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -166,6 +167,17 @@ def _check_kdump(data: bytes) -> None:
     if memory.end > 1 << 33:
         return  # its bitmaps would have to be in the file; the ranges below would take a while
     _check_memory(memory)
+    (split,) = struct.unpack_from("<i", data, _block_size(data) + 12)
+    for pfn in range(min(memory.end // _block_size(data), 12) if not split else 0):
+        told = plain.kdump_page(data, pfn)
+        found = memory.read(pfn * _block_size(data), _block_size(data))
+        assert told is None or told == (found.presence if isinstance(found, Hole) else found), (
+            f"page {pfn:#x}"
+        )
+
+
+def _block_size(data: bytes) -> int:
+    return int(struct.unpack_from("<I", data, 428)[0])
 
 
 def _check_flattened(data: bytes) -> None:

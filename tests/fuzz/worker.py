@@ -49,6 +49,7 @@ class Tally:
     hangs: int = 0
     wrong: int = 0
     slowest: float = 0.0
+    slowest_input: str = ""
     memory: int = 0
     seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
@@ -89,8 +90,9 @@ class Judge:
             self.tally.crashes += 1
             self._keep(data, name, error)
         self.tally.inputs += 1
-        if not measured:
-            self.tally.slowest = max(self.tally.slowest, time.perf_counter() - began)
+        took = round(time.perf_counter() - began, 3)
+        if took > self.tally.slowest and not measured:
+            self.tally.slowest, self.tally.slowest_input = took, name
 
     def _measured(self, data: bytes) -> None:
         tracemalloc.start()
