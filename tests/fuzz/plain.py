@@ -120,7 +120,7 @@ def kdump_page(data: bytes, pfn: int) -> bytes | Presence | None:
     )
 
 
-def _stored_page(data: bytes, offset: int, stored: int, flags: int, size: int) -> bytes | Presence | None:
+def _stored_page(data: bytes, size: int, offset: int, stored: int, flags: int) -> bytes | Presence | None:
     if not offset:
         return Presence.TRUNCATED
     if not 0 < stored <= size:
