@@ -113,11 +113,10 @@ def kdump_page(data: bytes, pfn: int) -> bytes | Presence | None:
     rank = sum(dumped[at // 8] >> at % 8 & 1 for at in range(pfn))
     at = bitmaps + blocks * size + rank * 24
     descriptor = data[at : at + 16]
-    return (
-        _stored_page(data, *struct.unpack("<QII", descriptor), size)
-        if len(data) >= at + 24
-        else Presence.TRUNCATED
-    )
+    if len(data) < at + 24:
+        return Presence.TRUNCATED
+    offset, stored, flags = struct.unpack_from("<QII", data, at)
+    return _stored_page(data, size, offset, stored, flags)
 
 
 def _stored_page(data: bytes, size: int, offset: int, stored: int, flags: int) -> bytes | Presence | None:
