@@ -112,7 +112,6 @@ def kdump_page(data: bytes, pfn: int) -> bytes | Presence | None:
         return Presence.EXCLUDED if pfn < pages and memory[pfn // 8] >> pfn % 8 & 1 else Presence.ABSENT
     rank = sum(dumped[at // 8] >> at % 8 & 1 for at in range(pfn))
     at = bitmaps + blocks * size + rank * 24
-    descriptor = data[at : at + 16]
     if len(data) < at + 24:
         return Presence.TRUNCATED
     offset, stored, flags = struct.unpack_from("<QII", data, at)
