@@ -26,6 +26,7 @@ class Kind(Enum):
     SIZE = "size"  # bytes; with a unit in tables
     TEXT = "text"  # may come from the image: escaped everywhere
     TRUTH = "truth"
+    CHANGE = "change"  # a word such as added or removed; a sign, and the colour of the row, in tables
 
 
 class Column(NamedTuple):
@@ -44,11 +45,19 @@ class Fact(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Rows that may be many: they come in blocks, and are not held."""
+    """Rows that may be many: they come in blocks, and are not held.
+
+    Attributes:
+        name: what they are.
+        columns: of every block.
+        blocks: the rows.
+        empty: what it means that there are none, where that is an answer; people read it in place of a bare header.
+    """
 
     name: str
     columns: tuple[Column, ...]
     blocks: Iterable[Block]
+    empty: str | None = None
 
 
 class Head(NamedTuple):
