@@ -43,6 +43,7 @@ _UNKNOWN_COLUMNS = (
 )
 _BLOCK_ROWS: Final = 1 << 16
 _EQUAL: Final = "the maps are equal"
+_SEEM_EQUAL: Final = "the maps are equal where both could be read"
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Diff:
                 differs so, the row has that part.
             stat: totals and counts alone.
         """
-        totals = Rows("totals", _TOTAL_COLUMNS, self._totals(), empty=_EQUAL)
+        totals = Rows("totals", _TOTAL_COLUMNS, self._totals(), empty=self._equal)
         return Result(
             "khodump.diff/1",
             lambda: self._head(self._counts() if stat else self._changes(), () if stat else (totals,)),
@@ -99,6 +100,17 @@ class Diff:
     def _unit(self) -> int:
         """log2 of the smaller page size."""
         return min(handover.tracker.page_shift for _, handover in self._sides)
+
+    @property
+    def _legible(self) -> bool:
+        """Whether both maps could be read whole."""
+        return not any(
+            finding.severity is Severity.ERROR for _, handover in self._sides for finding in handover.findings
+        )
+
+    @property
+    def _equal(self) -> str:
+        return _EQUAL if self._legible else _SEEM_EQUAL
 
     @cached_property
     def _unknown(self) -> tuple[list[Unknown], list[Unknown]]:
@@ -124,7 +136,7 @@ class Diff:
     def _rows(self, *, pages: bool) -> Rows:
         columns: tuple[Column, ...] = _PAGE_COLUMNS if pages else _RUN_COLUMNS
         columns += _OWNER_COLUMNS if self.owners else ()
-        return Rows("pages" if pages else "runs", columns, self._blocks(pages=pages), empty=_EQUAL)
+        return Rows("pages" if pages else "runs", columns, self._blocks(pages=pages), empty=self._equal)
 
     def _blocks(self, *, pages: bool) -> Iterator[Block]:
         if not self._tally.runs:
@@ -190,7 +202,7 @@ class Diff:
             for (name, _), found in zip(self._sides, self._unknown, strict=True)
             for span in found
         ]
-        left_open = Rows("unknown", _UNKNOWN_COLUMNS, [_columns(spans, _UNKNOWN_COLUMNS)])
+        left_open = Rows("left open", _UNKNOWN_COLUMNS, [_columns(spans, _UNKNOWN_COLUMNS)])
         return Head(tuple(facts), (changes, *((left_open,) if spans else ()), *totals))
 
     @cached_property
@@ -207,7 +219,7 @@ class Diff:
         return findings
 
     def _tail(self) -> Tail:
-        maps = map_words(self._tally, sum(self._same().values()), self._unit)
+        maps = map_words(self._tally, sum(self._same().values()), self._unit, complete=self._legible)
         return Tail("; ".join([maps, *meaning_words(self.meaning)]), self._findings)
 
 

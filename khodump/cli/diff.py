@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ import typer
 from khodump.cli.command import Status, command
 from khodump.cli.source import Source
 from khodump.cli.terminal import Terminal, Voice
-from khodump.errors import KhodumpError, NoHandoverError, UsageError
+from khodump.errors import KhodumpError, UsageError
 
 if TYPE_CHECKING:
     from khodump.handover import Handover
@@ -107,14 +107,12 @@ class _SideVoice(Voice):
 
 @contextmanager
 def _opened(side: str, source: Source, terminal: Voice) -> Iterator[Handover]:
-    opening = source.opened(_SideVoice(terminal.quiet, terminal.verbose, side))
-    try:
-        handover = opening.__enter__()
-    except NoHandoverError as error:  # for diff, as for diff(1), that is trouble
-        raise UsageError(f"{side}: {error}", hint=error.hint) from error
-    except KhodumpError as error:
-        raise type(error)(f"{side}: {error}", hint=error.hint) from error
-    with handover:
+    with ExitStack() as stack:
+        try:
+            voice = _SideVoice(terminal.quiet, terminal.verbose, side)
+            handover = stack.enter_context(source.opened(voice))
+        except KhodumpError as error:  # no handover, too, is trouble: 2, as for diff(1)
+            raise UsageError(f"{side}: {error}", hint=error.hint) from error
         yield handover
 
 

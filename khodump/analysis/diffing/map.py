@@ -24,6 +24,7 @@ NO_BLOCK: Final = 64
 
 _ONE = np.uint64(1)
 _WINDOW: Final = 1 << 15  # runs of a side that are compared at once: what they become fits a cache
+_BATCH: Final = 1 << 14  # differences that come together, so that a table's first ones tell how wide they are
 
 
 class Change(StrEnum):
@@ -156,6 +157,9 @@ class Batch:
     old_owner: U64
     new_owner: U64
 
+    def __len__(self) -> int:
+        return len(self.start)
+
     def take(self, index: slice | I64) -> Batch:
         """The rows that `index` selects."""
         return Batch(
@@ -199,15 +203,17 @@ class MapDiff:
         return min(self.old.preserved.page_shift, self.new.preserved.page_shift)
 
     def batches(self) -> Iterator[Batch]:
-        """All differences by address, each as long as it goes, in bounded batches."""
-        held: Batch | None = None
+        """All differences by address, each as long as it goes, in bounded batches of one row at least."""
+        held: list[Batch] = []
         for batch in self._windows():
-            whole = batch if held is None else _joined(Batch.concatenate([held, batch]))
-            if len(whole.start):
-                yield whole.take(slice(0, -1))
-                held = whole.take(slice(-1, None))
-        if held is not None:
-            yield held
+            held += [batch] if len(batch) else []
+            if sum(map(len, held)) >= _BATCH:
+                whole = _joined(Batch.concatenate(held))
+                if len(whole) > 1:
+                    yield whole.take(slice(0, -1))
+                held = [whole.take(slice(-1, None))]  # it may go on
+        if held:
+            yield _joined(Batch.concatenate(held))
 
     def cut(self, batches: Iterable[Batch], limit: int) -> Iterator[Batch]:
         """The same differences, cut at every block of the smaller of the two sides' sizes, `limit` rows at a time at most."""
@@ -237,7 +243,7 @@ class MapDiff:
             edge, states = overlay([layer.between(start, end) for layer in layers])
             given = iter(states)
             columns = [_union([next(given) for _ in group], len(edge)) for group in groups]
-            ends = np.append(edge[1:], np.uint64(end))
+            ends = np.append(edge, np.uint64(end))[1:]
             yield _compared(edge, ends, _State(*columns[:3]), _State(*columns[3:]))
 
 
@@ -298,7 +304,7 @@ def _log2(bit: U64) -> U8:
 
 def _joined(batch: Batch) -> Batch:
     """With every row that goes on in the next joined to it."""
-    if len(batch.start) < 2:
+    if len(batch) < 2:
         return batch
     fresh = np.ones(len(batch.start), np.bool_)
     np.not_equal(batch.start[1:], batch.end[:-1], out=fresh[1:])

@@ -20,9 +20,10 @@ from khodump.subtrees.memfd import Memfd
 #: What kind of thing it is, and its name.
 Key: TypeAlias = tuple[str, str]
 
+HANDOVER: Final = "handover"
 SERIALIZED: Final = "serialized"
 #: Things that are on record only once LUO has serialized.
-_SERIALIZED: Final = ("session", "file", "flb")
+_ON_RECORD: Final = ("session", "file", "flb")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Difference(NamedTuple):
     new: str | None
 
     @property
-    def serialization(self) -> bool:
+    def is_serialization(self) -> bool:
         """Whether it is that LUO put it on record, or has not again."""
         return self.field == SERIALIZED
 
@@ -85,30 +86,32 @@ class Meaning:
 
 def compare(old: Handover, new: Handover) -> Meaning:
     """What came, went, changed and moved, in the order of the new handover."""
-    before, after = _things(old), _things(new)
-    unsure = [key for key, thing in (before | after).items() if not thing.known]
-    if _lost_luo(old) or _lost_luo(new):  # what it had on record is not gone, but cannot be read
-        before, after = (
-            {key: thing for key, thing in side.items() if key[0] not in _SERIALIZED}
-            for side in (before, after)
-        )
-    if old.scratch is None or new.scratch is None:
-        before, after = (
-            {key: thing for key, thing in side.items() if key[0] != "scratch"} for side in (before, after)
-        )
+    hidden = _hidden(old, new)
+    before, after = (
+        {key: thing for key, thing in _things(handover).items() if key[0] not in hidden}
+        for handover in (old, new)
+    )
     serialization = _serialization(old, new)
     differences: list[Difference] = []
-    for key in [*after, *(key for key in before if key not in after)]:
+    unsure: list[Key] = []
+    for key in dict.fromkeys([*after, *before]):
         first, second = before.get(key), after.get(key)
-        if first is not None and second is not None:
-            if first.known and second.known:
-                differences += _changed(key, first, second)
-        elif serialization is not None and key[0] in _SERIALIZED:
-            differences += _serialized(key, first, second)
-        else:
-            differences.append(_came_or_went(key, first, second))
-    unsure += [key for key, thing in before.items() if not thing.known and key not in unsure]
+        if not all(thing is None or thing.known for thing in (first, second)):
+            unsure.append(key)
+        if first is None or second is None:
+            if serialization is not None and key[0] in _ON_RECORD:
+                differences += _serialized(key, first, second)
+            else:
+                differences.append(_came_or_went(key, first, second))
+        elif key not in unsure:
+            differences += _changed(key, first, second)
     return Meaning(tuple(differences), serialization, tuple(unsure))
+
+
+def _hidden(old: Handover, new: Handover) -> tuple[str, ...]:
+    """Kinds of things of which one side cannot tell: that it has none says nothing."""
+    luo = _ON_RECORD if _lost_luo(old) or _lost_luo(new) else ()
+    return luo if old.scratch is not None and new.scratch is not None else (*luo, "scratch")
 
 
 def _changed(key: Key, old: Thing, new: Thing) -> Iterator[Difference]:
@@ -164,7 +167,7 @@ def _things(handover: Handover) -> dict[Key, Thing]:
 
 
 def _all_things(handover: Handover) -> Iterator[tuple[Key, Thing]]:
-    yield ("handover", ""), _handover(handover)
+    yield (HANDOVER, ""), _handover(handover)
     for subtree in handover.subtrees:
         yield ("subtree", subtree.name), _subtree(subtree)
     luo = find_luo(handover)

@@ -6,18 +6,27 @@ from collections import Counter
 from collections.abc import Iterator
 
 from khodump.analysis.diffing.map import CHANGES, Change
-from khodump.analysis.diffing.meaning import Meaning
+from khodump.analysis.diffing.meaning import HANDOVER, Meaning
 from khodump.analysis.diffing.tally import Tally
 from khodump.numbers import format_size
 
 
-def map_words(tally: Tally, same: int, unit: int) -> str:
-    """How the maps differ; `same` is in bytes, and `unit` the log2 of the bytes that the tally counts."""
-    if not tally.runs:
-        return f"maps are equal ({format_size(same)})"
+def map_words(tally: Tally, same: int, unit: int, *, complete: bool) -> str:
+    """How the maps differ.
+
+    Args:
+        tally: what differs.
+        same: bytes that do not.
+        unit: log2 of the bytes that the tally counts.
+        complete: whether both maps could be read whole.
+    """
     sizes = ((change, tally.size(change, unit)) for change in CHANGES)
-    told = [f"{format_size(size)} {change}" for change, size in sizes if size]
-    return f"maps differ: {', '.join(told)}, {format_size(same)} the same"
+    told = ", ".join(f"{format_size(size)} {change}" for change, size in sizes if size)
+    if tally.differ:
+        return f"maps differ: {told}, {format_size(same)} the same"
+    if complete:
+        return f"maps are equal ({format_size(same)})"
+    return f"maps are equal where both could be read ({format_size(same)})" + (f", {told}" if told else "")
 
 
 def meaning_words(meaning: Meaning) -> Iterator[str]:
@@ -25,20 +34,15 @@ def meaning_words(meaning: Meaning) -> Iterator[str]:
     if meaning.serialization is not None:
         became, count = meaning.serialization
         sessions = f"{count} session{'s' * (count != 1)}"
-        yield (
-            f"{sessions} became serialized"
-            if became
-            else f"{sessions} no longer serialized: LUO has not serialized anew"
-        )
-    things = dict.fromkeys(
-        (each.change, each.what, each.name) for each in meaning.differences if not each.serialization
+        yield f"{sessions} became serialized" if became else f"{sessions} serialized before, and none since"
+    told = [each for each in meaning.differences if not each.is_serialization]
+    things = dict.fromkeys((each.change, each.what, each.name) for each in told if each.what != HANDOVER)
+    counts = Counter((change, what) for change, what, _ in things if change is not Change.MOVED)
+    yield from (
+        f"{each.field} changed" for each in told if each.what == HANDOVER and each.change is Change.CHANGED
     )
-    counts = Counter((change, what) for change, what, _ in things)
-    for (change, what), count in counts.items():
-        if change is not Change.MOVED:
-            yield f"{count} {what}{'s' * (count != 1)} {change}"
-    moved = sum(count for (change, _), count in counts.items() if change is Change.MOVED)
-    if moved:
-        yield f"{moved} moved"
+    yield from (f"{count} {what}{'s' * (count != 1)} {change}" for (change, what), count in counts.items())
     if meaning.unsure:
         yield f"{len(meaning.unsure)} could not be compared"
+    if not meaning.differ and not meaning.unsure:
+        yield "nothing else differs"
