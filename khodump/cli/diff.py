@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ class _SideVoice(Voice):
 
     def note(self, text: str) -> None:
         """See `Voice.note`."""
-        super().note(f"{self.side}: {text}")
+        super().note(f"{self.side}: {_sided(text, self.side)}")
 
 
 @contextmanager
@@ -112,8 +113,14 @@ def _opened(side: str, source: Source, terminal: Voice) -> Iterator[Handover]:
             voice = _SideVoice(terminal.quiet, terminal.verbose, side)
             handover = stack.enter_context(source.opened(voice))
         except KhodumpError as error:  # no handover, too, is trouble: 2, as for diff(1)
-            raise UsageError(f"{side}: {error}", hint=error.hint) from error
+            hint = None if error.hint is None else _sided(error.hint, side)
+            raise UsageError(f"{side}: {_sided(str(error), side)}", hint=hint) from error
         yield handover
+
+
+def _sided(text: str, side: str) -> str:
+    """With the options that it names as this command has them."""
+    return re.sub(r"--(fdt|as|page-size|scratch|ranges)\b(?!-)", rf"--\1-{side}", text)
 
 
 @command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
@@ -21,6 +22,7 @@ from khodump.subtrees.memfd import Memfd
 Key: TypeAlias = tuple[str, str]
 
 HANDOVER: Final = "handover"
+SCRATCH: Final = "scratch"
 SERIALIZED: Final = "serialized"
 #: Things that are on record only once LUO has serialized.
 _ON_RECORD: Final = ("session", "file", "flb")
@@ -111,7 +113,7 @@ def compare(old: Handover, new: Handover) -> Meaning:
 def _hidden(old: Handover, new: Handover) -> tuple[str, ...]:
     """Kinds of things of which one side cannot tell: that it has none says nothing."""
     luo = _ON_RECORD if _lost_luo(old) or _lost_luo(new) else ()
-    return luo if old.scratch is not None and new.scratch is not None else (*luo, "scratch")
+    return luo if old.scratch is not None and new.scratch is not None else (*luo, SCRATCH)
 
 
 def _changed(key: Key, old: Thing, new: Thing) -> Iterator[Difference]:
@@ -156,13 +158,10 @@ def _lost_luo(handover: Handover) -> bool:
 def _things(handover: Handover) -> dict[Key, Thing]:
     """Everything that has a meaning of its own, by what it is and its name; of equal names, the later are numbered."""
     things: dict[Key, Thing] = {}
-    for (what, name), thing in _all_things(handover):
-        same = (
-            sum(key[0] == what and key[1].partition(" #")[0] == name for key in things)
-            if (what, name) in things
-            else 0
-        )
-        things[what, f"{name} #{same + 1}" if same else name] = thing
+    met: Counter[Key] = Counter()
+    for key, thing in _all_things(handover):
+        met[key] += 1
+        things[key if met[key] == 1 else (key[0], f"{key[1]} #{met[key]}")] = thing
     return things
 
 
@@ -174,7 +173,7 @@ def _all_things(handover: Handover) -> Iterator[tuple[Key, Thing]]:
     if luo is not None:
         yield from _luo(luo)
     for region in handover.scratch or ():
-        yield ("scratch", f"{region.addr:#x}"), Thing({"size": str(region.size)})
+        yield (SCRATCH, f"{region.addr:#x}"), Thing({"size": str(region.size)})
 
 
 def _handover(handover: Handover) -> Thing:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from khodump.analysis.diffing.map import CHANGES, Change
-from khodump.analysis.diffing.meaning import HANDOVER, Meaning
+from khodump.analysis.diffing.meaning import HANDOVER, SCRATCH, Meaning
 from khodump.analysis.diffing.tally import Tally
 from khodump.numbers import format_size
 
@@ -33,7 +33,7 @@ def meaning_words(meaning: Meaning) -> Iterator[str]:
     """How the meanings differ, a phrase each."""
     if meaning.serialization is not None:
         became, count = meaning.serialization
-        sessions = f"{count} session{'s' * (count != 1)}"
+        sessions = f"{count} {_plural('session', count)}"
         yield f"{sessions} became serialized" if became else f"{sessions} serialized before, and none since"
     told = [each for each in meaning.differences if not each.is_serialization]
     things = dict.fromkeys((each.change, each.what, each.name) for each in told if each.what != HANDOVER)
@@ -41,8 +41,14 @@ def meaning_words(meaning: Meaning) -> Iterator[str]:
     yield from (
         f"{each.field} changed" for each in told if each.what == HANDOVER and each.change is Change.CHANGED
     )
-    yield from (f"{count} {what}{'s' * (count != 1)} {change}" for (change, what), count in counts.items())
+    yield from (f"{count} {_plural(what, count)} {change}" for (change, what), count in counts.items())
     if meaning.unsure:
         yield f"{len(meaning.unsure)} could not be compared"
     if not meaning.differ and not meaning.unsure:
         yield "nothing else differs"
+
+
+def _plural(what: str, count: int) -> str:
+    if what == SCRATCH:
+        what = "scratch region"
+    return what if count == 1 else f"{what}s"
