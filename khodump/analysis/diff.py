@@ -11,9 +11,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from khodump.analysis.diffing.map import CHANGES, NO_BLOCK, Batch, MapDiff, Side
+from khodump.analysis.diffing.batch import CHANGES, NO_BLOCK, Batch
+from khodump.analysis.diffing.map import MapDiff
 from khodump.analysis.diffing.meaning import Meaning, compare
 from khodump.analysis.diffing.owner import owner_steps
+from khodump.analysis.diffing.side import Side
 from khodump.analysis.diffing.tally import Tally
 from khodump.analysis.diffing.unknown import Unknown, unknown, unknown_steps
 from khodump.analysis.diffing.words import map_words, meaning_words
@@ -207,16 +209,19 @@ class Diff:
 
     @cached_property
     def _findings(self) -> list[Finding]:
-        """What is wrong with either side, and what that leaves open."""
-        findings = []
-        for (name, handover), spans in zip(self._sides, self._unknown, strict=True):
+        """What the maps leave open, and all that is wrong with either side."""
+        found = [
+            _left_open(name, spans)
+            for (name, _), spans in zip(self._sides, self._unknown, strict=True)
+            if spans
+        ]
+        for name, handover in self._sides:
             users = (finding for subtree in handover.subtrees for finding in subtree.decoded.findings)
-            findings += [_left_open(name, spans)] if spans else []
-            findings += [
+            found += [
                 replace(finding, message=f"{name}: {finding.message}")
                 for finding in (*handover.findings, *users)
             ]
-        return findings
+        return found
 
     def _tail(self) -> Tail:
         maps = map_words(self._tally, sum(self._same().values()), self._unit, complete=self._legible)

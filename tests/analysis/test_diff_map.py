@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 import khodump
 from khodump.analysis.diffing import map as diffing
-from khodump.analysis.diffing.map import CHANGES, NO_BLOCK, Change, MapDiff, Side, masks_of
+from khodump.analysis.diffing.batch import CHANGES, NO_BLOCK, Change
+from khodump.analysis.diffing.map import MapDiff
+from khodump.analysis.diffing.side import Side, masks_of
 from khodump.analysis.diffing.tally import Tally
 from khodump.extents import Extents
 from khodump.intervals import Intervals

@@ -6,7 +6,7 @@ import pytest
 
 import khodump
 from khodump.analysis.diff import Diff
-from khodump.analysis.diffing.map import Change
+from khodump.analysis.diffing.batch import Change
 from khodump.analysis.diffing.meaning import Meaning, compare
 from khodump.handover import Handover
 from tests.builders.handover import BuiltHandover, Description, build_handover

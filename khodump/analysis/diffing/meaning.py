@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
 from khodump.abi.luo import NODE_NAME as LUO_NODE
-from khodump.analysis.diffing.map import Change
+from khodump.analysis.diffing.batch import Change
 from khodump.analysis.sessions import find_luo
 from khodump.handover import Handover
 from khodump.rows import Cell, Fact, Kind

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from khodump.analysis.diffing.map import CHANGES, NO_BLOCK, Batch, Change
+from khodump.analysis.diffing.batch import CHANGES, NO_BLOCK, Batch, Change
 
 _SIZES: Final = NO_BLOCK + 1
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from khodump.analysis.diffing.map import masks_of
+from khodump.analysis.diffing.side import masks_of
 from khodump.extents import NO_ORDER
 from khodump.findings import Finding, Severity
 from khodump.handover import Handover

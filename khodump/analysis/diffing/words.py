@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from khodump.analysis.diffing.map import CHANGES, Change
+from khodump.analysis.diffing.batch import CHANGES, Change
 from khodump.analysis.diffing.meaning import HANDOVER, SCRATCH, Meaning
 from khodump.analysis.diffing.tally import Tally
 from khodump.numbers import format_size
