@@ -150,6 +150,17 @@ def test_a_file_that_cannot_be_read_is_in_doubt_and_has_not_changed(tmp_path):
     assert meaning.unsure == (("file", "first/0x0"),)
 
 
+def test_sessions_whose_list_cannot_be_read_are_in_doubt_and_not_gone(tmp_path):
+    old, new = handover(FIRST, SECOND), handover(FIRST, SECOND)
+    new.image.drop(new.places["LUO/sessions"][0])
+    meaning = compared(tmp_path, old, new)
+    assert told(meaning) == set()
+    assert {key for key in meaning.unsure if key[0] == "session"} == {
+        ("session", "first"),
+        ("session", "second"),
+    }
+
+
 @pytest.mark.parametrize("lost", ["LUO", "somebody"])
 def test_a_blob_that_cannot_be_read_is_in_doubt(lost, tmp_path):
     old, new = (handover(FIRST, subtrees={"somebody": b"some"}) for _ in range(2))

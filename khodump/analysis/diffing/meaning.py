@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 from khodump.abi.luo import NODE_NAME as LUO_NODE
 from khodump.analysis.diffing.batch import Change
 from khodump.analysis.sessions import find_luo
+from khodump.findings import Severity
 from khodump.handover import Handover
 from khodump.rows import Cell, Fact, Kind
 from khodump.subtree import Subtree
@@ -88,32 +89,37 @@ class Meaning:
 
 def compare(old: Handover, new: Handover) -> Meaning:
     """What came, went, changed and moved, in the order of the new handover."""
-    hidden = _hidden(old, new)
-    before, after = (
-        {key: thing for key, thing in _things(handover).items() if key[0] not in hidden}
-        for handover in (old, new)
-    )
+    before, after = _things(old), _things(new)
+    scratch = old.scratch is not None and new.scratch is not None
     serialization = _serialization(old, new)
     differences: list[Difference] = []
     unsure: list[Key] = []
     for key in dict.fromkeys([*after, *before]):
         first, second = before.get(key), after.get(key)
-        if not all(thing is None or thing.known for thing in (first, second)):
+        what = key[0]
+        if what == SCRATCH and not scratch:
+            continue  # one side does not tell of any, which says nothing
+        if not _comparable(what, first, old) or not _comparable(what, second, new):
             unsure.append(key)
-        if first is None or second is None:
-            if serialization is not None and key[0] in _ON_RECORD:
-                differences += _serialized(key, first, second)
-            else:
-                differences.append(_came_or_went(key, first, second))
-        elif key not in unsure:
+        elif first is not None and second is not None:
             differences += _changed(key, first, second)
+        elif serialization is not None and what in _ON_RECORD:
+            differences += _serialized(key, first, second)
+        else:
+            differences.append(_came_or_went(key, first, second))
     return Meaning(tuple(differences), serialization, tuple(unsure))
 
 
-def _hidden(old: Handover, new: Handover) -> tuple[str, ...]:
-    """Kinds of things of which one side cannot tell: that it has none says nothing."""
-    luo = _ON_RECORD if _lost_luo(old) or _lost_luo(new) else ()
-    return luo if old.scratch is not None and new.scratch is not None else (*luo, SCRATCH)
+def _comparable(what: str, thing: Thing | None, handover: Handover) -> bool:
+    """Whether one side tells of a thing, or surely has none."""
+    if thing is not None:
+        return thing.known
+    return what not in _ON_RECORD or not any(
+        finding.severity is Severity.ERROR
+        for subtree in handover.subtrees
+        if subtree.name == LUO_NODE
+        for finding in subtree.decoded.findings
+    )
 
 
 def _changed(key: Key, old: Thing, new: Thing) -> Iterator[Difference]:
@@ -148,11 +154,6 @@ def _serialization(old: Handover, new: Handover) -> Serialization | None:
     if before is None or after is None or before.is_serialized == after.is_serialized:
         return None
     return Serialization(after.is_serialized, len((after if after.is_serialized else before).sessions))
-
-
-def _lost_luo(handover: Handover) -> bool:
-    """Whether there is a LUO, but nothing can be told of it."""
-    return find_luo(handover) is None and any(subtree.name == LUO_NODE for subtree in handover.subtrees)
 
 
 def _things(handover: Handover) -> dict[Key, Thing]:
