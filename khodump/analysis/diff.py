@@ -43,6 +43,7 @@ _UNKNOWN_COLUMNS = (
     Column("end", Kind.ADDRESS),
     Column("order", Kind.COUNT),
 )
+_UNSURE_COLUMNS = (Column("not compared", Kind.TEXT), Column("name", Kind.TEXT))
 _BLOCK_ROWS: Final = 1 << 16
 _EQUAL: Final = "the maps are equal"
 _SEEM_EQUAL: Final = "the maps are equal where both could be read"
@@ -204,8 +205,15 @@ class Diff:
             for (name, _), found in zip(self._sides, self._unknown, strict=True)
             for span in found
         ]
-        left_open = Rows("left open", _UNKNOWN_COLUMNS, [_columns(spans, _UNKNOWN_COLUMNS)])
-        return Head(tuple(facts), (changes, *((left_open,) if spans else ()), *totals))
+        doubts = [
+            Rows(name, columns, [_columns(rows, columns)])
+            for name, columns, rows in (
+                ("not compared", _UNSURE_COLUMNS, self.meaning.unsure),
+                ("left open", _UNKNOWN_COLUMNS, spans),
+            )
+            if rows
+        ]
+        return Head(tuple(facts), (changes, *doubts, *totals))
 
     @cached_property
     def _findings(self) -> list[Finding]:

@@ -170,3 +170,5 @@ def test_a_blob_that_cannot_be_read_is_in_doubt(lost, tmp_path):
         assert not found.differ
         assert not found.complete
         assert ("subtree", lost) in found.meaning.unsure
+        (table,) = (table for table in found.result().head().tables if table.name == "not compared")
+        assert ("subtree", lost) in {row for block in table.blocks for row in zip(*block, strict=True)}
