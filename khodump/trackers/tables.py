@@ -75,6 +75,8 @@ class TableTree:
         """The way to the bit of `key`."""
         node, nodes = self.root, []
         slots, bit = self.geometry.path(key)
+        if node % self.geometry.page_size:
+            return Trace((), bit, None, key)
         for level, slot in zip(range(len(slots), 0, -1), slots, strict=True):
             nodes.append(TraceNode(node, level, slot))
             entry = self._memory.read(node + slot * self._entry.itemsize, self._entry.itemsize)
