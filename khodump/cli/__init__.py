@@ -13,6 +13,7 @@ from khodump.cli.inspect import inspect
 from khodump.cli.key import key
 from khodump.cli.lookup import lookup
 from khodump.cli.owners import owners
+from khodump.cli.report import report
 from khodump.cli.scan import scan
 from khodump.cli.sessions import sessions
 from khodump.cli.slim import slim
@@ -49,6 +50,7 @@ app.command()(owners)
 app.command()(sessions)
 app.command()(subtrees)
 app.command()(slim)
+app.command()(report)
 app.command()(lookup)
 app.command()(key)
 app.command()(extract)
