@@ -7,6 +7,7 @@ import typer
 from khodump import __version__
 from khodump.cli.check import check
 from khodump.cli.command import Status
+from khodump.cli.diff import diff
 from khodump.cli.extract import extract
 from khodump.cli.formats import formats
 from khodump.cli.inspect import inspect
@@ -49,6 +50,7 @@ app.command()(check)
 app.command()(owners)
 app.command()(sessions)
 app.command()(subtrees)
+app.command()(diff)
 app.command()(slim)
 app.command()(report)
 app.command()(lookup)

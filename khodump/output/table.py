@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Final, TextIO
 
@@ -12,7 +12,9 @@ from typer import style
 from khodump.output.text import human_lines, human_text
 from khodump.rows import Block, Column, Kind, Result, Rows, Tail
 
-_LEFT: Final = (Kind.TEXT,)
+_LEFT: Final = (Kind.TEXT, Kind.CHANGE)
+#: Of rows with a change, by its sign.
+_COLORS: Final = {"+": "green", "-": "red", "~": "yellow", "?": "magenta"}
 _GAP: Final = "  "
 
 
@@ -42,18 +44,26 @@ def _small(table: Rows, *, color: bool) -> str:
     rows = [row for block in table.blocks for row in zip(*_texts(block, table.columns), strict=True)]
     if not rows:
         return ""
-    return tabulate(
+    text = tabulate(
         rows,
-        headers=[_heading(column.name, color) for column in table.columns],
+        headers=[column.name for column in table.columns],
         tablefmt="plain",
         disable_numparse=True,  # tabulate rewrites strings that look like numbers
         colalign=["left" if column.kind in _LEFT else "right" for column in table.columns],
     )
+    if not color:
+        return text
+    header, *lines = text.splitlines()
+    paint = _painter(table.columns)
+    return "\n".join([_heading(header, color), *map(paint, lines, rows)])
 
 
 def _stream(rows: Rows, stream: TextIO, *, color: bool) -> None:
     blocks = iter(rows.blocks)
     first = _texts(next(blocks, [()] * len(rows.columns)), rows.columns)
+    if rows.empty is not None and not first[0]:
+        stream.write(f"{rows.empty}\n")
+        return
     widths = [
         max(len(column.name), *map(len, texts)) if texts else len(column.name)
         for column, texts in zip(rows.columns, first, strict=True)
@@ -61,8 +71,19 @@ def _stream(rows: Rows, stream: TextIO, *, color: bool) -> None:
     aligns = ["<" if column.kind in _LEFT else ">" for column in rows.columns]
     line = _GAP.join(f"{{:{align}{width}}}" for align, width in zip(aligns, widths, strict=True)).format
     stream.write(_heading(line(*(column.name for column in rows.columns)).rstrip(), color) + "\n")
+    paint = _painter(rows.columns) if color else lambda text, _: text
     for texts in chain([first], (_texts(block, rows.columns) for block in blocks)):
-        stream.writelines(line(*row).rstrip() + "\n" for row in zip(*texts, strict=True))
+        stream.writelines(paint(line(*row).rstrip(), row) + "\n" for row in zip(*texts, strict=True))
+
+
+def _painter(columns: tuple[Column, ...]) -> Callable[[str, Sequence[str]], str]:
+    """What colours a line by the change that its row tells of; other lines stay as they are."""
+    at = next((at for at, column in enumerate(columns) if column.kind is Kind.CHANGE), None)
+
+    def paint(line: str, row: Sequence[str]) -> str:
+        return line if at is None or row[at] not in _COLORS else style(line, fg=_COLORS[row[at]])
+
+    return paint
 
 
 def _stream_upright(rows: Rows, stream: TextIO, *, color: bool) -> None:

@@ -11,6 +11,9 @@ from khodump.rows import Cell, Kind
 #: private use, unassigned, and line and paragraph separators.
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
+#: How tables write changes; whatever else there may be is `~`.
+CHANGE_SIGNS = {"same": "=", "added": "+", "removed": "-", "moved": ">", "unknown": "?"}
+
 
 def printable(text: str) -> str:
     """`text` with everything that does not simply print as itself escaped, backslashes included."""
@@ -46,9 +49,11 @@ def human_lines(value: Cell, kind: Kind) -> list[str]:
 
 
 def human_text(value: Cell, kind: Kind) -> str:
-    """A value for a table: as `machine_text`, but sizes with a unit and a dash for none."""
+    """A value for a table: as `machine_text`, but sizes with a unit, changes as signs, and a dash for none."""
     if value is None:
         return "-"
     if kind is Kind.SIZE and isinstance(value, int):
         return format_size(value)
+    if kind is Kind.CHANGE:
+        return CHANGE_SIGNS.get(str(value), "~")
     return machine_text(value, kind)
