@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from khodump.output.text import human_text
-from khodump.report.page import Grid, Table
-from khodump.rows import Block, Cell, Fact, Kind, Rows
+from khodump.report.page import WORDS, Grid, Table
+from khodump.rows import Block, Cell, Fact, Rows
 
 #: Rows of a grid; a page of several such grids stays below 5 MB.
 MAX_ROWS: Final = 20_000
@@ -27,7 +27,7 @@ def table_of(title: str, rows: Rows) -> Table:
         for row in zip(*(_cells(values) for values in block), strict=True)
     )
     names = tuple(column.name for column in rows.columns)
-    return Table(title, names, tuple(kind not in (Kind.TEXT, Kind.LINES) for kind in kinds), texts)
+    return Table(title, names, tuple(kind not in WORDS for kind in kinds), texts)
 
 
 def grid_of(name: str, title: str, rows: Rows, note: str | None = None) -> Grid:

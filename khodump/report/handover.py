@@ -26,6 +26,7 @@ from khodump.report.from_rows import MAX_ROWS, facts_of, grid_of, table_of
 from khodump.report.page import Card, Page, Section
 from khodump.rows import Block, Column, Kind, Rows
 
+_MAX_CARDS: Final = 200
 _STRETCHES: Final = (
     Column("phys", Kind.ADDRESS),
     Column("end", Kind.ADDRESS),
@@ -49,7 +50,7 @@ def handover_page(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel |
     facts = facts_of(
         fact for fact in head.facts if fact.name not in ("verdict", "errors", "warnings", "infos")
     )
-    sections = [_findings(checkup)]
+    sections = [findings_section(checkup)]
     if isinstance(suspect, Handover):
         sections += [*_about(suspect)]
     sections.append(_made(suspect, checkup))
@@ -62,9 +63,16 @@ def _tone(checkup: Checkup) -> str:
     return "unsure" if checkup.reaches(Severity.WARNING) else "good"
 
 
-def _findings(checkup: Checkup) -> Section:
-    intro = "" if checkup.diagnoses else f"None: {checkup.ran} rules were run."
-    return Section("findings", "Findings", intro, cards=tuple(map(_card, checkup.diagnoses[:200])))
+def findings_section(
+    checkup: Checkup, anchor: str = "findings", title: str = "Findings", intro: str = ""
+) -> Section:
+    """What the rules found, one card a finding; of very many, the gravest."""
+    found = len(checkup.diagnoses)
+    if not found:
+        intro = f"{intro} {checkup.ran} rules were run, and found nothing.".strip()
+    elif found > _MAX_CARDS:
+        intro = f"{intro} The gravest {_MAX_CARDS} of {found}: khodump check lists all.".strip()
+    return Section(anchor, title, intro, cards=tuple(map(_card, checkup.diagnoses[:_MAX_CARDS])))
 
 
 def _card(diagnosis: Diagnosis) -> Card:

@@ -21,6 +21,9 @@ from markupsafe import Markup
 from khodump.output.text import printable
 from khodump.rows import Cell, Kind
 
+#: Kinds that are texts, not numbers.
+WORDS: Final = (Kind.TEXT, Kind.LINES, Kind.CHANGE)
+
 _ASSETS: Final = "assets"
 _STYLE: Final = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
@@ -157,7 +160,7 @@ def _json(data: object) -> str:
 
 def _column(values: tuple[Cell, ...], kind: Kind) -> dict[str, Any]:
     """A column; texts that repeat are written once, and numbers too wide for a script as texts."""
-    if kind in (Kind.TEXT, Kind.LINES):
+    if kind in WORDS:
         texts = [None if value is None else printable(str(value)) for value in values]
         words = list(dict.fromkeys(texts))
         index = {word: at for at, word in enumerate(words)}

@@ -106,3 +106,23 @@ def test_a_report_never_replaces_a_file_unasked(tmp_path):
     assert run("report", path, "-o", target).status == 2
     assert target.read_text() == "mine"
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_two_handovers_are_compared(tmp_path):
+    old, new = (CAPTURES[f"luo-memfd {moment}"].path for moment in ("serialized", "next-out"))
+    html = written(tmp_path, old, new)
+    assert "39.2 MiB removed" in html[: html.index("<nav")]
+    runs = data_of(html)["runs"]
+    listed = run("diff", old, new, "--owners", "--format", "csv", "-q").stdout.splitlines()[1:]
+    change, phys = runs["values"][:2]
+    words = [change["words"][at] for at in change["index"]]
+    assert [line.split(",")[:2] for line in listed] == [
+        list(pair) for pair in zip(words, phys["values"], strict=True)
+    ]
+
+
+def test_a_report_on_three_images_is_refused(tmp_path):
+    path = CAPTURES["kho-test serialized"].path
+    result = run("report", path, path, path, "-o", tmp_path / "report.html")
+    assert result.status == 2
+    assert "--image" in result.stderr

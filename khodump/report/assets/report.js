@@ -27,7 +27,7 @@
       if (kind === "truth") return value ? "yes" : "no";
       return String(value);
     };
-    return { name, kind, key, text, length: (stored.index || stored.values).length };
+    return { name, words: Boolean(stored.words), key, text, length: (stored.index || stored.values).length };
   };
 
   const grid = (box) => {
@@ -37,7 +37,7 @@
     let rows = [...Array(total).keys()], first = 0, sorted = null, descending = false;
 
     const body = make("tbody", {});
-    const heads = columns.map((one) => make("th", { scope: "col", className: one.kind === "text" || one.kind === "lines" ? "" : "number" },
+    const heads = columns.map((one) => make("th", { scope: "col", className: one.words ? "" : "number" },
       make("button", { type: "button", textContent: one.name, onclick: () => sort(one) })));
     const search = make("input", { type: "search", placeholder: "Search", ariaLabel: `Search ${box.querySelector("h3").textContent}`, oninput: () => filter() });
     const previous = make("button", { type: "button", textContent: "Previous", onclick: () => { first -= PAGE; draw(); } });
@@ -47,8 +47,7 @@
     const draw = () => {
       first = Math.max(0, Math.min(first, Math.floor((rows.length - 1) / PAGE) * PAGE));
       body.replaceChildren(...rows.slice(first, first + PAGE).map((row) => make("tr", {}, ...columns.map((one) => {
-        const word = one.kind === "text" || one.kind === "lines";
-        return make("td", { className: word ? "text" : "number", textContent: one.text(row) });
+        return make("td", { className: one.words ? "text" : "number", textContent: one.text(row) });
       }))));
       heads.forEach((head, at) => {
         if (columns[at] === sorted) head.setAttribute("aria-sort", descending ? "descending" : "ascending");
