@@ -11,6 +11,7 @@ from khodump.cli.formats import formats
 from khodump.cli.inspect import inspect
 from khodump.cli.key import key
 from khodump.cli.lookup import lookup
+from khodump.cli.map import map_
 from khodump.cli.owners import owners
 from khodump.cli.scan import scan
 from khodump.cli.sessions import sessions
@@ -43,6 +44,7 @@ def _khodump(
 
 app.command()(inspect)
 app.command()(scan)
+app.command("map")(map_)
 app.command()(owners)
 app.command()(sessions)
 app.command()(subtrees)
