@@ -17,6 +17,7 @@ from khodump.cli.scan import scan
 from khodump.cli.sessions import sessions
 from khodump.cli.slim import slim
 from khodump.cli.subtrees import subtrees
+from khodump.cli.tree import tree
 
 app = typer.Typer(
     name="khodump",
@@ -45,6 +46,7 @@ def _khodump(
 app.command()(inspect)
 app.command()(scan)
 app.command("map")(map_)
+app.command()(tree)
 app.command()(owners)
 app.command()(sessions)
 app.command()(subtrees)
