@@ -41,10 +41,17 @@ class Canvas(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A physical address that is worth a label, and its column."""
+    """A place that is worth a label.
+
+    Attributes:
+        phys: physical byte address.
+        column: where it is.
+        base: the labelled address of its island that it is told from, or its own.
+    """
 
     phys: int
     column: int
+    base: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,20 +100,32 @@ class Axis:
 
     def ticks(self, room: int) -> list[Tick]:
         """The start of each island, then round addresses, as long as each has `room` columns; by column."""
-        islands = self._islands()
-        starts = [int(self.edges[first]) for first, _ in islands]
-        rounds: list[int] = []
-        for first, stop in islands:
-            start, end = int(self.edges[first]), int(self.edges[stop])
-            step = 1 << ((end - start) * room // (stop - first)).bit_length()
-            rounds += range(start - start % step + step, end, step)
+        islands = [
+            (int(self.edges[first]), int(self.edges[stop]), stop - first) for first, stop in self._islands()
+        ]
         ticks: list[Tick] = []
-        for phys in (*starts, *rounds):
-            column = int(self.columns_of(np.array([phys], np.uint64))[0])
-            near = any(abs(column - tick.column) < room for tick in ticks)
-            if not near and self.columns - column >= room:
-                ticks.append(Tick(phys, column))
+        for start, _, _ in islands:
+            self._add(ticks, start, start, room)
+        bases = {tick.phys for tick in ticks}
+        for start, end, bins in islands:
+            step = 1 << ((end - start) * room // bins).bit_length()
+            for phys in range(start - start % step + step, end, step):
+                self._add(ticks, phys, start if start in bases else phys, room)
         return sorted(ticks)
+
+    def _add(self, ticks: list[Tick], phys: int, base: int, room: int) -> None:
+        """A tick, if there is room for it."""
+        column = int(self.columns_of(np.array([phys], np.uint64))[0])
+        near = any(abs(column - tick.column) < room for tick in ticks)
+        if not near and self.columns - column >= room:
+            ticks.append(Tick(phys, column, base))
+
+    def end_tick(self, ticks: list[Tick]) -> Tick:
+        """The end of the axis, told from the start of the last island if that is among the `ticks`."""
+        islands = self._islands()
+        start = int(self.edges[islands[-1][0]]) if islands and not self.cut[-1] else self.end
+        base = start if any(tick.phys == start for tick in ticks) else self.end
+        return Tick(self.end, self.columns, base)
 
     def _islands(self) -> list[tuple[int, int]]:
         """First and end bin of each stretch without cuts."""

@@ -7,7 +7,7 @@ there is to say about single places, are joined where they would be too many.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -100,7 +100,7 @@ def paint(handover: Handover, view: View, canvas: Canvas) -> Picture:
     """The picture of a handover for the room that a drawing has."""
     lanes, pieces, owners = collect(handover, view.by)
     start, end = _bounds(pieces, view, handover.page_size)
-    pieces = pieces.within(start, end)
+    lanes, pieces = _in_view(lanes, pieces.within(start, end))
     if view.scale is Scale.LINEAR:
         axis = linear_axis(start, end, canvas)
     else:
@@ -157,6 +157,16 @@ def _bounds(pieces: Pieces, view: View, page_size: int) -> tuple[int, int]:
     top = (1 << 64) - (1 << 16)
     start = min(start, top - page_size)
     return start, min(max(-(-end // page_size) * page_size, start + page_size), top)
+
+
+def _in_view(lanes: tuple[Lane, ...], pieces: Pieces) -> tuple[tuple[Lane, ...], Pieces]:
+    """The lanes that have anything to show, with the bytes that are shown; what the image holds is always told."""
+    sizes = np.zeros(len(lanes), np.uint64)
+    np.add.at(sizes, pieces.lane, pieces.end - pieces.start)
+    kept = (sizes > 0) | [lane.category is Category.IMAGE for lane in lanes]
+    rows = np.flatnonzero(kept).tolist()
+    shown = tuple(replace(lanes[row], size=int(sizes[row])) for row in rows)
+    return shown, replace(pieces, lane=(np.cumsum(kept) - 1)[pieces.lane])
 
 
 def _shown(pieces: Pieces, lanes: tuple[Lane, ...]) -> Intervals:

@@ -41,7 +41,7 @@ class Lane:
     Attributes:
         name: for a person; it may come from the image.
         category: what is in it.
-        size: bytes in it, in the whole handover.
+        size: bytes in it.
     """
 
     name: str

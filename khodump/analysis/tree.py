@@ -118,7 +118,7 @@ def tail_of(handover: Handover, chosen: Listing) -> Tail:
     if chosen.branches.phys is not None:
         orders = ", ".join(map(str, chosen.holding))
         said = f"it is preserved at order {orders}" if orders else "it is not preserved"
-        summary += f"; {len(chosen.bits)} leaves stand for {chosen.branches.phys:#x}: {said}"
+        summary += f"; leaves that stand for {chosen.branches.phys:#x}: {len(chosen.bits)}; {said}"
     return Tail(summary, handover.findings)
 
 

@@ -18,6 +18,7 @@ from khodump.analysis.pieces import Category, Lane
 from khodump.analysis.view import By
 from khodump.numbers import format_size
 from khodump.output.text import printable
+from khodump.report.scene import told_size
 
 #: Narrower than this a picture says nothing.
 LEAST_WIDTH: Final = 40
@@ -103,7 +104,7 @@ def draw_blocks(
         head = (
             f"{_fitted(lane.name, names, charset)}{' ' * _GAP}{format_size(lane.size):>{_SIZE}}{' ' * _GAP}"
         )
-        bar = "".join(_bar(picture, row, charset))
+        bar = "".join(_bar(picture, row, charset)).rstrip()
         yield (head + (style(bar, fg=hue) if color else bar)).rstrip()
     margin = " " * (names + _SIZE + 2 * _GAP)
     yield from (f"{margin}{line}".rstrip() for line in _ticks(picture, charset))
@@ -145,13 +146,14 @@ def _bar(picture: Picture, row: int, charset: Charset) -> Iterator[str]:
 def _ticks(picture: Picture, charset: Charset) -> list[str]:
     """Marks, addresses in hex, and in units."""
     lines = [" " * picture.axis.columns] * 3
-    for phys, column in picture.axis.ticks(_ISLAND):
-        for number, text in enumerate((charset.mark, f"{phys:#x}", format_size(phys))):
-            lines[number] = lines[number][:column] + text + lines[number][column + len(text) :]
+    ticks = picture.axis.ticks(_ISLAND)
+    for tick in ticks:
+        for number, text in enumerate((charset.mark, f"{tick.phys:#x}", told_size(tick))):
+            lines[number] = lines[number][: tick.column] + text + lines[number][tick.column + len(text) :]
     end = f"{picture.axis.end:#x}"
     if len(end) + 2 <= picture.axis.columns and lines[1][-len(end) - 2 :].isspace():
         lines[1] = lines[1][: -len(end)] + end
-        size = format_size(picture.axis.end)
+        size = told_size(picture.axis.end_tick(ticks))
         lines[2] = lines[2][: -len(size)] + size
     return lines
 

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from khodump.analysis.axis import Canvas
+from khodump.analysis.axis import Canvas, Tick
 from khodump.analysis.picture import Picture
 from khodump.analysis.pieces import Category, Lane
 from khodump.extents import NO_ORDER
@@ -99,6 +99,11 @@ def clipped(text: str, length: int) -> str:
     return f"{shown[: length // 2 - 1]}…{shown[-(length - length // 2) :]}"
 
 
+def told_size(tick: Tick) -> str:
+    """An address for a person: how far from 0, or from the start of its island."""
+    return format_size(tick.phys) if tick.base == tick.phys else f"+{format_size(tick.phys - tick.base)}"
+
+
 def _paints(lanes: tuple[Lane, ...]) -> list[str]:
     """The paint of each lane: a colour of its own for what is preserved, as far as there are any."""
     preserved = iter(range(len(lanes)))
@@ -182,15 +187,15 @@ class _Layout:
 
     def _axis(self) -> Iterator[Shape]:
         """Addresses, in hex and in units."""
-        axis = self._picture.axis
-        for phys, column in axis.ticks(_TICK_COLUMNS):
-            yield from self._tick(phys, self._x(column), self._x(column), "start")
-        yield from self._tick(axis.end, self._right, self._width - 14, "end")
+        ticks = self._picture.axis.ticks(_TICK_COLUMNS)
+        for tick in ticks:
+            yield from self._tick(tick, self._x(tick.column), "start")
+        yield from self._tick(self._picture.axis.end_tick(ticks), self._width - 14, "end")
 
-    def _tick(self, phys: int, mark: int, x: int, anchor: str) -> Iterator[Shape]:
-        yield Box(mark, self._bottom, 1, 7, "mark")
-        yield Label(x, self._bottom + 20, f"{phys:#x}", "text", anchor)
-        yield Label(x, self._bottom + 35, format_size(phys), "faint", anchor)
+    def _tick(self, tick: Tick, x: int, anchor: str) -> Iterator[Shape]:
+        yield Box(self._x(tick.column), self._bottom, 1, 7, "mark")
+        yield Label(x, self._bottom + 20, f"{tick.phys:#x}", "text", anchor)
+        yield Label(x, self._bottom + 35, told_size(tick), "faint", anchor)
 
     def _key(self) -> Iterator[Shape]:
         """What the marks mean."""

@@ -63,6 +63,8 @@ def test_a_range_shows_that_and_nothing_else():
         picture = paint(handover, View(start=0x2000000, end=0x2400001), CANVAS)
         assert (picture.axis.start, picture.axis.end) == (0x2000000, 0x2401000)
         assert picture.segments.start.min() >= 0x2000000
+        assert bytes_of(picture) == pytest.approx([lane.size for lane in picture.lanes])
+        assert [lane.name.split()[1] for lane in picture.lanes[1:]] == ["4", "5", "6", "7", "8", "10"]
         assert picture.segments.end.max() == 0x2401000
         empty = paint(handover, View(start=1 << 50, end=(1 << 50) + 1), CANVAS)
         assert len(empty.segments) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from xml.etree import ElementTree as ET
 
@@ -19,6 +20,7 @@ from tests.builders.handover import Description, build_handover
 from tests.builders.luo import Luo, LuoFile, Session
 from tests.builders.memfd import Memfd, folios_of
 from tests.captures import CAPTURES, HISTORIC
+from tests.transcript import ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"
 LIMIT = 200_000
@@ -59,6 +61,16 @@ def test_every_capture_is_drawn(name, by, scale):
     assert len(tips) == len(picture.segments)
     assert all(box.findtext(f"{SVG}title") for box in tips)
     _check_inside(root)
+
+
+def test_the_picture_in_the_documentation_is_real(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with khodump.open(CAPTURES["luo-memfd serialized"].path.relative_to(ROOT)) as handover:
+        now = draw_svg(paint(handover, View(By.OWNER), CANVAS))
+    shown = ROOT / "docs" / "map.svg"
+    if os.environ.get("UPDATE_DOCS"):
+        shown.write_text(now, encoding="utf-8")
+    assert now == shown.read_text(encoding="utf-8")
 
 
 def _check_inside(root: ET.Element) -> None:
