@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from khodump.analysis.lookup import is_unknown
 from khodump.analysis.nodetree import NO_PARENT, NodeTree, node_tree
 from khodump.arrays import I64
 from khodump.extents import NO_ORDER
@@ -85,7 +86,8 @@ def listing(handover: Handover, branches: Branches) -> Listing:
         ends = tree.standing_for(branches.phys)
         leaves = np.flatnonzero(ends & (tree.nodes.level == 0))
         bits = {row: _bits(handover, tree, row, branches.phys, holding) for row in leaves.tolist()}
-        kept = tree.above(ends & ((tree.nodes.level == 0) | (tree.nodes.presence != Presence.PRESENT)))
+        unread = tree.nodes.presence != Presence.PRESENT
+        kept = tree.above(ends & (tree.nodes.level == 0) | unread & (ends | (tree.low == NO_ORDER)))
     if branches.depth is not None:
         kept &= tree.depth <= branches.depth
     if branches.level is not None:
@@ -117,7 +119,12 @@ def tail_of(handover: Handover, chosen: Listing) -> Tail:
         summary = f"{len(chosen.rows)} of {summary}"
     if chosen.branches.phys is not None:
         orders = ", ".join(map(str, chosen.holding))
-        said = f"it is preserved at order {orders}" if orders else "it is not preserved"
+        if orders:
+            said = f"it is preserved at order {orders}"
+        elif is_unknown(handover, chosen.branches.phys):
+            said = "whether it is preserved cannot be told: the map is damaged"
+        else:
+            said = "it is not preserved"
         summary += f"; leaves that stand for {chosen.branches.phys:#x}: {len(chosen.bits)}; {said}"
     return Tail(summary, handover.findings)
 

@@ -127,7 +127,7 @@ def _fitted(text: str, width: int, charset: Charset) -> str:
     room = width - len(charset.ellipsis)
     tail = ""
     for char in reversed(shown):
-        if cell_len(char + tail) > room - room // 3:
+        if cell_len(char + tail) > room // 2:
             break
         tail = char + tail
     return set_cell_size(shown, room - cell_len(tail)) + charset.ellipsis + tail
@@ -146,11 +146,11 @@ def _bar(picture: Picture, row: int, charset: Charset) -> Iterator[str]:
 def _ticks(picture: Picture, charset: Charset) -> list[str]:
     """Marks, addresses in hex, and in units."""
     lines = [" " * picture.axis.columns] * 3
-    ticks = picture.axis.ticks(_ISLAND)
+    end = f"{picture.axis.end:#x}"
+    ticks = picture.axis.ticks(max(_ISLAND, len(end) + 1))
     for tick in ticks:
         for number, text in enumerate((charset.mark, f"{tick.phys:#x}", told_size(tick))):
             lines[number] = lines[number][: tick.column] + text + lines[number][tick.column + len(text) :]
-    end = f"{picture.axis.end:#x}"
     if len(end) + 2 <= picture.axis.columns and lines[1][-len(end) - 2 :].isspace():
         lines[1] = lines[1][: -len(end)] + end
         size = told_size(picture.axis.end_tick(ticks))

@@ -62,7 +62,7 @@ def draw_tree(chosen: Listing, joints: Joints = UNICODE, *, keyed: bool = True) 
         joints: what to draw with.
         keyed: whether its nodes have keys.
     """
-    lines = list(_Drawing(chosen, joints, keyed=keyed).lines())
+    lines = list(_Drawing(chosen, joints).lines())
     table = [_HEADINGS, *(line.cells for line in lines if len(line.cells) > 1)]
     kept = [column for column in range(len(_HEADINGS)) if keyed or _HEADINGS[column] != "key prefix"]
     widths = {column: max(len(cells[column]) for cells in table) for column in kept}
@@ -80,8 +80,8 @@ def draw_tree(chosen: Listing, joints: Joints = UNICODE, *, keyed: bool = True) 
 class _Drawing:
     """One tree, and which of its nodes get a line."""
 
-    def __init__(self, chosen: Listing, joints: Joints, *, keyed: bool) -> None:
-        self._chosen, self._joints, self._keyed = chosen, joints, keyed
+    def __init__(self, chosen: Listing, joints: Joints) -> None:
+        self._chosen, self._joints = chosen, joints
         found = chosen.tree
         self._kept = np.zeros(len(found), np.bool_)
         self._kept[chosen.rows] = True

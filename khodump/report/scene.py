@@ -17,9 +17,9 @@ from khodump.output.text import printable
 
 #: Units a column, and the room that the plot of a scene has.
 COLUMN: Final = 2
-CANVAS: Final = Canvas(columns=400, gap=12, islands=9)
+CANVAS: Final = Canvas(columns=400, gap=12, islands=12)
 
-_GLYPH: Final = 7.3  # at most, of the text
+_GLYPH: Final = 7.3  # at most, of the text: a character's width
 _NAMES: Final = 32
 _RIGHT: Final = 90
 _TOP: Final = 84
@@ -122,7 +122,8 @@ class _Layout:
         self._names = [clipped(lane.name, _NAME) for lane in picture.lanes]
         self._left = _NAMES + int(max(map(len, self._names)) * _GLYPH) + 14
         self._right = self._x(picture.axis.columns)
-        self._width = self._right + _RIGHT
+        self._address = int((len(f"{picture.axis.end:#x}") + 2) * _GLYPH)
+        self._width = self._right + max(_RIGHT, self._address)
         self._bottom = _TOP + len(picture.lanes) * _LANE
 
     def scene(self) -> Scene:
@@ -187,7 +188,7 @@ class _Layout:
 
     def _axis(self) -> Iterator[Shape]:
         """Addresses, in hex and in units."""
-        ticks = self._picture.axis.ticks(_TICK_COLUMNS)
+        ticks = self._picture.axis.ticks(max(_TICK_COLUMNS, self._address // COLUMN))
         for tick in ticks:
             yield from self._tick(tick, self._x(tick.column), "start")
         yield from self._tick(self._picture.axis.end_tick(ticks), self._width - 14, "end")

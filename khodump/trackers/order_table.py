@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -77,7 +78,7 @@ class OrderTableTracker(Tracker):
         """See `Tracker.covers`: each tree's nodes follow its top, which stands in the slot of its order."""
         tops = np.flatnonzero(nodes.parent == np.uint64(self.root)).tolist()
         parts = [Coverage.empty()]
-        for top, stop in zip(tops, [*tops[1:], len(nodes)], strict=True):
+        for top, stop in pairwise([*tops, len(nodes)]):
             geometry = OrderGeometry.of(self.page_shift, int(nodes.slot[top]))
             found = coverage_of(geometry, nodes.take(slice(top, stop)))
             parts.append(Coverage(found.node + top, found.order, found.start, found.end))

@@ -120,3 +120,15 @@ def test_what_is_empty_or_unreadable_is_marked(tmp_path, map_format):
 def test_ascii_where_the_encoding_has_no_more():
     assert joints_of("utf-8") is UNICODE
     assert joints_of("ascii") is joints_of(None) is ASCII
+
+
+@pytest.mark.parametrize("map_format", MapFormat)
+def test_a_map_whose_root_is_missing_leaves_everything_open(tmp_path, map_format):
+    version = "kho-v4" if map_format is MapFormat.RADIX else "kho-v1"
+    built = build_handover(Description(compatible=version, map_format=map_format, kexec_count=None))
+    built.image.drop(built.tree.root)
+    ran = run("tree", built.image.to_elf(tmp_path / "core"), "--fdt", hex(built.fdt_phys), "--path", 0)
+    assert ran.status == 4
+    assert [line.split("  ")[0] for line in ran.stdout.splitlines()[1:]]
+    assert "unreadable: not in the dump" in ran.stdout
+    assert "cannot be told" in ran.stderr
