@@ -5,9 +5,10 @@ from __future__ import annotations
 from khodump import __version__
 from khodump.analysis.check import examine
 from khodump.analysis.diff import Diff
+from khodump.analysis.view import By
 from khodump.handover import Handover
 from khodump.report.from_rows import facts_of, grid_of, table_of
-from khodump.report.handover import findings_section
+from khodump.report.handover import findings_section, picture_of
 from khodump.report.page import Page, Section
 
 
@@ -27,6 +28,14 @@ def comparison_page(old: Handover, new: Handover) -> Page:
             facts=facts_of(fact for fact in head.facts if not fact.name.startswith(("old", "new"))),
             tables=tuple(table_of(table.name.capitalize(), table) for table in others),
             grids=(grid_of("runs", "Runs that differ", result.rows),),
+        ),
+        Section(
+            "picture",
+            "Where it lies",
+            pictures=(
+                picture_of(old, By.ORDER, "old-map", "Old, by order"),
+                picture_of(new, By.ORDER, "new-map", "New, by order"),
+            ),
         ),
         *(_side(side, handover) for side, handover in (("old", old), ("new", new))),
         Section("made", "How this was made", facts=(("khodump", __version__), *_notes(old, new))),

@@ -14,16 +14,20 @@ from khodump.analysis.check import Checkup, Diagnosis
 from khodump.analysis.dts import dts
 from khodump.analysis.inspect import Selection, inspect
 from khodump.analysis.owners import owners
+from khodump.analysis.picture import paint
 from khodump.analysis.rules import RULES
 from khodump.analysis.sessions import sessions
 from khodump.analysis.subtrees import subtrees
+from khodump.analysis.view import By, View
 from khodump.extents import Extents
 from khodump.findings import Severity
 from khodump.handover import Broken, Handover
 from khodump.memory import Presence
 from khodump.numbers import format_size
 from khodump.report.from_rows import MAX_ROWS, facts_of, grid_of, table_of
-from khodump.report.page import Card, Page, Section
+from khodump.report.page import Card, Drawing, Page, Section
+from khodump.report.scene import CANVAS
+from khodump.report.svg import draw_svg
 from khodump.rows import Block, Column, Kind, Rows
 
 _MAX_CARDS: Final = 200
@@ -101,12 +105,29 @@ def _hexdump(phys: int | None, seen: bytes | None) -> tuple[str, ...]:
 
 
 def _about(handover: Handover) -> Iterator[Section]:
+    yield _picture(handover)
     yield _totals(handover)
     yield _sessions(handover)
     yield _subtrees(handover)
     yield _nodes(handover)
     yield _runs(handover)
     yield _unread(handover)
+
+
+def picture_of(handover: Handover, by: By, name: str, caption: str) -> Drawing:
+    """Physical memory, with what is preserved told apart; `name` is unique in the page."""
+    return Drawing(caption, draw_svg(paint(handover, View(by), CANVAS), name=name))
+
+
+def _picture(handover: Handover) -> Section:
+    return Section(
+        "picture",
+        "Where it lies",
+        pictures=(
+            picture_of(handover, By.OWNER, "by-owner", "By owner"),
+            picture_of(handover, By.ORDER, "by-order", "By order"),
+        ),
+    )
 
 
 def _totals(handover: Handover) -> Section:

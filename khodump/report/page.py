@@ -81,6 +81,14 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A picture: a caption, and an SVG of our own making, whose texts are escaped."""
+
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of the page: an anchor, a title, and any of what can stand in one."""
 
@@ -89,7 +97,7 @@ class Section:
     intro: str = ""
     facts: tuple[tuple[str, str], ...] = ()
     cards: tuple[Card, ...] = ()
-    picture: str | None = None  # an SVG of our own making, whose texts are escaped
+    pictures: tuple[Drawing, ...] = ()
     tables: tuple[Table, ...] = ()
     grids: tuple[Grid, ...] = ()
     text: str | None = None
@@ -117,8 +125,8 @@ class Page:
 def render(page: Page) -> str:
     """The page as HTML."""
     style, script = _asset("report.css"), _asset("report.js")
-    pictures = [section.picture or "" for section in page.sections]
-    styles = [style, *(found for picture in pictures for found in _STYLE.findall(picture))]
+    drawings = (drawing for section in page.sections for drawing in section.pictures)
+    styles = [style, *(found for drawing in drawings for found in _STYLE.findall(drawing.svg))]
     policy = (
         "default-src 'none'; "
         f"style-src {' '.join(_hash(text) for text in styles)}; script-src {_hash(script)}; "

@@ -7,6 +7,7 @@ import pytest
 from tests.captures import CAPTURES
 from tests.report.browser import CHROMIUM, MISSING, opened_browser
 from tests.report.pages import hostile, written
+from tests.report.screenshots import write_screenshots
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 
@@ -114,3 +115,33 @@ def luminance(color: str) -> float:
     parts = [int(part) / 255 for part in color.removeprefix("rgb(").removesuffix(")").split(",")]
     linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_the_picture_zooms_by_keyboard_and_click(page, tmp_path):
+    shown(page, tmp_path, CAPTURES["luo-memfd serialized"].path)
+    figure = page.locator("figure").first
+    view = "element => element.querySelector('svg').getAttribute('viewBox')"
+    whole = figure.evaluate(view)
+    figure.focus()
+    page.keyboard.press("+")
+    near = figure.evaluate(view)
+    assert near != whole
+    figure.locator("svg").click(position={"x": 300, "y": 100})
+    assert figure.evaluate(view) not in (near, whole)
+    page.keyboard.press("0")
+    assert [float(part) for part in figure.evaluate(view).split()] == [float(part) for part in whole.split()]
+
+
+def test_pointing_at_a_block_tells_what_it_is(page, tmp_path):
+    shown(page, tmp_path, CAPTURES["luo-memfd serialized"].path)
+    tips = page.locator("figure svg rect[data-range] title").all_text_contents()
+    assert any('memblock/reserve_mem "trace"' in tip and "0x" in tip for tip in tips)
+
+
+def test_the_screenshots_of_the_docs_can_be_taken(browser, tmp_path):
+    write_screenshots(browser, tmp_path)
+    names = {path.stem for path in tmp_path.iterdir()}
+    assert names == {
+        "report-light", "report-dark", "report-narrow", "report-printed", "terminal-80", "terminal-200",
+    }  # fmt: skip
+    assert all(path.stat().st_size > 10_000 for path in tmp_path.iterdir())
