@@ -13,11 +13,14 @@ from khodump.cli.formats import formats
 from khodump.cli.inspect import inspect
 from khodump.cli.key import key
 from khodump.cli.lookup import lookup
+from khodump.cli.map import map_
 from khodump.cli.owners import owners
+from khodump.cli.report import report
 from khodump.cli.scan import scan
 from khodump.cli.sessions import sessions
 from khodump.cli.slim import slim
 from khodump.cli.subtrees import subtrees
+from khodump.cli.tree import tree
 
 app = typer.Typer(
     name="khodump",
@@ -46,11 +49,14 @@ def _khodump(
 app.command()(inspect)
 app.command()(scan)
 app.command()(check)
+app.command("map")(map_)
+app.command()(tree)
 app.command()(owners)
 app.command()(sessions)
 app.command()(subtrees)
 app.command()(diff)
 app.command()(slim)
+app.command()(report)
 app.command()(lookup)
 app.command()(key)
 app.command()(extract)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final, TextIO
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TextIO
 
 import typer
 
@@ -20,7 +21,7 @@ from khodump.output.text import printable
 if TYPE_CHECKING:
     from khodump.findings import Finding
     from khodump.locate import Progress
-    from khodump.rows import Result
+    from khodump.rows import Result, Tail
 
 _SHOWN_FINDINGS: Final = 10
 
@@ -31,6 +32,20 @@ class Color(StrEnum):
     AUTO = "auto"
     ALWAYS = "always"
     NEVER = "never"
+
+
+class Screen(NamedTuple):
+    """Where drawings go.
+
+    Attributes:
+        width: characters a line; 80, or what COLUMNS says, where there is no terminal.
+        encoding: of the characters.
+        color: whether to use any.
+    """
+
+    width: int
+    encoding: str
+    color: bool
 
 
 @dataclass(frozen=True)
@@ -92,10 +107,22 @@ class Display(Voice):
         with self._stream() as stream:
             tail = write(result, self.format_, stream, color=self._colored(stream))
             stream.flush()
+        return self.conclude(tail)
+
+    def conclude(self, tail: Tail) -> Status:
+        """Findings and summary to stderr; the status says whether anything was amiss."""
         self._warn(tail.findings)
         self.note(tail.summary)
         errors = any(finding.severity == "error" for finding in tail.findings)
         return Status.PARTIAL if errors else Status.DONE
+
+    def draw(self, lines: Callable[[Screen], Iterable[str]]) -> None:
+        """Write lines that depend on where they go, and that are harmless as they are."""
+        with self._stream() as stream:
+            width = shutil.get_terminal_size().columns
+            screen = Screen(width, stream.encoding or "ascii", self._colored(stream))
+            stream.writelines(f"{line}\n" for line in lines(screen))
+            stream.flush()
 
     def write_lines(self, lines: Iterable[str]) -> Status:
         """Write text that is data, and harmless as it is: device-tree source, say."""

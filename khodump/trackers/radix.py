@@ -12,7 +12,8 @@ from typing import Final
 from khodump.abi.kexec_handover import RadixGeometry, radix_depth
 from khodump.memory import PhysicalMemory
 from khodump.numbers import format_size
-from khodump.tracker import Trace, Tracker, Walk
+from khodump.tracker import Coverage, Nodes, Trace, Tracker, Walk
+from khodump.trackers.coverage import coverage_of
 from khodump.trackers.tables import TableTree
 
 #: A dump's ranges are not the machine's RAM. Taking RAM to reach at least here keeps order-0 keys of shallow trees
@@ -52,6 +53,10 @@ class RadixTracker(Tracker):
         key = self.geometry.encode(phys, order)
         bare = order == 0 and self.geometry.order0_end
         return replace(self._tree.trace(key), marker=None if bare else key.bit_length() - 1)
+
+    def covers(self, nodes: Nodes) -> Coverage:
+        """See `Tracker.covers`."""
+        return coverage_of(self.geometry, nodes)
 
     def sound(self) -> bool:
         """See `Tracker.sound`."""

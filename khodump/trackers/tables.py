@@ -18,7 +18,7 @@ from khodump.arrays import I64, U8, U64, Bool
 from khodump.extents import NO_ORDER, Extents
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
-from khodump.tracker import Nodes, Trace, TraceNode, Walk, node_problem
+from khodump.tracker import NO_SLOT, Nodes, Trace, TraceNode, Walk, node_problem
 from khodump.trackers.bitmaps import runs_of_set_bits
 
 _ONE = np.uint64(1)
@@ -55,15 +55,22 @@ class TableTree:
         root: physical address of its top node.
         geometry: its depth, and what its keys stand for.
         root_name: what points to the root, for messages.
+        above: physical address of the page that does, if it is of the map, and the slot there.
     """
 
     def __init__(
-        self, memory: PhysicalMemory, root: int, geometry: KeyGeometry, root_name: str = "the root pointer"
+        self,
+        memory: PhysicalMemory,
+        root: int,
+        geometry: KeyGeometry,
+        root_name: str = "the root pointer",
+        above: tuple[int, int] = (0, NO_SLOT),
     ) -> None:
         self.root = root
         self.geometry = geometry
         self._memory = memory
         self._root_name = root_name
+        self._above = above
         self._entry = dtype_of(kho_radix_node(geometry.page_size)).base
         self._word = dtype_of(kho_radix_leaf(geometry.page_size)).base
 
@@ -139,7 +146,15 @@ class TableTree:
         empty[readable] = ~words.any(axis=1)
         levels = np.full(len(entries.phys), level, np.uint8)
         walk.node_parts.append(
-            Nodes(entries.phys, levels, entries.prefix, pages.presence, empty, self._orders(entries, level))
+            Nodes(
+                entries.phys,
+                levels,
+                entries.prefix,
+                pages.presence,
+                empty,
+                self._orders(entries, level),
+                *self._seats(entries, level),
+            )
         )
         for index in np.flatnonzero(~readable).tolist():
             phys, prefix, parent = (
@@ -151,6 +166,13 @@ class TableTree:
                 node_problem(self._memory, phys, missing, what, level=level, prefix=prefix, parent=parent)
             )
         return words, readable
+
+    def _seats(self, entries: Entries, level: int) -> tuple[U64, I64]:
+        """The parent of each node, and the slot there."""
+        if level == self.geometry.depth - 1:
+            return np.array(self._above[:1], np.uint64), np.array(self._above[1:], np.int64)
+        mask = np.uint64((1 << self.geometry.table_bits) - 1)
+        return entries.parent, (entries.prefix & mask).astype(np.int64)
 
     def _orders(self, entries: Entries, level: int) -> U8:
         """The order of each leaf's blocks; the leaf of the lowest keys holds several, and is told apart."""
