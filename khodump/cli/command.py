@@ -38,9 +38,12 @@ def command(function: Callable[..., Status]) -> Callable[..., None]:
     groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
 
     def run(**values: Any) -> None:  # noqa: ANN401 - options are of any type
-        for name, group in groups.items():
-            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
-        raise typer.Exit(_ended(lambda: function(**values)))
+        def ended() -> Status:
+            for name, group in groups.items():
+                values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+            return function(**values)
+
+        raise typer.Exit(_ended(ended))
 
     own = [
         parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY)
