@@ -86,7 +86,7 @@ class Display(Voice):
         typer.Option(
             "--format",
             "-f",
-            help="csv, tsv and jsonl hold rows alone, json everything; parquet takes khodump[arrow].",
+            help="csv, tsv and jsonl hold rows alone, json everything; parquet takes the extra arrow.",
         ),
     ] = Format.TABLE
     color: Annotated[Color, typer.Option(help="Colour in tables; NO_COLOR is honoured.")] = Color.AUTO
