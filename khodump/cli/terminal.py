@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 import typer
@@ -133,7 +134,8 @@ class Display(Voice):
 
     @contextmanager
     def _stream(self) -> Iterator[TextIO]:
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a TextIOWrapper when real
+        if isinstance(sys.stdout, TextIOWrapper):  # not so in a notebook
+            sys.stdout.reconfigure(errors="backslashreplace")
         yield sys.stdout
 
     def _colored(self, stream: TextIO) -> bool:

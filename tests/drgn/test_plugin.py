@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import subprocess
@@ -16,6 +18,7 @@ import drgn.commands
 from drgn.commands import CommandError, run_command
 
 import khodump.drgn.plugin
+from khodump.abi.kexec_handover import KhoScratch
 from tests.builders.handover import Description, build_handover
 from tests.captures import CAPTURES
 from tests.drgn import kernel
@@ -68,6 +71,22 @@ def test_what_the_kernel_says_is_told(tmp_path, capsys):
     assert "found by searching the image" in capsys.readouterr().out
     with pytest.raises(CommandError, match=r"kho_in.fdt_phys is 0.*\n  hint: it was not booted through KHO"):
         run_command(program, "kho inspect --in")
+
+
+def test_check_knows_the_scratch_regions(tmp_path, capsys):
+    built = build_handover(Description(preservations=((0x90_0000, 0),)))
+    scratch = (KhoScratch(0x80_0000, 0x40_0000),)
+    statics = kernel.write_statics(built.image, fdt=built.fdt_phys, scratch=scratch)
+    program = kernel.informed(kernel.vmcore(built, tmp_path / "vmcore"), kernel.variables(statics))
+    assert run_command(program, "kho check --format csv -q") == 1
+    assert "scratch-overlap,0x900000" in capsys.readouterr().out
+
+
+def test_a_stdout_of_text_alone_will_do():
+    program = kernel.of_core(IMAGES["kho-test"])
+    with contextlib.redirect_stdout(io.StringIO()) as notebook:
+        run_command(program, "kho inspect -q --format csv")
+    assert notebook.getvalue() == run("inspect", IMAGES["kho-test"], "-q", "--format", "csv").stdout
 
 
 def test_pipes_and_files_are_those_of_drgn(tmp_path, capfd):
