@@ -24,6 +24,10 @@ class ImageError(KhodumpError):
     """A memory image that cannot be opened or read."""
 
 
+class MissingExtraError(ImageError):
+    """An optional library that an image, or a format to write, needs and that is not installed."""
+
+
 class FdtError(KhodumpError):
     """Bytes that are not a well-formed flattened device tree."""
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import numpy as np
 
 from khodump.arrays import I64, U8, U64, Bool
+from khodump.extras import require, require_arrow
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 #: In a column of orders: none.
 NO_ORDER: Final = 255
@@ -239,3 +244,23 @@ class Extents:
             shift, start = int(self.block_shift[run]), int(self.phys[run])
             found.append(Preservation(start + ((phys - start) >> shift << shift), int(self.order[run])))
         return tuple(sorted(found, key=lambda hit: hit.order))
+
+    def to_arrow(self) -> pa.Table:
+        """A pyarrow.Table with a row a run: phys, order, count, and size in bytes; the page size is metadata.
+
+        Raises:
+            MissingExtraError: PyArrow is not installed.
+        """
+        arrow = require_arrow("to_arrow()")
+        columns = {"phys": self.phys, "order": self.order, "count": self.count, "size": self.size}
+        return arrow.table(columns, metadata={"khodump.page_size": str(1 << self.page_shift)})
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A pandas.DataFrame with the columns of `to_arrow()`.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        pandas = require("pandas", extra="pandas", purpose="to_pandas()")
+        columns = {"phys": self.phys, "order": self.order, "count": self.count, "size": self.size}
+        return pandas.DataFrame(columns)

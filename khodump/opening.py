@@ -78,15 +78,33 @@ def open_suspect(
     options = _checked(Options(version, page_size, tolerant=True))
     told = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    try:
-        try:
-            found = placed(resolve_root(memory, fdt, options, progress), options, progress)
-            return _opened(found, options, told, progress)
-        except (NoHandoverError, FdtError) as error:
-            return broken_root(memory, fdt, error, options, progress)
-    except BaseException:
-        memory.close()
-        raise
+    return _suspect(memory, fdt, options, told, progress)
+
+
+def open_in(
+    memory: PhysicalMemory,
+    *,
+    fdt: StrPath | int | None = None,
+    version: str | None = None,
+    page_size: int | None = None,
+    scratch: Scratch | None = None,
+    progress: Progress | None = None,
+) -> Handover:
+    """As `open_handover`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
+    return _handover(memory, fdt, Options(version, page_size), scratch, progress)
+
+
+def open_suspect_in(
+    memory: PhysicalMemory,
+    *,
+    fdt: StrPath | int | None = None,
+    version: str | None = None,
+    page_size: int | None = None,
+    scratch: Scratch | None = None,
+    progress: Progress | None = None,
+) -> Handover | Broken:
+    """As `open_suspect`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
+    return _suspect(memory, fdt, Options(version, page_size, tolerant=True), scratch, progress)
 
 
 def open_live_handover(
@@ -171,8 +189,26 @@ def _handover(
     progress: Progress | None,
 ) -> Handover:
     try:
-        found = placed(resolve_root(memory, fdt, options, progress), options, progress)
+        found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
         return _opened(found, options, scratch, progress)
+    except BaseException:
+        memory.close()
+        raise
+
+
+def _suspect(
+    memory: PhysicalMemory,
+    fdt: StrPath | int | None,
+    options: Options,
+    scratch: Scratch | None,
+    progress: Progress | None,
+) -> Handover | Broken:
+    try:
+        try:
+            found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
+            return _opened(found, options, scratch, progress)
+        except (NoHandoverError, FdtError) as error:
+            return broken_root(memory, fdt, error, options, progress)
     except BaseException:
         memory.close()
         raise

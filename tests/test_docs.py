@@ -35,6 +35,8 @@ def screen(block: str) -> str:
 
 
 def printed(code: str) -> str:
+    for module in re.findall(r"^import (drgn|duckdb)$", code, re.MULTILINE):
+        pytest.importorskip(module)
     with contextlib.redirect_stdout(io.StringIO()) as stdout:
         exec(compile(code, "README", "exec"), {})  # noqa: S102 - our own page
     return stdout.getvalue()

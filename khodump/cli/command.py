@@ -28,8 +28,11 @@ class Status(IntEnum):
     INTERRUPTED = 130
 
 
-def command(function: Callable[..., Status]) -> Callable[..., None]:
-    """Make a function a command for typer.
+Ending = Callable[[Callable[[], Status]], Status]
+
+
+def command(function: Callable[..., Status], ending: Ending | None = None) -> Callable[..., None]:
+    """Make a function a command for typer; `ending` calls it and makes a status of whatever happens.
 
     A parameter whose type is a dataclass (`Source`, `Terminal`) stands for all of its fields, each declared as an
     option there, so that options which many commands share are written down once.
@@ -38,9 +41,12 @@ def command(function: Callable[..., Status]) -> Callable[..., None]:
     groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
 
     def run(**values: Any) -> None:  # noqa: ANN401 - options are of any type
-        for name, group in groups.items():
-            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
-        raise typer.Exit(_ended(lambda: function(**values)))
+        def called() -> Status:
+            for name, group in groups.items():
+                values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+            return function(**values)
+
+        raise typer.Exit((ending or _ended)(called))
 
     own = [
         parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY)

@@ -22,6 +22,10 @@ class _Terminal(Terminal):
         typer.Option("--output", "-o", metavar="FILE", help="The core to write."),
     ] = None
 
+    @property
+    def _writes_to_stdout(self) -> bool:
+        return True
+
 
 @command
 def slim(

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TextIO
 
 import typer
 
 from khodump.cli.command import Status
 from khodump.errors import UsageError
+from khodump.extras import require_arrow
 from khodump.output.formats import Format
 from khodump.output.text import printable
 
@@ -96,9 +98,28 @@ class Display(Voice):
     """How rows look on stdout."""
 
     format_: Annotated[
-        Format, typer.Option("--format", "-f", help="csv, tsv and jsonl hold rows alone, json everything.")
+        Format,
+        typer.Option(
+            "--format",
+            "-f",
+            help="csv, tsv and jsonl hold rows alone, json everything; parquet takes the extra arrow.",
+        ),
     ] = Format.TABLE
     color: Annotated[Color, typer.Option(help="Colour in tables; NO_COLOR is honoured.")] = Color.AUTO
+
+    def __post_init__(self) -> None:
+        """Refuse at once what could not be written after a long search."""
+        if self.format_ is not Format.PARQUET:
+            return
+        if self._writes_to_stdout and sys.stdout.isatty():
+            raise UsageError(
+                "parquet is binary, and stdout is a terminal", hint="write it to a file: -o FILE"
+            )
+        require_arrow("parquet")
+
+    @property
+    def _writes_to_stdout(self) -> bool:
+        return True
 
     def write(self, result: Result) -> Status:
         """Write the data, then findings and summary to stderr; the status says whether anything was amiss."""
@@ -140,7 +161,8 @@ class Display(Voice):
 
     @contextmanager
     def _stream(self) -> Iterator[TextIO]:
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a TextIOWrapper when real
+        if isinstance(sys.stdout, TextIOWrapper):  # not so in a notebook
+            sys.stdout.reconfigure(errors="backslashreplace")
         yield sys.stdout
 
     def _colored(self, stream: TextIO) -> bool:
@@ -156,6 +178,10 @@ class Terminal(Display):
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of stdout.")
     ] = None
+
+    @property
+    def _writes_to_stdout(self) -> bool:
+        return self.output is None
 
     @contextmanager
     def _stream(self) -> Iterator[TextIO]:

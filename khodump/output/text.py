@@ -30,6 +30,11 @@ def _escape(char: str) -> str:
     return char
 
 
+def identifier(name: str) -> str:
+    """The name of a fact or column, for formats whose names are identifiers."""
+    return name.replace(" ", "_")
+
+
 def machine_text(value: Cell, kind: Kind) -> str:
     """A value for csv and tsv: addresses in hex, sizes in bytes, an empty string for none."""
     if value is None:

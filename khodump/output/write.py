@@ -8,6 +8,7 @@ from typing import Final, TextIO
 from khodump.output.delimited import write_csv, write_tsv
 from khodump.output.formats import Format
 from khodump.output.json import write_json, write_jsonl
+from khodump.output.parquet import write_parquet
 from khodump.output.table import write_table
 from khodump.rows import Result, Tail
 
@@ -16,6 +17,7 @@ _WRITERS: Final[dict[Format, Callable[[Result, TextIO], Tail]]] = {
     Format.JSONL: write_jsonl,
     Format.CSV: write_csv,
     Format.TSV: write_tsv,
+    Format.PARQUET: write_parquet,
 }
 
 

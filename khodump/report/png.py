@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from khodump.analysis.picture import Picture
-from khodump.memories.extras import require
+from khodump.extras import require
 from khodump.report.paint import LIGHT
 from khodump.report.scene import Box, Label, Skyline, lay_out
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import khodump
-from khodump.memories import extras
+from khodump import extras
 from tests.builders.handover import Description, build_handover
 from tests.captures import SAMPLES
 from tests.transcript import ROOT, run

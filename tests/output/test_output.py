@@ -39,7 +39,7 @@ def written(format_: Format, *blocks) -> str:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("format_", Format)
+@pytest.mark.parametrize("format_", [format_ for format_ in Format if format_ is not Format.PARQUET])
 def test_nothing_hostile_gets_through(format_):
     text = written(format_, BLOCK)
     assert not set(text) & {"\x1b", "\x07", "\0", "\u202e", "\u2066", "\u2028", "\r", "\udcff"}
