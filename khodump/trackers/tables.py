@@ -204,37 +204,50 @@ class TableTree:
 
     def _leaf_runs(self, leaves: Entries, walk: Walk) -> Iterator[Extents]:
         """The preservations of these leaves, a batch of leaves at a time."""
-        bits = np.uint64(self.geometry.leaf_bits)
         for part in self._batches(leaves):
             words, readable = self._gather(part, 0, walk, self._word)
-            part = part.take(readable)  # noqa: PLW2901 - unreadable leaves are dealt with
-            first, last = runs_of_set_bits(words)
-            leaf = first >> bits
-            base = part.prefix[leaf] << bits
-            mask = (_ONE << bits) - _ONE
-            yield self._decode(base | first & mask, base | last & mask, part.phys[leaf], walk)
+            held = part.take(readable)
+            runs = self._of_one_order(words, held)
+            yield self._of_several_orders(words, held, walk) if runs is None else runs
 
-    def _decode(self, first: U64, last: U64, leaf: U64, walk: Walk) -> Extents:
-        """Runs of keys `first` to `last` (inclusive, ascending) as extents; keys that no kernel makes become findings."""
-        shift = self.geometry.page_shift
+    def _of_one_order(self, words: U64, leaves: Entries) -> Extents | None:
+        """The preservations of leaves that are all of one order, as most are; None for others."""
+        bits = np.uint64(self.geometry.leaf_bits)
+        apart = np.ones(len(words), np.bool_)
+        apart[1:] = np.diff(leaves.prefix) != 1
+        apart[:1] = False
+        first, count = runs_of_set_bits(words, apart)
+        if not len(first):
+            return Extents.empty(self.geometry.page_shift)
+        if apart.any():
+            row = first >> bits
+            first += (leaves.prefix[row] - row) << bits
+        else:
+            first += leaves.prefix[0] << bits
         for known in self.geometry.bands:
-            if (
-                len(first) and known.first <= first[0] and last[-1] <= known.last
-            ):  # all of one order, as most are
-                phys = (first - np.uint64(known.base)) << np.uint64(shift + known.order)
+            if known.first <= first[0] and first[-1] + count[-1] - _ONE <= known.last:
+                first -= np.uint64(known.base)
+                first <<= np.uint64(self.geometry.page_shift + known.order)
                 order = np.full(len(first), known.order, np.uint8)
-                seams = (
-                    np.flatnonzero(leaf[1:] != leaf[:-1]) + 1
-                )  # runs end with their leaf, and may go on in the next
-                return Extents(shift, phys, order, last - first + _ONE).joined(seams)
+                return Extents(self.geometry.page_shift, first, order, count)
+        return None
+
+    def _of_several_orders(self, words: U64, leaves: Entries, walk: Walk) -> Extents:
+        """The preservations of any leaves; keys that no kernel makes become findings."""
+        bits = np.uint64(self.geometry.leaf_bits)
+        first, count = runs_of_set_bits(words)
+        row = first >> bits
+        first += (leaves.prefix[row] - row) << bits
+        last = first + count - _ONE
         starts, ends, bases, orders = (
             np.array(column, np.uint64) for column in zip(*self.geometry.bands, strict=True)
         )
         band = np.searchsorted(starts, first, "right") - 1
         straddling = (band < 0) | (last > ends[band])
         if straddling.any():
-            first, last = self._split(first, last, leaf, straddling, walk)
+            first, last = self._split(first, last, leaves.phys[row], straddling, walk)
             band = np.searchsorted(starts, first, "right") - 1
+        shift = self.geometry.page_shift
         phys = (first - bases[band]) << (orders[band] + np.uint64(shift))
         return Extents(shift, phys, orders[band].astype(np.uint8), last - first + _ONE).joined()
 
