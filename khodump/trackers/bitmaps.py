@@ -100,8 +100,10 @@ def _lowest_first(filled: I64, held: U64, pieces: I64) -> tuple[U64, U64]:
         return first, count
     fresh = np.ones(len(first), np.bool_)
     fresh[joins] = False
-    kept = np.flatnonzero(fresh)
-    return first[kept], np.add.reduceat(count, kept)
+    kept, more = np.flatnonzero(fresh), count[joins]
+    first, count = first[kept], count[kept]
+    np.add.at(count, np.searchsorted(kept, joins) - 1, more)
+    return first, count
 
 
 def _cut(first: U64, count: U64, at: U64) -> tuple[U64, U64]:

@@ -22,7 +22,7 @@ from khodump.tracker import Nodes, Trace, TraceNode, Walk, node_problem
 from khodump.trackers.bitmaps import runs_of_set_bits
 
 _ONE = np.uint64(1)
-_BATCH_BYTES: Final = 1 << 19  # what it unpacks to still fits a cache
+_BATCH_BYTES: Final = 1 << 20  # what it unpacks to still fits a cache
 
 
 @dataclass(frozen=True, eq=False)
