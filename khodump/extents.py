@@ -159,8 +159,9 @@ class Extents:
     def totals(self) -> tuple[OrderTotal, ...]:
         """Blocks and bytes by order, ascending."""
         totals = []
-        for order in np.unique(self.order).tolist():
-            count = int(self.count[self.order == order].sum())
+        one = self and self.order.min() == self.order.max()
+        for order in (self.order[:1] if one else np.unique(self.order)).tolist():
+            count = int((self.count if one else self.count[self.order == order]).sum())
             totals.append(OrderTotal(order, count, count << (self.page_shift + order)))
         return tuple(totals)
 
@@ -194,13 +195,20 @@ class Extents:
     def pages(self, limit: int = 1 << 16) -> Iterator[tuple[U64, U8, I64]]:
         """Every preservation as columns (phys, order, run it belongs to), at most `limit` rows at a time."""
         last = np.cumsum(self.count)
-        at, total = 0, len(self)
+        at, total = 0, int(last[-1]) if self else 0
         while at < total:
             stop = min(at + limit, total)
-            rows = np.arange(at, stop, dtype=np.uint64)
-            run = np.searchsorted(last, rows, "right")
-            index = rows - (last[run] - self.count[run])
-            yield self.phys[run] + (index << self.block_shift[run]), self.order[run], run
+            low, high = np.searchsorted(last, np.array([at, stop - 1], np.uint64), "right").tolist()
+            part = self.take(slice(low, high + 1))
+            ends = last[low : high + 1]
+            shift = part.block_shift
+            base = part.phys - (ends - part.count << shift)  # of the block that row 0 would be
+            rows = np.diff(np.minimum(ends, np.uint64(stop)), prepend=np.uint64(at)).astype(np.int64)
+            run = np.repeat(np.arange(len(rows)), rows)
+            phys = np.arange(at, stop, dtype=np.uint64)
+            phys <<= shift[0] if (shift == shift[0]).all() else shift[run]
+            phys += base[run]
+            yield phys, part.order[run], run + low
             at = stop
 
     def orders_at(self, phys: U64) -> U8:

@@ -171,6 +171,17 @@ class Tracker(ABC):
     def walk(self) -> Walk:
         """Begin a walk. Bad data gives findings, never exceptions."""
 
+    def walk_by_address(self) -> Walk:
+        """As `walk`, but by ascending address, the lower order first, and with no run cut between batches.
+
+        Memory is bounded where the map's kind and state allow; otherwise it all comes in one batch.
+        """
+        walk = self.walk()
+        return Walk(self._held(walk), walk.findings, walk.node_parts)
+
+    def _held(self, walk: Walk) -> Iterator[Extents]:
+        yield Extents.concatenate(self.page_shift, walk).sorted()
+
     @abstractmethod
     def holds(self, phys: int, order: int) -> bool | None:
         """Whether the map holds this very (phys, order); None when the pages that say so cannot be read."""

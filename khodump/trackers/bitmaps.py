@@ -66,10 +66,11 @@ def _between_edges(words: U64) -> tuple[U64, U64]:
     edges[1:] |= words[:-1] >> _TOP
     edges ^= words
     at = set_bits(edges)
-    if len(at) % 2:  # the last run goes on to the very end
-        at = np.append(at, np.uint64(len(words) * 64))
     first = at[::2].copy()  # a view would keep the other half
-    return first, at[1::2] - first
+    count = np.uint64(len(words) * 64) - first  # as if each went on to the very end, as only the last may
+    closed = len(at) // 2
+    np.subtract(at[1::2], first[:closed], out=count[:closed])
+    return first, count
 
 
 def _lowest_first(filled: I64, held: U64, pieces: I64) -> tuple[U64, U64]:

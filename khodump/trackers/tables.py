@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,7 @@ from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
 from khodump.tracker import Nodes, Trace, TraceNode, Walk, node_problem
 from khodump.trackers.bitmaps import runs_of_set_bits
+from khodump.trackers.merging import merged
 
 _ONE = np.uint64(1)
 _BATCH_BYTES: Final = 1 << 20  # what it unpacks to still fits a cache
@@ -91,6 +93,35 @@ class TableTree:
         """The preservations in ascending key order, a batch of leaves at a time; `walk` takes nodes and findings."""
         return self._leaf_runs(self.descend(walk), walk)
 
+    def walk_by_address(self, walk: Walk) -> Iterator[Extents]:
+        """As `walk`, but by ascending address. Held whole where the tables are damaged, or orders share leaves oddly."""
+        leaves = self.descend(walk)
+        orders = self._orders(leaves, 0)
+        shared = np.flatnonzero(orders == NO_ORDER)
+        if (
+            walk.findings or shared.any()
+        ):  # the first leaf is where the highest orders meet, and the only such place
+            yield Extents.concatenate(self.geometry.page_shift, self._leaf_runs(leaves, walk)).sorted()
+            return
+        first = Extents.concatenate(self.geometry.page_shift, self._leaf_runs(leaves.take(shared), walk))
+        known = np.unique(np.concatenate([orders[len(shared) :], first.order])).tolist()
+        step = max(_BATCH_BYTES // self.geometry.page_size // max(len(known), 1), 1)
+        yield from merged(
+            [
+                chain(
+                    [first.take(first.order == order)],
+                    self._leaf_runs(leaves.take(orders == order), walk, step),
+                )
+                for order in known
+            ]
+        )
+        walk.findings.sort(key=self._leaf_of)
+
+    def _leaf_of(self, finding: Finding) -> int:
+        """The key prefix of the leaf that a finding is about."""
+        told = finding.evidence
+        return told["prefix"] if "prefix" in told else told["first"] >> self.geometry.leaf_bits
+
     def descend(self, walk: Walk) -> Entries:
         """Walk the tables, level by level, and return the pointers to the leaves in ascending key order."""
         none = np.zeros(1, np.uint64)
@@ -117,8 +148,8 @@ class TableTree:
         columns = ("phys", "prefix", "parent")
         return Entries(*(np.concatenate([getattr(part, name) for part in found]) for name in columns))
 
-    def _batches(self, entries: Entries) -> Iterator[Entries]:
-        step = _BATCH_BYTES // self.geometry.page_size
+    def _batches(self, entries: Entries, step: int | None = None) -> Iterator[Entries]:
+        step = step or _BATCH_BYTES // self.geometry.page_size
         for at in range(0, len(entries.phys), step):
             yield entries.take(slice(at, at + step))
 
@@ -202,9 +233,9 @@ class TableTree:
             evidence = {"level": level, "prefix": prefix, "slot": slot, "value": phys, "slots": count}
             walk.findings.append(Finding(rule, Severity.ERROR, parent or phys, message, evidence))
 
-    def _leaf_runs(self, leaves: Entries, walk: Walk) -> Iterator[Extents]:
-        """The preservations of these leaves, a batch of leaves at a time."""
-        for part in self._batches(leaves):
+    def _leaf_runs(self, leaves: Entries, walk: Walk, step: int | None = None) -> Iterator[Extents]:
+        """The preservations of these leaves, a batch of leaves (`step`) at a time."""
+        for part in self._batches(leaves, step):
             words, readable = self._gather(part, 0, walk, self._word)
             held = part.take(readable)
             runs = self._of_one_order(words, held)
