@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Self
 
 import numpy as np
 
-from khodump.arrays import I64, U8, U64, Bool
+from khodump.arrays import I64, U8, U64, Bool, distinct
 
 #: In a column of orders: none.
 NO_ORDER: Final = 255
@@ -160,7 +160,7 @@ class Extents:
         """Blocks and bytes by order, ascending."""
         totals = []
         one = self and self.order.min() == self.order.max()
-        for order in (self.order[:1] if one else np.unique(self.order)).tolist():
+        for order in self.order[:1].tolist() if one else distinct(self.order):
             count = int((self.count if one else self.count[self.order == order]).sum())
             totals.append(OrderTotal(order, count, count << (self.page_shift + order)))
         return tuple(totals)
@@ -214,7 +214,7 @@ class Extents:
     def orders_at(self, phys: U64) -> U8:
         """The order of the block that begins at each address; NO_ORDER where none does, the largest where several do."""
         found = np.full(len(phys), NO_ORDER, np.uint8)
-        for order in np.unique(self.order).tolist():
+        for order in distinct(self.order):
             runs = self.take(self.order == order)
             runs = runs.take(np.argsort(runs.phys, kind="stable"))
             row = np.maximum(np.searchsorted(runs.phys, phys, "right") - 1, 0)

@@ -75,8 +75,8 @@ class Nodes:
 
     def missing(self) -> dict[Presence, int]:
         """How many could not be read, by reason."""
-        kinds, counts = np.unique(self.presence[self.presence != Presence.PRESENT], return_counts=True)
-        return {Presence(kind): count for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True)}
+        counts = np.bincount(self.presence, minlength=len(Presence)).tolist()
+        return {kind: counts[kind] for kind in Presence if kind != Presence.PRESENT and counts[kind]}
 
 
 def node_problem(memory: PhysicalMemory, phys: int, presence: Presence, what: str, **where: int) -> Finding:

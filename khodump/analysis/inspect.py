@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 
-from khodump.analysis.ownership import own
 from khodump.extents import Extents, OrderTotal
 from khodump.findings import Finding
 from khodump.handover import Handover
@@ -106,6 +105,8 @@ def inspect(
 
 def _owned(handover: Handover, selection: Selection, *, pages: bool) -> Result:
     """As `inspect`, with a column that says whose it is."""
+    from khodump.analysis.ownership import own  # noqa: PLC0415 - most runs do not ask
+
     ownership = own(handover)
     extents, owner = ownership.extents(handover.tracker.page_shift)
     chosen, kept = extents.selected(orders=selection.orders, start=selection.start, end=selection.end)

@@ -15,7 +15,7 @@ import numpy as np
 
 from khodump.abi.kexec_handover import KeyGeometry, kho_radix_leaf, kho_radix_node
 from khodump.abi.layout import dtype_of
-from khodump.arrays import I64, U8, U64, Bool
+from khodump.arrays import I64, U8, U64, Bool, among, distinct, repeats
 from khodump.extents import NO_ORDER, Extents
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
@@ -104,7 +104,7 @@ class TableTree:
             yield Extents.concatenate(self.geometry.page_shift, self._leaf_runs(leaves, walk)).sorted()
             return
         first = Extents.concatenate(self.geometry.page_shift, self._leaf_runs(leaves.take(shared), walk))
-        known = np.unique(np.concatenate([orders[len(shared) :], first.order])).tolist()
+        known = distinct(np.concatenate([orders[len(shared) :], first.order]))
         step = max(_BATCH_BYTES // self.geometry.page_size // max(len(known), 1), 1)
         yield from merged(
             [
@@ -132,7 +132,7 @@ class TableTree:
             entries = self._admit(entries, level, seen, walk)
             if not level or not len(entries.phys):
                 return entries
-            seen = np.union1d(seen, entries.phys)
+            seen = np.sort(np.concatenate([seen, entries.phys]))
             entries = self._children(entries, level, walk)
             level -= 1
 
@@ -195,8 +195,6 @@ class TableTree:
     def _admit(self, entries: Entries, level: int, seen: U64, walk: Walk) -> Entries:
         """Without the pointers that no kernel writes; each table with such pointers gives one finding a rule."""
         width = self.geometry.key_width - self.geometry.key_shift(level)
-        first_seen = np.zeros(len(entries.phys), np.bool_)
-        first_seen[np.unique(entries.phys, return_index=True)[1]] = True
         checks = (
             (
                 "map-key-impossible",
@@ -208,7 +206,11 @@ class TableTree:
                 entries.phys % np.uint64(self.geometry.page_size) != 0,
                 "is not page-aligned",
             ),
-            ("map-node-shared", ~first_seen | np.isin(entries.phys, seen), "is a node that was met before"),
+            (
+                "map-node-shared",
+                repeats(entries.phys) | among(entries.phys, seen),
+                "is a node that was met before",
+            ),
         )
         good = np.ones(len(entries.phys), np.bool_)
         for rule, bad, what in checks:
