@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import heappop, heappush
@@ -169,6 +169,15 @@ class SegmentedMemory(PhysicalMemory):
                 return Hole(at, self._files[file].missing(offset + len(part)))
             row += 1
         return b"".join(parts)
+
+    def viewed(self, phys: int, size: int) -> AbstractContextManager[memoryview | None]:
+        """See `PhysicalMemory.viewed`: what lies in one segment of a plain file."""
+        table = self._segments
+        row = int(np.searchsorted(table.start, np.uint64(phys), "right")) - 1
+        if row < 0 or phys + size > int(table.end[row]) or table.presence[row] != Presence.PRESENT:
+            return nullcontext()
+        file, offset = int(table.file[row]), int(table.offset[row]) + phys - int(table.start[row])
+        return nullcontext() if file == ZERO_FILE else self._files[file].mapped(offset, size)
 
     def locate(self, phys: int) -> tuple[str, int] | None:
         """See `PhysicalMemory.locate`."""
