@@ -51,27 +51,43 @@ def write_tree(path: Path, leaves: Mapping[int, U64], *, at: int = FDT, size: in
     if 0 in leaves:
         page = at // PAGE
         leaves[0].reshape(-1)[page // 64] |= np.uint64(1 << page % 64)
+    with path.open("wb") as file:
+        file.truncate(size)
+        root = write_map(file.fileno(), leaves, at + PAGE)
+        properties = {PROP_COMPATIBLE: string("kho-v4"), PROP_PRESERVED_MEMORY_MAP: u64(root)}
+        os.pwrite(file.fileno(), build_fdt(FdtNode("", properties)), at)
+    return Tree(path, root)
+
+
+def write_map(file: int, leaves: Mapping[int, U64], at: int) -> int:
+    """Write the map that `leaves` say from physical address `at` on, and return its root."""
     orders = sorted(leaves, reverse=True)  # the higher the order, the lower its keys
     firsts = [GEOMETRY.encode(0, order) >> GEOMETRY.leaf_bits for order in orders]
     prefix = np.concatenate(
         [first + np.arange(len(leaves[order])) for first, order in zip(firsts, orders, strict=True)]
     )
-    with path.open("wb") as file:
-        file.truncate(size)
-        end = at + PAGE
-        for order in orders:
-            end += os.pwrite(file.fileno(), leaves[order].data, end)
-        phys = np.arange(at + PAGE, end, PAGE)
-        for _ in range(GEOMETRY.depth - 1):
-            parents, row = np.unique(prefix >> GEOMETRY.table_bits, return_inverse=True)
-            tables = np.zeros((len(parents), WORDS), np.uint64)
-            tables[row, prefix & (WORDS - 1)] = phys
-            prefix, phys = parents, end + PAGE * np.arange(len(parents))
-            end += os.pwrite(file.fileno(), tables.data, end)
-        root = int(phys[0])
-        properties = {PROP_COMPATIBLE: string("kho-v4"), PROP_PRESERVED_MEMORY_MAP: u64(root)}
-        os.pwrite(file.fileno(), build_fdt(FdtNode("", properties)), at)
-    return Tree(path, root)
+    end = at
+    for order in orders:
+        end += os.pwrite(file, leaves[order].data, end)
+    phys = np.arange(at, end, PAGE)
+    for _ in range(GEOMETRY.depth - 1):
+        parents, row = np.unique(prefix >> GEOMETRY.table_bits, return_inverse=True)
+        tables = np.zeros((len(parents), WORDS), np.uint64)
+        tables[row, prefix & (WORDS - 1)] = phys
+        prefix, phys = parents, end + PAGE * np.arange(len(parents))
+        end += os.pwrite(file, tables.data, end)
+    return int(phys[0])
+
+
+def leaves_of(blocks: Mapping[int, U64]) -> dict[int, U64]:
+    """The leaves that hold blocks, given by order as physical addresses."""
+    leaves = {}
+    for order, phys in blocks.items():
+        bit = phys >> np.uint64(GEOMETRY.page_shift + order)
+        words = np.zeros((int(bit.max() >> np.uint64(GEOMETRY.leaf_bits)) + 1, WORDS), np.uint64)
+        np.bitwise_or.at(words.reshape(-1), bit >> np.uint64(6), np.uint64(1) << (bit & np.uint64(63)))
+        leaves[order] = words
+    return leaves
 
 
 def dense() -> Mapping[int, U64]:

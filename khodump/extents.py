@@ -218,9 +218,10 @@ class Extents:
             runs = self.take(self.order == order)
             runs = runs.take(np.argsort(runs.phys, kind="stable"))
             row = np.maximum(np.searchsorted(runs.phys, phys, "right") - 1, 0)
-            inside = (runs.phys[row] <= phys) & (phys < runs.end[row])
-            at_start = phys & ((_ONE << np.uint64(self.page_shift + order)) - _ONE) == 0
-            found[inside & at_start] = order
+            hit = runs.phys[row] <= phys
+            hit &= phys < runs.end[row]
+            hit &= phys & ((_ONE << np.uint64(self.page_shift + order)) - _ONE) == 0
+            found[hit] = order
         return found
 
     def lookup(self, phys: int) -> tuple[Preservation, ...]:

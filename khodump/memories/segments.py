@@ -223,8 +223,12 @@ class SegmentedMemory(PhysicalMemory):
         )
         firsts = np.flatnonzero(fresh)
         counts = np.diff(np.append(firsts, len(wanted)))
-        for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
-            top, at, source = int(wanted[first]), int(offset[first]), self._files[int(file[first])]
+        flat = data.reshape(-1).data
+        columns = (wanted[firsts], counts, file[firsts], offset[firsts])
+        for top, count, index, at in zip(*(column.tolist() for column in columns), strict=True):
+            source, buffer = self._files[index], flat[top * page_size : (top + count) * page_size]
+            if at + len(buffer) <= source.size and source.read_into(buffer, at) == len(buffer):
+                continue
             for lost in source.read_rows(data[top : top + count], at):
                 presence[top + lost] = _why_lost(source, at + lost * page_size, page_size)
 
