@@ -13,7 +13,7 @@ from benchmarks.trees import FDT, PAGE, leaves_of, write_map
 from khodump.abi.layout import dtype_of
 from khodump.abi.luo import NODE_NAME
 from khodump.abi.memfd import COMPATIBLE_V2, MEMFD_LUO_FOLIO_SER, MEMFD_LUO_SER, PFN_BITS, MemfdLuoSer
-from khodump.arrays import U64
+from khodump.arrays import U8, U64
 from tests.builders.chains import Writer, write_vmalloc
 from tests.builders.handover import Description, build_handover
 from tests.builders.luo import Luo, LuoFile, Session
@@ -76,7 +76,7 @@ def write_memfd(path: Path, pages: int, *, scattered: bool = False, data: Path |
             _scatter(file.fileno(), np.memmap(data, np.uint8).reshape(pages, PAGE), place)
 
 
-def _scatter(file: int, pages: np.memmap[tuple[int, int], np.dtype[np.uint8]], place: U64) -> None:
+def _scatter(file: int, pages: U8, place: U64) -> None:
     """Put each page of the file at its place, many at a time."""
     source = np.argsort(place)
     step = (64 << 20) // PAGE
