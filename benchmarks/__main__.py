@@ -161,13 +161,19 @@ class Bench:
         for name, goal in (("near", 1 / 0.7), ("far", 1 / 0.3)):
             words = ["--memfd", "vm/1", "--quiet", "--output", str(out), self.image(name), "--fdt", _FDT]
             ours = python("-m", "khodump", "extract", *words)
-            ours = Command(ours.words, before=lambda: out.unlink(missing_ok=True))
-            theirs = Command(["cp", file, str(out)], before=lambda: out.unlink(missing_ok=True))
+            ours, theirs = (
+                Command(side, before=self._settle) for side in (ours.words, ["cp", file, str(out)])
+            )
             what = "contiguous" if name == "near" else "scattered"
             yield Comparison(f"`extract` 2 GiB in 4K folios, {what}", ours, theirs, "cp", goal)
         folios = task("folios", str(self.directory / "folios"))
         ours = task("ownership", self.image("many"))
         yield Comparison("owners of a memfd of 2^24 folios", ours, folios, "numpy reading its list", 3)
+
+    def _settle(self) -> None:
+        """Nothing written so far slows down what is written next."""
+        (self.directory / "out").unlink(missing_ok=True)
+        os.sync()
 
     def _starts(self) -> Iterator[Comparison]:
         yield Comparison(

@@ -5,7 +5,7 @@ numpy's own set functions import its masked arrays, which takes longer than most
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,18 @@ U8: TypeAlias = npt.NDArray[np.uint8]
 U64: TypeAlias = npt.NDArray[np.uint64]
 I64: TypeAlias = npt.NDArray[np.int64]
 Bool: TypeAlias = npt.NDArray[np.bool_]
+
+#: Just below the largest block that glibc may serve from its heap (DEFAULT_MMAP_THRESHOLD_MAX).
+_LARGEST_OF_HEAP: Final = (32 << 20) - (1 << 16)
+
+
+def warm_heap() -> None:
+    """Let arrays of megabytes reuse memory, before work that makes and drops many.
+
+    glibc maps blocks above 128 KiB afresh each time, and page faults then take longer than the work. It stops doing so for
+    blocks as large as any that was freed; one that is never touched costs nothing. Elsewhere this does nothing.
+    """
+    np.empty(_LARGEST_OF_HEAP, np.uint8)
 
 
 def distinct(values: U8 | U64) -> list[int]:

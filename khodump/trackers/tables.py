@@ -15,7 +15,7 @@ import numpy as np
 
 from khodump.abi.kexec_handover import KeyGeometry, kho_radix_leaf, kho_radix_node
 from khodump.abi.layout import dtype_of
-from khodump.arrays import I64, U8, U64, Bool, among, distinct, repeats
+from khodump.arrays import I64, U8, U64, Bool, among, distinct, repeats, warm_heap
 from khodump.extents import NO_ORDER, Extents
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
@@ -237,6 +237,7 @@ class TableTree:
 
     def _leaf_runs(self, leaves: Entries, walk: Walk, step: int | None = None) -> Iterator[Extents]:
         """The preservations of these leaves, a batch of leaves (`step`) at a time."""
+        warm_heap()
         for part in self._batches(leaves, step):
             words, readable = self._gather(part, 0, walk, self._word)
             held = part.take(readable)
