@@ -214,9 +214,14 @@ class Extents:
     def orders_at(self, phys: U64) -> U8:
         """The order of the block that begins at each address; NO_ORDER where none does, the largest where several do."""
         found = np.full(len(phys), NO_ORDER, np.uint8)
+        if not len(phys):
+            return found
+        low, high = phys.min(), phys.max()
         for order in distinct(self.order):
             runs = self.take(self.order == order)
             runs = runs.take(np.argsort(runs.phys, kind="stable"))
+            if high < runs.phys[0] or low >= runs.end.max():
+                continue
             row = np.maximum(np.searchsorted(runs.phys, phys, "right") - 1, 0)
             hit = runs.phys[row] <= phys
             hit &= phys < runs.end[row]

@@ -88,14 +88,13 @@ def _claims(handover: Handover) -> Iterator[Claims]:
 
 def _resolved(claims: Claims, preserved: Extents, page_size: int) -> tuple[U64, U64]:
     """Start and end of each claim; a whole block that the map does not hold counts as a page."""
-    whole = np.flatnonzero(claims.size == WHOLE_BLOCK)
-    if not len(whole):
+    whole = claims.size == WHOLE_BLOCK
+    if not whole.any():
         return claims.start, claims.start + claims.size
-    orders = preserved.orders_at(claims.start if len(whole) == len(claims.size) else claims.start[whole])
+    orders = preserved.orders_at(claims.start)
     orders[orders == NO_ORDER] = 0
-    size = claims.size.copy()
-    size[whole] = np.uint64(page_size) << orders.astype(np.uint64)
-    return claims.start, claims.start + size
+    blocks = np.uint64(page_size) << orders.astype(np.uint64)
+    return claims.start, claims.start + (blocks if whole.all() else np.where(whole, blocks, claims.size))
 
 
 def _joined(start: U64, end: U64, owner: int) -> tuple[U64, U64, I64]:
