@@ -127,7 +127,7 @@ class TableTree:
         none = np.zeros(1, np.uint64)
         level = self.geometry.depth - 1
         entries = Entries(np.array([self.root], np.uint64), none, none)
-        seen = walk.nodes.phys
+        seen = np.sort(walk.nodes.phys)
         while True:
             entries = self._admit(entries, level, seen, walk)
             if not level or not len(entries.phys):
@@ -237,7 +237,8 @@ class TableTree:
 
     def _leaf_runs(self, leaves: Entries, walk: Walk, step: int | None = None) -> Iterator[Extents]:
         """The preservations of these leaves, a batch of leaves (`step`) at a time."""
-        warm_heap()
+        if len(leaves) > _BATCH_BYTES // self.geometry.page_size:
+            warm_heap()
         for part in self._batches(leaves, step):
             words, readable = self._gather(part, 0, walk, self._word)
             held = part.take(readable)
