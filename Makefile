@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint types unit samples clean
+.PHONY: setup demo test lint types unit samples bench clean
 
 setup: .venv/ready
 
@@ -34,6 +34,10 @@ types: setup
 
 unit: setup
 	$(BIN)/pytest --numprocesses auto
+
+# Compare khodump with walkers in C and others; needs gcc, 10 GiB of scratch space, and a quiet quarter of an hour.
+bench: setup
+	$(BIN)/python -m benchmarks $(BENCH)
 
 # Write the synthetic samples anew; a test holds them to this.
 samples: setup

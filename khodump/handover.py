@@ -112,6 +112,10 @@ class Handover:
         """Walk the map afresh, in the kernel's order and in bounded memory."""
         return self.tracker.walk()
 
+    def walk_by_address(self) -> Walk:
+        """Walk the map afresh, by ascending address; see `Tracker.walk_by_address`."""
+        return self.tracker.walk_by_address()
+
     @cached_property
     def _walked(self) -> _Walked:
         walk = self.walk()

@@ -97,8 +97,8 @@ class Nodes:
 
     def missing(self) -> dict[Presence, int]:
         """How many could not be read, by reason."""
-        kinds, counts = np.unique(self.presence[self.presence != Presence.PRESENT], return_counts=True)
-        return {Presence(kind): count for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True)}
+        counts = np.bincount(self.presence, minlength=len(Presence)).tolist()
+        return {kind: counts[kind] for kind in Presence if kind != Presence.PRESENT and counts[kind]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,6 +225,17 @@ class Tracker(ABC):
     @abstractmethod
     def walk(self) -> Walk:
         """Begin a walk. Bad data gives findings, never exceptions."""
+
+    def walk_by_address(self) -> Walk:
+        """As `walk`, but by ascending address, the lower order first, and with no run cut between batches.
+
+        Memory is bounded where the map's kind and state allow; otherwise it all comes in one batch.
+        """
+        walk = self.walk()
+        return Walk(self._held(walk), walk.findings, walk.node_parts)
+
+    def _held(self, walk: Walk) -> Iterator[Extents]:
+        yield Extents.concatenate(self.page_shift, walk).sorted()
 
     @abstractmethod
     def holds(self, phys: int, order: int) -> bool | None:

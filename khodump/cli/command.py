@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import IntEnum
+from functools import cache
 from inspect import Parameter, signature
 from typing import Any, get_type_hints
 
@@ -64,12 +65,20 @@ def command(function: Callable[..., Status], ending: Ending | None = None) -> Ca
     return run
 
 
-def _parameters(group: type) -> Iterator[Parameter]:
+@cache
+def _parameters(group: type) -> tuple[Parameter, ...]:
+    """The fields of a group as parameters, each declared by its own annotation."""
     hints = get_type_hints(group, include_extras=True)
     declared: tuple[Field[Any], ...] = fields(group)
-    for field in declared:
-        default = Parameter.empty if field.default is MISSING else field.default
-        yield Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name])
+    return tuple(
+        Parameter(
+            field.name,
+            Parameter.KEYWORD_ONLY,
+            default=Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in declared
+    )
 
 
 def _is_argument(parameter: Parameter) -> bool:

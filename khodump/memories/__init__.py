@@ -19,7 +19,6 @@ from khodump.memories.avml import AvmlFile
 from khodump.memories.file import ByteSource, ImageFile
 from khodump.memories.flattened import FlattenedFile
 from khodump.memories.formats import recognise
-from khodump.memories.kdump import KdumpMemory
 from khodump.memories.live import LivePaths, is_dev_mem, open_dev_mem
 from khodump.memories.remote import RemoteFile, is_url
 from khodump.memories.segments import ZERO_FILE, SegmentedMemory, Segments
@@ -166,6 +165,8 @@ def _kdump(
     found: Sequence[_Image], images: Sequence[str | os.PathLike[str]], *, assume_zero: bool
 ) -> PhysicalMemory:
     """The memory of one kdump-compressed dump."""
+    from khodump.memories.kdump import KdumpMemory  # noqa: PLC0415 - of no use to other images
+
     for image in found:
         if image.key != "kdump":
             raise UsageError(

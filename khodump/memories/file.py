@@ -7,12 +7,14 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 
 import numpy as np
 
 from khodump.arrays import I64, U8
 from khodump.errors import ImageError
+from khodump.memories.mapping import mapped
 from khodump.memory import Presence
 
 _MAX_OFFSET = (1 << 63) - 1  # off_t
@@ -48,6 +50,10 @@ class ByteSource(ABC):
     def locate(self, offset: int) -> tuple[str, int] | None:
         """The file that stores the byte at `offset`, by name, and where in it; None where none stores it as it is."""
         return (self.name, offset) if offset < self.size else None
+
+    def mapped(self, offset: int, size: int) -> AbstractContextManager[memoryview | None]:  # noqa: ARG002 - as above
+        """The `size` bytes from `offset` in place, for as long as the block lasts; None where that cannot be had."""
+        return nullcontext()
 
     def data_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The stretches of offsets `start` to `end` that are not known to read as zeros."""
@@ -96,7 +102,8 @@ class ByteSource(ABC):
 class ImageFile(ByteSource):
     """An open file, block device or device node.
 
-    Reads go through pread(2): a file that shrinks meanwhile gives short reads, where a mapping would give SIGBUS.
+    Reads go through pread(2): a file that shrinks meanwhile gives short reads, where a mapping would give SIGBUS; see
+    `khodump.memories.mapping` for when one is used all the same.
 
     Args:
         path: of the file.
@@ -142,6 +149,10 @@ class ImageFile(ByteSource):
                 break
             done += got
         return done
+
+    def mapped(self, offset: int, size: int) -> AbstractContextManager[memoryview | None]:
+        """See `ByteSource.mapped`."""
+        return mapped(self._fd, offset, size)
 
     def data_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """See `ByteSource.data_extents`: without the holes of a sparse file."""

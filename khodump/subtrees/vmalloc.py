@@ -15,7 +15,7 @@ from khodump.findings import Finding
 from khodump.memory import Hole, Presence, page_numbers
 from khodump.subtree import Claims, Context, Keep
 
-_BATCH_BYTES: Final = 8 << 20
+_BATCH_BYTES: Final = 1 << 20  # what is made of it still fits a cache
 _KNOWN_FLAGS: Final = VmallocFlags.ALLOC | VmallocFlags.HUGE_VMAP
 
 

@@ -220,14 +220,12 @@ class BitmapChainTracker(Tracker):
             words = pages.data.view("<u8")[readable]
             self._note(part, pages.presence, readable, words, walk)
             part = part.take(readable)
-            first, last = runs_of_set_bits(words)
+            first, count = runs_of_set_bits(words)
             bits = np.uint64(size * 8)
             row = first // bits
             shift = part.order[row] + np.uint64(self.page_shift)
             phys = part.phys_start[row] + ((first - row * bits) << shift)
-            yield Extents(
-                self.page_shift, phys, part.order[row].astype(np.uint8), last - first + np.uint64(1)
-            ).joined()
+            yield Extents(self.page_shift, phys, part.order[row].astype(np.uint8), count).joined()
 
     def _note(self, part: Elements, presence: U8, readable: Bool, words: U64, walk: Walk) -> None:
         empty = np.zeros(len(part.order), np.bool_)

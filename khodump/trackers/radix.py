@@ -42,6 +42,13 @@ class RadixTracker(Tracker):
             walk.batches = self._tree.walk(walk)
         return walk
 
+    def walk_by_address(self) -> Walk:
+        """See `Tracker.walk_by_address`: every order has leaves of its own, in ascending order."""
+        walk = Walk()
+        if self.demand_root(walk):
+            walk.batches = self._tree.walk_by_address(walk)
+        return walk
+
     def holds(self, phys: int, order: int) -> bool | None:
         """See `Tracker.holds`."""
         if phys % (self.geometry.page_size << order):
