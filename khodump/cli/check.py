@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.source import IMAGES, Source
 from khodump.cli.terminal import Terminal
 from khodump.errors import UsageError
@@ -21,7 +22,16 @@ class Suspect(Source):
     images: Annotated[list[str] | None, IMAGES] = None  # type: ignore[assignment]  # not with --list
 
 
-@command
+@command(
+    examples=[
+        Example("check vmcore", "What is wrong with it, and what the next kernel will do"),
+        Example(
+            "check vmcore --next 7.1 --fail-on warning",
+            "Whether another kernel would take it; the status is 1 if anything speaks against it",
+        ),
+        Example("check --explain claim-not-preserved", "What a rule means, and how to confirm it"),
+    ]
+)
 def check(
     source: Suspect,
     terminal: Terminal,

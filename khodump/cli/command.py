@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import IntEnum
 from inspect import Parameter, signature
-from typing import Any, get_type_hints
+from typing import Any, get_type_hints, overload
 
 import typer
 
+from khodump.cli.help import OPTIONS, Example
 from khodump.errors import KhodumpError, NoHandoverError
 from khodump.output.text import printable
 
@@ -28,12 +29,33 @@ class Status(IntEnum):
     INTERRUPTED = 130
 
 
-def command(function: Callable[..., Status]) -> Callable[..., None]:
+@overload
+def command(function: Callable[..., Status]) -> Callable[..., None]: ...
+
+
+@overload
+def command(*, examples: Sequence[Example]) -> Callable[[Callable[..., Status]], Callable[..., None]]: ...
+
+
+def command(
+    function: Callable[..., Status] | None = None, *, examples: Sequence[Example] = ()
+) -> Callable[..., None] | Callable[[Callable[..., Status]], Callable[..., None]]:
     """Make a function a command for typer.
 
     A parameter whose type is a dataclass (`Source`, `Terminal`) stands for all of its fields, each declared as an
-    option there, so that options which many commands share are written down once.
+    option there, so that options which many commands share are written down once. Such a class may have a `heading`,
+    under which help shows them.
+
+    Args:
+        function: the command; its docstring is its help.
+        examples: what its help, its man page and the tests show of it.
     """
+    if function is None:
+        return lambda function: _command(function, tuple(examples))
+    return _command(function, tuple(examples))
+
+
+def _command(function: Callable[..., Status], examples: tuple[Example, ...]) -> Callable[..., None]:
     hints = get_type_hints(function, include_extras=True)
     groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
 
@@ -55,6 +77,10 @@ def command(function: Callable[..., Status]) -> Callable[..., None]:
     run.__signature__ = signature(function).replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
     run.__annotations__ = {}
     run.__name__, run.__doc__ = function.__name__, function.__doc__
+    headings = {
+        field.name: getattr(group, "heading", OPTIONS) for group in groups.values() for field in fields(group)
+    }
+    run.__dict__.update(examples=examples, headings=headings)  # for khodump.cli.help
     return run
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from khodump.cli.command import Status, command, complain
+from khodump.cli.help import Example
 from khodump.cli.source import Source
 from khodump.cli.terminal import Voice
 from khodump.errors import UsageError
@@ -24,7 +25,19 @@ if TYPE_CHECKING:
 _SHOWN: Final = 10
 
 
-@command
+@command(
+    examples=[
+        Example(
+            "extract vmcore --memfd vm-beta/0x7 --output disk.img",
+            "A memfd, by the session and token that khodump sessions lists",
+        ),
+        Example(
+            "extract vmcore --reserve-mem trace --fill --output trace.bin",
+            "A region of reserve_mem=, with zeros for what the image leaves out",
+        ),
+        Example("extract mem.img --range 0x300000+26", "Some bytes of memory, to stdout"),
+    ]
+)
 def extract(
     source: Source,
     terminal: Voice,

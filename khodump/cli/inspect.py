@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.source import IMAGES, Source
 from khodump.cli.terminal import Terminal, Voice
 from khodump.errors import UsageError
@@ -74,7 +75,18 @@ class LiveSource(Source):
             raise UsageError("no memory image named", hint="khodump inspect IMAGE, or khodump inspect --live")
 
 
-@command
+@command(
+    examples=[
+        Example("inspect vmcore", "All that is preserved, in runs; the image is searched for the root FDT"),
+        Example(
+            "inspect mem.img --fdt kho.dtb --owners", "With the root FDT from debugfs, and whose each run is"
+        ),
+        Example(
+            "inspect vmcore --pages --order 9 --range 1G-2G --format tsv",
+            "Every 2 MiB block that lies in the second GiB, for a script",
+        ),
+    ]
+)
 def inspect(
     source: LiveSource,
     terminal: Terminal,
@@ -83,7 +95,9 @@ def inspect(
         bool, typer.Option("--owners", help="Say whose each is, and cut runs where owners change.")
     ] = False,
     sort: Annotated[Sort, typer.Option(help="By address, or in the kernel's walk order.")] = Sort.PHYS,
-    order: Annotated[list[int] | None, typer.Option(help="Only this order; may be repeated.", min=0)] = None,
+    order: Annotated[
+        list[int] | None, typer.Option(metavar="N", help="Only this order; may be repeated.", min=0)
+    ] = None,
     range_: Annotated[
         str | None,
         typer.Option(

@@ -7,12 +7,20 @@ from typing import Annotated
 import typer
 
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.terminal import Terminal
 from khodump.errors import UsageError
 from khodump.numbers import parse_number
 
 
-@command
+@command(
+    examples=[
+        Example("key 0x10000000000103", "What a key of the radix tree stands for"),
+        Example(
+            "key --phys 1G --order 9 --page-size 4K", "The key of a block, and the slots that lead to it"
+        ),
+    ]
+)
 def key(
     terminal: Terminal,
     key: Annotated[

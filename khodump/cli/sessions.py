@@ -7,12 +7,18 @@ from typing import Annotated
 import typer
 
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.source import Source
 from khodump.cli.terminal import Terminal
 from khodump.numbers import parse_number
 
 
-@command
+@command(
+    examples=[
+        Example("sessions vmcore", "What LUO serialized: sessions, files, and where they lie"),
+        Example("sessions vmcore --session vm-beta --file 0x7", "One file of one session"),
+    ]
+)
 def sessions(
     source: Source,
     terminal: Terminal,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.source import Source
 from khodump.cli.terminal import Terminal
 from khodump.errors import UsageError
@@ -23,7 +24,13 @@ class _Terminal(Terminal):
     ] = None
 
 
-@command
+@command(
+    examples=[
+        Example(
+            "slim vmcore --output slim.elf", "A core to mail: metadata alone, nothing that was preserved"
+        ),
+    ]
+)
 def slim(
     source: Source,
     terminal: _Terminal,

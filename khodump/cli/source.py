@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypedDict
 
 import typer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from khodump.handover import Broken, Handover
 
 IMAGES = typer.Argument(
-    metavar="IMAGE...",
+    metavar="IMAGE",
     help="Memory image, by content: raw, ELF core, kdump, LiME (khodump formats lists all), or a URL of one. "
     "FILE@BASE places a raw file at a physical address; several files make one memory.",
     show_default=False,
@@ -38,6 +38,8 @@ class _Options(TypedDict):
 @dataclass(frozen=True)
 class Image:
     """A memory image, and how to read what is found in it."""
+
+    heading: ClassVar = "Image options"
 
     images: Annotated[list[str], IMAGES]
     as_: Annotated[

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final, TextIO
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, TextIO
 
 import typer
 
@@ -36,6 +36,8 @@ class Color(StrEnum):
 @dataclass(frozen=True)
 class Voice:
     """What goes to stderr."""
+
+    heading: ClassVar = "Output options"
 
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes, warnings or summary on stderr.")] = (
         False
