@@ -6,7 +6,7 @@ One file per tracker lives in `khodump.trackers`; the root FDT decides which one
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -113,6 +113,23 @@ class Walk:
     def nodes(self) -> Nodes:
         """The tracker's own pages met so far."""
         return Nodes.concatenate(self.node_parts)
+
+
+def watched(walk: Walk, progress: Callable[[int, int], None] | None) -> Walk:
+    """The same walk, which calls `progress` with (pages met, 0) after each batch, and with (pages, pages) at its end."""
+    if progress is not None:
+        walk.batches = _told(walk, walk.batches, progress)
+    return walk
+
+
+def _told(walk: Walk, batches: Iterator[Extents], progress: Callable[[int, int], None]) -> Iterator[Extents]:
+    met = counted = 0
+    for batch in batches:
+        met += sum(map(len, walk.node_parts[counted:]))
+        counted = len(walk.node_parts)
+        progress(met, 0)
+        yield batch
+    progress(met, met)
 
 
 @dataclass(frozen=True, slots=True)

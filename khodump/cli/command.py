@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import IntEnum
 from inspect import Parameter, signature
-from typing import Any, get_type_hints, overload
+from typing import Any, Final, get_type_hints, overload
 
 import typer
 
@@ -27,6 +27,21 @@ class Status(IntEnum):
     NO_HANDOVER = 3
     PARTIAL = 4
     INTERRUPTED = 130
+
+    @property
+    def meaning(self) -> str:
+        """What it says, for README and man pages."""
+        return _MEANINGS[self]
+
+
+_MEANINGS: Final = {
+    Status.DONE: "done",
+    Status.FOUND: "differences or findings, for commands that look for them",
+    Status.BAD_REQUEST: "bad usage, or a file that cannot be opened",
+    Status.NO_HANDOVER: "no KHO handover there, or of no version that khodump reads",
+    Status.PARTIAL: "partial: something was missing or damaged; what could be read was printed",
+    Status.INTERRUPTED: "interrupted",
+}
 
 
 @overload

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +57,8 @@ class LiveSource(Source):
         with handover:
             for note in handover.notes:
                 terminal.note(note)
-            yield handover
+            with terminal.progress("walking the map", "pages") as watch:
+                yield replace(handover, watch=watch)
 
     def _check(self) -> None:
         """Refuse what does not go together."""

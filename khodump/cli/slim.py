@@ -55,5 +55,6 @@ def slim(
         source.opened(terminal) as handover,
     ):
         core = Slim.of(handover, keep_unknown=keep_unknown)
-        core.write(sink)
+        with terminal.progress(f"writing {output}") as progress:
+            core.write(sink, progress)
     return replace(terminal, output=None).write(core.result(output))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypedDict
 
@@ -112,7 +112,8 @@ class Source(Image):
         with handover:
             for note in handover.notes:
                 terminal.note(note)
-            yield handover
+            with terminal.progress("walking the map", "pages") as watch:
+                yield replace(handover, watch=watch)
 
     @contextmanager
     def suspect(self, terminal: Voice) -> Iterator[Handover | Broken]:
@@ -123,9 +124,13 @@ class Source(Image):
         with terminal.progress("searching for the root FDT") as progress:
             suspect = open_suspect(self.paths, progress=progress, **self._options)
         with suspect:
-            for note in suspect.notes if isinstance(suspect, Handover) else ():
+            if not isinstance(suspect, Handover):
+                yield suspect
+                return
+            for note in suspect.notes:
                 terminal.note(note)
-            yield suspect
+            with terminal.progress("walking the map", "pages") as watch:
+                yield replace(suspect, watch=watch)
 
     @property
     def _options(self) -> _Options:
