@@ -63,9 +63,13 @@ def kernel_named(name: str) -> Kernel:
     by_root = next((kernel for kernel in KERNELS if kernel.root == name), None)
     found = by_root or kernel_of(name)
     if found is None:
-        known = [*dict.fromkeys(kernel.root for kernel in KERNELS), *(kernel.release for kernel in KERNELS)]
-        raise UsageError(f"khodump knows no kernel {name}", hint=f"it knows {', '.join(known)}")
+        raise UsageError(f"khodump knows no kernel {name}", hint=f"it knows {', '.join(names())}")
     return found
+
+
+def names() -> list[str]:
+    """What `kernel_named` takes, newest first: ABI strings, then releases."""
+    return [*dict.fromkeys(kernel.root for kernel in KERNELS), *(kernel.release for kernel in KERNELS)]
 
 
 def kernel_of(release: str) -> Kernel | None:

@@ -61,6 +61,6 @@ register(
 def main() -> None:
     """Run the command line; the entry point of the `khodump` script."""
     try:
-        app()
+        app(prog_name="khodump")  # also for python -m khodump
     except KeyboardInterrupt:  # before or after a command runs; commands catch their own
         raise SystemExit(Status.INTERRUPTED) from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from khodump.cli import completion
 from khodump.cli.command import Status, command, complain
 from khodump.cli.help import Example
 from khodump.cli.source import Source
@@ -43,13 +44,23 @@ def extract(
     terminal: Voice,
     memfd: Annotated[
         str | None,
-        typer.Option(metavar="SESSION/TOKEN", help="A memfd, by LUO's session and the file's token in it."),
+        typer.Option(
+            metavar="SESSION/TOKEN",
+            autocompletion=completion.memfds,
+            help="A memfd, by LUO's session and the file's token in it.",
+        ),
     ] = None,
     reserve_mem: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A region that reserve_mem= set aside.")
+        str | None,
+        typer.Option(
+            metavar="NAME", autocompletion=completion.regions, help="A region that reserve_mem= set aside."
+        ),
     ] = None,
     blob: Annotated[
-        str | None, typer.Option(metavar="NODE", help="What this node of the root FDT leads to.")
+        str | None,
+        typer.Option(
+            metavar="NODE", autocompletion=completion.nodes, help="What this node of the root FDT leads to."
+        ),
     ] = None,
     range_: Annotated[
         str | None, typer.Option("--range", metavar="ADDR+SIZE", help="Physical memory, preserved or not.")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from khodump.cli import completion
 from khodump.cli.command import Status, command
 from khodump.cli.help import Example
 from khodump.cli.source import Source
@@ -22,8 +23,14 @@ from khodump.numbers import parse_number
 def sessions(
     source: Source,
     terminal: Terminal,
-    session: Annotated[str | None, typer.Option(metavar="NAME", help="Only this session.")] = None,
-    file: Annotated[str | None, typer.Option(metavar="TOKEN", help="Only files with this token.")] = None,
+    session: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", autocompletion=completion.sessions, help="Only this session."),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(metavar="TOKEN", autocompletion=completion.tokens, help="Only files with this token."),
+    ] = None,
 ) -> Status:
     """List the sessions and files that LUO serialized, with their folios and where they lie."""
     from khodump.analysis.sessions import sessions as analyse

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, TypedDict
 
 import typer
 
+from khodump.cli import completion
 from khodump.cli.terminal import Voice
 from khodump.numbers import parse_number
 
@@ -24,7 +25,7 @@ IMAGES = typer.Argument(
 )
 
 
-class _Options(TypedDict):
+class Options(TypedDict):
     """How to open a handover."""
 
     fdt: str | int | None
@@ -45,13 +46,18 @@ class Image:
     as_: Annotated[
         str | None,
         typer.Option(
-            "--as", metavar="VERSION", help="Read it as this version (kho-v4), whatever the FDT says."
+            "--as",
+            metavar="VERSION",
+            autocompletion=completion.versions,
+            help="Read it as this version (kho-v4), whatever the FDT says.",
         ),
     ] = None
     page_size: Annotated[
         str | None,
         typer.Option(
-            metavar="SIZE", help="The kernel's page size: 4K, 16K or 64K. Default: worked out from evidence."
+            metavar="SIZE",
+            autocompletion=completion.page_sizes,
+            help="The kernel's page size: 4K, 16K or 64K. Default: worked out from evidence.",
         ),
     ] = None
     assume_zero: Annotated[
@@ -108,7 +114,7 @@ class Source(Image):
         from khodump.opening import open_handover
 
         with terminal.progress("searching for the root FDT") as progress:
-            handover = open_handover(self.paths, progress=progress, **self._options)
+            handover = open_handover(self.paths, progress=progress, **self.options)
         with handover:
             for note in handover.notes:
                 terminal.note(note)
@@ -122,7 +128,7 @@ class Source(Image):
         from khodump.opening import open_suspect
 
         with terminal.progress("searching for the root FDT") as progress:
-            suspect = open_suspect(self.paths, progress=progress, **self._options)
+            suspect = open_suspect(self.paths, progress=progress, **self.options)
         with suspect:
             if not isinstance(suspect, Handover):
                 yield suspect
@@ -133,7 +139,8 @@ class Source(Image):
                 yield replace(suspect, watch=watch)
 
     @property
-    def _options(self) -> _Options:
+    def options(self) -> Options:
+        """What `khodump.opening` takes besides the files."""
         return {
             "fdt": self.fdt_argument,
             "version": self.as_,
