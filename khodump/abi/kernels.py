@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from khodump.abi.kexec_handover import PROP_PRESERVED_MEMORY_MAP
-from khodump.errors import UsageError
+from khodump.errors import UsageError, near
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ def kernel_named(name: str) -> Kernel:
     by_root = next((kernel for kernel in KERNELS if kernel.root == name), None)
     found = by_root or kernel_of(name)
     if found is None:
-        raise UsageError(f"khodump knows no kernel {name}", hint=f"it knows {', '.join(names())}")
+        raise UsageError(
+            f"khodump knows no kernel {name}", hint=f"{near(name, names())}it knows {', '.join(names())}"
+        )
     return found
 
 

@@ -10,7 +10,7 @@ from khodump.abi.kernels import Kernel
 from khodump.analysis.rules import RULES
 from khodump.analysis.rules.case import Case, metadata_of, producer
 from khodump.analysis.rules.rule import Effect, Outcome, Rule
-from khodump.errors import UsageError
+from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
 from khodump.memory import Hole, PhysicalMemory
@@ -234,8 +234,7 @@ def explain(name: str) -> Result:
     """
     rule = next((rule for rule in RULES if rule.name == name), None)
     if rule is None:
-        near = [rule.name for rule in RULES if name.partition("-")[0] in rule.name]
-        hint = f"did you mean {', '.join(near)}?" if near else "khodump check --list names them all"
+        hint = f"{near(name, [rule.name for rule in RULES])}khodump check --list names them all"
         raise UsageError(f"there is no rule {name}", hint=hint)
     row = (
         rule.name,
