@@ -29,6 +29,10 @@ class _Terminal(Terminal):
         Example(
             "slim vmcore --output slim.elf", "A core to mail: metadata alone, nothing that was preserved"
         ),
+        Example(
+            "slim mem.img --fdt kho.dtb --keep-unknown --output slim.elf",
+            "Also what nobody understands, and may be anybody's data",
+        ),
     ]
 )
 def slim(

@@ -49,7 +49,7 @@ def test_help_ends_with_examples(name, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     helped = run(name, "--help")
     assert helped.status == 0
-    assert len(COMMANDS[name].examples) >= 1
+    assert len(COMMANDS[name].examples) >= 2
     shown = helped.stdout.partition("\nExamples:\n")[2]
     for example in COMMANDS[name].examples:
         assert example.line.split()[0] == name
