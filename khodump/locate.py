@@ -61,7 +61,10 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         with open(path, "rb") as file:  # noqa: PTH123 - a path that looks like a number stays one
             return file.read(_MAX_FDT + 1)
     except OSError as error:
-        raise ImageError(f"cannot read the FDT {os.fspath(path)}: {error.strerror}") from error
+        raise ImageError(
+            f"cannot read the FDT {os.fspath(path)}: {error.strerror}",
+            hint="--fdt takes a .dtb file, or an address that begins with 0x; without it the image is searched",
+        ) from error
 
 
 def from_file(path: str | os.PathLike[str]) -> RootFdt:

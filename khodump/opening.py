@@ -9,7 +9,7 @@ from khodump import locate
 from khodump.abi.kexec_handover import PAGE_SIZES
 from khodump.boot import in_devicetree_file
 from khodump.candidates import Options, Survey
-from khodump.errors import FdtError, NoHandoverError, UsageError
+from khodump.errors import FdtError, NoHandoverError, UsageError, near
 from khodump.handover import Broken, Handover
 from khodump.locate import Progress
 from khodump.memories import open_memory
@@ -176,7 +176,7 @@ def _checked(options: Options) -> Options:
     if options.version is not None and options.version not in READABLE_VERSIONS:
         raise UsageError(
             f"khodump cannot read a handover as {options.version}",
-            hint=f"it reads {', '.join(READABLE_VERSIONS)}",
+            hint=f"{near(options.version, READABLE_VERSIONS)}it reads {', '.join(READABLE_VERSIONS)}",
         )
     return options
 

@@ -6,7 +6,7 @@ One file per tracker lives in `khodump.trackers`; the root FDT decides which one
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -170,6 +170,23 @@ class Walk:
         return Nodes.concatenate(self.node_parts)
 
 
+def watched(walk: Walk, progress: Callable[[int, int], None] | None) -> Walk:
+    """The same walk, which calls `progress` with (pages met, 0) after each batch, and with (pages, pages) at its end."""
+    if progress is not None:
+        walk.batches = _told(walk, walk.batches, progress)
+    return walk
+
+
+def _told(walk: Walk, batches: Iterator[Extents], progress: Callable[[int, int], None]) -> Iterator[Extents]:
+    met = counted = 0
+    for batch in batches:
+        met += sum(map(len, walk.node_parts[counted:]))
+        counted = len(walk.node_parts)
+        progress(met, 0)
+        yield batch
+    progress(met, met)
+
+
 @dataclass(frozen=True, slots=True)
 class TraceNode:
     """A page of the map on the way to a bit: its physical address, its level (0 is a leaf), and the slot taken there.
@@ -245,9 +262,9 @@ class Tracker(ABC):
     def trace(self, phys: int, order: int) -> Trace:
         """The way to the bit of the block of `page_size << order` bytes at `phys`, which is aligned to that."""
 
-    @abstractmethod
-    def covers(self, nodes: Nodes) -> Coverage:
-        """The blocks that the nodes of a walk stand for, preserved or not; of nodes without keys, nothing."""
+    def covers(self, nodes: Nodes) -> Coverage:  # noqa: ARG002 - for those that can tell
+        """The blocks that the nodes of a walk stand for, preserved or not; nothing where the nodes do not tell."""
+        return Coverage.empty()
 
     @abstractmethod
     def sound(self) -> bool:

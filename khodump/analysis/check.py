@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Final
 
 from khodump.abi.kernels import Kernel
 from khodump.analysis.rules import RULES
 from khodump.analysis.rules.case import Case, metadata_of, producer
 from khodump.analysis.rules.rule import Effect, Outcome, Rule
-from khodump.errors import UsageError
+from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
 from khodump.memory import Hole, PhysicalMemory
@@ -238,9 +237,7 @@ def explain(name: str) -> Result:
     """
     rule = next((rule for rule in RULES if rule.name == name), None)
     if rule is None:
-        names = [rule.name for rule in RULES]
-        near = [known for known in names if name and name in known] or get_close_matches(name, names)
-        hint = f"did you mean {', '.join(near)}?" if near else "khodump check --list names them all"
+        hint = f"{near(name, [rule.name for rule in RULES])}khodump check --list names them all"
         raise UsageError(f"there is no rule {name}", hint=hint)
     row = (
         rule.name,

@@ -10,6 +10,7 @@ from khodump.cli.command import Status
 from khodump.cli.diff import diff
 from khodump.cli.extract import extract
 from khodump.cli.formats import formats
+from khodump.cli.help import Group, register
 from khodump.cli.inspect import inspect
 from khodump.cli.key import key
 from khodump.cli.lookup import lookup
@@ -24,9 +25,11 @@ from khodump.cli.tree import tree
 
 app = typer.Typer(
     name="khodump",
+    cls=Group,
     help="Inspect Linux Kexec HandOver (KHO) state in a memory image.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -39,33 +42,30 @@ def _print_version(value: bool) -> None:
 
 @app.callback()
 def _khodump(
-    version: bool = typer.Option(
+    context: typer.Context,
+    version: bool = typer.Option(  # noqa: ARG001 - its callback acts
         False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
-app.command()(inspect)
-app.command()(scan)
-app.command()(check)
-app.command("map")(map_)
-app.command()(tree)
-app.command()(owners)
-app.command()(sessions)
-app.command()(subtrees)
-app.command()(diff)
-app.command()(slim)
-app.command()(report)
-app.command()(lookup)
-app.command()(key)
-app.command()(extract)
-app.command()(formats)
+register(
+    app,
+    {
+        "Look at a handover": (inspect, owners, sessions, subtrees, lookup, tree, map_),
+        "Diagnose": (check, scan, report),
+        "Compare": (diff,),
+        "Take out": (extract, slim),
+        "Tools": (key, formats),
+    },
+)
 
 
 def main() -> None:
     """Run the command line; the entry point of the `khodump` script."""
     try:
-        app()
+        app(prog_name="khodump")  # also for python -m khodump
     except KeyboardInterrupt:  # before or after a command runs; commands catch their own
         raise SystemExit(Status.INTERRUPTED) from None

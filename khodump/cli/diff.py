@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.source import Source
 from khodump.cli.terminal import Terminal, Voice
 from khodump.errors import KhodumpError, UsageError
@@ -123,7 +124,15 @@ def _sided(text: str, side: str) -> str:
     return re.sub(r"--(fdt|as|page-size|scratch|ranges)\b(?!-)", rf"--\1-{side}", text)
 
 
-@command
+@command(
+    examples=[
+        Example(
+            "diff before vmcore", "What is preserved at one moment and not at another, and what that means"
+        ),
+        Example("diff vmcore next --stat", "Totals alone"),
+        Example("diff vmcore next --owners --format json", "Every run that differs, and whose it is"),
+    ]
+)
 def diff(
     pair: Pair,
     terminal: Terminal,

@@ -11,6 +11,7 @@ import typer
 
 from khodump.analysis.view import By, Scale, View
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.source import Source
 from khodump.cli.terminal import Screen, Terminal
 from khodump.errors import UsageError
@@ -34,7 +35,13 @@ class _Terminal(Terminal):
     ] = None
 
 
-@command
+@command(
+    examples=[
+        Example("map vmcore", "Physical memory, drawn in the terminal"),
+        Example("map vmcore --by owner -o map.svg", "A picture of whose the preserved memory is"),
+        Example("map vmcore --range 1G-2G", "Only this range"),
+    ]
+)
 def map_(
     source: Source,
     terminal: _Terminal,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.source import Source
 from khodump.cli.terminal import Voice
 from khodump.errors import UsageError
@@ -62,7 +63,13 @@ class Subject(Source):
             yield handover
 
 
-@command
+@command(
+    examples=[
+        Example("report vmcore -o report.html", "All that is known of it, in one file to mail"),
+        Example("report vmcore --next 7.1 -o report.html", "Held against another kernel"),
+        Example("report before vmcore -o diff.html", "What changed between two moments"),
+    ]
+)
 def report(
     subject: Subject,
     voice: Voice,

@@ -7,14 +7,16 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, NamedTuple, TextIO
 
 import typer
 
+from khodump.cli import pager
 from khodump.cli.command import Status
+from khodump.cli.progress import Bar
 from khodump.errors import UsageError
 from khodump.extras import require_arrow
 from khodump.output.formats import Format
@@ -23,7 +25,7 @@ from khodump.output.text import printable
 if TYPE_CHECKING:
     from khodump.findings import Finding
     from khodump.locate import Progress
-    from khodump.rows import Result, Tail
+    from khodump.rows import Block, Result, Tail
 
 _SHOWN_FINDINGS: Final = 10
 
@@ -54,6 +56,8 @@ class Screen(NamedTuple):
 class Voice:
     """What goes to stderr."""
 
+    heading: ClassVar = "Output options"
+
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes, warnings or summary on stderr.")] = (
         False
     )
@@ -67,30 +71,16 @@ class Voice:
             typer.echo(f"khodump: {printable(text)}", err=True)
 
     @contextmanager
-    def progress(self, what: str) -> Iterator[Progress | None]:
-        """A progress bar on stderr while something long runs, on a terminal only."""
+    def progress(self, what: str, unit: str | None = None) -> Iterator[Progress | None]:
+        """A progress bar on stderr while something long runs, on a terminal only; counts bytes, or what `unit` says."""
         if self.quiet or not sys.stderr.isatty():
             yield None
             return
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        columns = (
-            "{task.description}",
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+        bar = Bar(what, unit)
+        try:
+            yield bar
+        finally:
+            bar.close()
 
 
 @dataclass(frozen=True)
@@ -107,26 +97,38 @@ class Display(Voice):
     ] = Format.TABLE
     color: Annotated[Color, typer.Option(help="Colour in tables; NO_COLOR is honoured.")] = Color.AUTO
 
+    no_pager: Annotated[
+        bool, typer.Option("--no-pager", help="Do not page tables that are longer than the window.")
+    ] = False
+
     def __post_init__(self) -> None:
         """Refuse at once what could not be written after a long search."""
         if self.format_ is not Format.PARQUET:
             return
-        if self._writes_to_stdout and sys.stdout.isatty():
+        if self.on_terminal:
             raise UsageError(
                 "parquet is binary, and stdout is a terminal", hint="write it to a file: -o FILE"
             )
         require_arrow("parquet")
 
     @property
-    def _writes_to_stdout(self) -> bool:
-        return True
+    def on_terminal(self) -> bool:
+        """Whether a person is to read the data as it comes."""
+        return sys.stdout.isatty()
 
     def write(self, result: Result) -> Status:
         """Write the data, then findings and summary to stderr; the status says whether anything was amiss."""
         from khodump.output.write import write
 
-        with self._stream() as stream:
-            tail = write(result, self.format_, stream, color=self._colored(stream))
+        width = None
+        if self.format_ is Format.TABLE:
+            head = result.head()  # what takes long happens before the terminal shows data
+            result = replace(result, head=lambda: head)
+        if self.on_terminal:
+            width = shutil.get_terminal_size().columns
+            Bar.silent = True
+        with self._stream(paged=self.format_ is Format.TABLE) as stream, self._counted(result) as counted:
+            tail = write(counted, self.format_, stream, color=self._colored(), width=width)
             stream.flush()
         return self.conclude(tail)
 
@@ -139,18 +141,28 @@ class Display(Voice):
 
     def draw(self, lines: Callable[[Screen], Iterable[str]]) -> None:
         """Write lines that depend on where they go, and that are harmless as they are."""
-        with self._stream() as stream:
+        with self._stream(paged=False) as stream:
             width = shutil.get_terminal_size().columns
-            screen = Screen(width, stream.encoding or "ascii", self._colored(stream))
+            screen = Screen(width, stream.encoding or "ascii", self._colored())
             stream.writelines(f"{line}\n" for line in lines(screen))
             stream.flush()
 
     def write_lines(self, lines: Iterable[str]) -> Status:
         """Write text that is data, and harmless as it is: device-tree source, say."""
-        with self._stream() as stream:
+        with self._stream(paged=True) as stream:
             stream.writelines(f"{line}\n" for line in lines)
             stream.flush()
         return Status.DONE
+
+    @contextmanager
+    def _counted(self, result: Result) -> Iterator[Result]:
+        """The result, with a progress bar for its rows where they do not go to the terminal themselves."""
+        if self.on_terminal:
+            yield result
+            return
+        with self.progress(f"writing {result.rows.name}", "rows") as progress:
+            blocks = result.rows.blocks if progress is None else _watched(result.rows.blocks, progress)
+            yield replace(result, rows=result.rows._replace(blocks=blocks))
 
     def _warn(self, findings: Sequence[Finding]) -> None:
         shown = findings if self.verbose else findings[:_SHOWN_FINDINGS]
@@ -160,14 +172,18 @@ class Display(Voice):
             self.note(f"{len(findings) - len(shown)} more findings: -v shows all, --format json holds them")
 
     @contextmanager
-    def _stream(self) -> Iterator[TextIO]:
+    def _stream(self, *, paged: bool) -> Iterator[TextIO]:
         if isinstance(sys.stdout, TextIOWrapper):  # not so in a notebook
             sys.stdout.reconfigure(errors="backslashreplace")
-        yield sys.stdout
+        if not paged or self.no_pager or not self.on_terminal:
+            yield sys.stdout
+            return
+        with pager.paged() as stream:
+            yield stream
 
-    def _colored(self, stream: TextIO) -> bool:
+    def _colored(self) -> bool:
         if self.color is Color.AUTO:
-            return stream.isatty() and not os.environ.get("NO_COLOR")
+            return self.on_terminal and not os.environ.get("NO_COLOR")
         return self.color is Color.ALWAYS
 
 
@@ -180,18 +196,31 @@ class Terminal(Display):
     ] = None
 
     @property
-    def _writes_to_stdout(self) -> bool:
-        return self.output is None
+    def on_terminal(self) -> bool:
+        """See Display."""
+        return self.output is None and super().on_terminal
 
     @contextmanager
-    def _stream(self) -> Iterator[TextIO]:
+    def _stream(self, *, paged: bool) -> Iterator[TextIO]:
         if self.output is None:
-            with super()._stream() as stream:
+            with super()._stream(paged=paged) as stream:
                 yield stream
             return
         try:
             stream = open(self.output, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - opening alone may be refused
         except OSError as error:
-            raise UsageError(f"cannot write {self.output}: {error.strerror}") from error
+            raise UsageError(
+                f"cannot write {self.output}: {error.strerror}",
+                hint="--output takes a file in a directory that you may write to",
+            ) from error
         with stream:
             yield stream
+
+
+def _watched(blocks: Iterable[Block], progress: Progress) -> Iterator[Block]:
+    """The same blocks; their rows are counted as they pass."""
+    done = 0
+    for block in blocks:
+        yield block
+        done += len(block[0])
+        progress(done, 0)

@@ -7,13 +7,20 @@ from typing import Annotated
 import typer
 
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.source import Source
 from khodump.cli.terminal import Screen, Terminal
 from khodump.numbers import parse_number
 from khodump.output.formats import Format
 
 
-@command
+@command(
+    examples=[
+        Example("tree vmcore", "The map's own pages, level by level"),
+        Example("tree vmcore --path 0x4022c000", "Only the way to this address"),
+        Example("tree vmcore --level 0 --format tsv", "All leaves, for a script"),
+    ]
+)
 def tree(
     source: Source,
     terminal: Terminal,

@@ -65,7 +65,10 @@ class ProgramMemory(PhysicalMemory):
         except FaultError as fault:
             return Hole(max(phys, fault.address), Presence.ABSENT)
         except (OSError, ValueError) as error:
-            raise ImageError(f"drgn cannot read {self.description} at {phys:#x}: {error}") from error
+            raise ImageError(
+                f"drgn cannot read {self.description} at {phys:#x}: {error}",
+                hint="try khodump on the dump itself, without drgn",
+            ) from error
         return found
 
     def _known_hole(self, phys: int, size: int) -> Hole | None:

@@ -63,7 +63,10 @@ class PageBitmap:
         block, row = np.unique(pfns >> np.uint64(_BLOCK_SHIFT), return_inverse=True)
         rows, lost = self._file.read_table(self._offset, _BLOCK, block.astype(np.int64))
         if lost:
-            raise ImageError(f"{self._file.name} became shorter while it was read")
+            raise ImageError(
+                f"{self._file.name} became shorter while it was read",
+                hint="wait until the dump is written, or take a copy of it",
+            )
         counts = np.bitwise_count(rows)
         before: U64 = np.cumsum(counts, axis=1, dtype=np.uint64) - counts
         column = (pfns >> np.uint64(3)) & np.uint64(_BLOCK - 1)

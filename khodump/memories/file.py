@@ -9,11 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
 from khodump.arrays import I64, U8
-from khodump.errors import ImageError
+from khodump.errors import ImageError, near
 from khodump.memories.mapping import mapped
 from khodump.memory import Presence
 
@@ -173,4 +174,17 @@ class ImageFile(ByteSource):
 def _cannot(action: str, name: str, error: OSError, hint: str | None = None) -> ImageError:
     if isinstance(error, PermissionError):
         hint = "run as a user who may read it"
-    return ImageError(f"cannot {action} {name}: {error.strerror}", hint=hint)
+    if isinstance(error, FileNotFoundError):
+        hint = f"{near(name, _neighbours(name))}khodump formats lists what can be read"
+    return ImageError(
+        f"cannot {action} {name}: {error.strerror}", hint=hint or "name a file that can be read"
+    )
+
+
+def _neighbours(name: str) -> list[str]:
+    """The files in the directory where `name` would be, spelt as it is."""
+    home = Path(name).parent
+    try:
+        return [str(home / each) for each in sorted(os.listdir(home))]  # noqa: PTH208 - names alone
+    except OSError:
+        return []

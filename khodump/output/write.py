@@ -21,8 +21,13 @@ _WRITERS: Final[dict[Format, Callable[[Result, TextIO], Tail]]] = {
 }
 
 
-def write(result: Result, format_: Format, stream: TextIO, *, color: bool = False) -> Tail:
-    """Write a result to `stream` as its rows come, and return what is known after the last one."""
+def write(
+    result: Result, format_: Format, stream: TextIO, *, color: bool = False, width: int | None = None
+) -> Tail:
+    """Write a result to `stream` as its rows come, and return what is known after the last one.
+
+    `color` and `width`, that of the window, matter to tables alone.
+    """
     if format_ is Format.TABLE:
-        return write_table(result, stream, color=color)
+        return write_table(result, stream, color=color, width=width)
     return _WRITERS[format_](result, stream)
