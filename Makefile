@@ -7,7 +7,7 @@ BIN := .venv/bin
 SECONDS ?= 600
 JOBS ?= 2
 
-.PHONY: setup demo test lint types unit fuzz audit samples clean
+.PHONY: setup demo test lint types unit fuzz audit samples bench clean
 
 setup: .venv/ready
 
@@ -49,6 +49,10 @@ fuzz: setup
 audit: setup
 	@$(BIN)/pip install --quiet --constraint requirements-dev.lock --group audit
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement requirements-dev.lock
+
+# Compare khodump with walkers in C and others; needs gcc, 10 GiB of scratch space, and a quiet quarter of an hour.
+bench: setup
+	$(BIN)/python -m benchmarks $(BENCH)
 
 # Write the synthetic samples anew; a test holds them to this.
 samples: setup

@@ -22,6 +22,7 @@ _MAX_ENTRIES: Final = 256  # a boot protocol's list has a handful
 
 #: MAX_FDT_SIZE of arm64.
 MAX_DEVICETREE: Final = 2 << 20
+_DEVICETREE: Final = "pass the machine's own: /sys/firmware/fdt, or the .dtb it was booted with"
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,13 @@ def in_devicetree_file(path: str | os.PathLike[str]) -> Notice | None:
         with open(path, "rb") as file:  # noqa: PTH123 - a path that looks like a number stays one
             data = file.read(MAX_DEVICETREE)
     except OSError as error:
-        raise ImageError(f"cannot read the device tree {os.fspath(path)}: {error.strerror}") from error
+        raise ImageError(
+            f"cannot read the device tree {os.fspath(path)}: {error.strerror}", hint=_DEVICETREE
+        ) from error
     try:
         return in_devicetree(parse_fdt(data, max_size=MAX_DEVICETREE), f"file {os.fspath(path)}")
     except FdtError as error:
-        raise FdtError(f"{os.fspath(path)} is not a usable device tree: {error}") from error
+        raise FdtError(f"{os.fspath(path)} is not a usable device tree: {error}", hint=_DEVICETREE) from error
 
 
 def _cell(node: FdtNode, name: str) -> int:

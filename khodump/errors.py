@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+#: How many names a hint lists.
+_LISTED: Final = 8
+
 
 class KhodumpError(Exception):
     """A request that cannot be served.
@@ -16,12 +22,33 @@ class KhodumpError(Exception):
         self.hint = hint
 
 
+def near(name: str, names: Iterable[str]) -> str:
+    """The beginning of a hint: those of `names` that `name` may have been meant for; empty if none looks like it."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only who errs needs it
+
+    known = list(names)
+    within = [each for each in known if name and name in each][:_LISTED]
+    found = within or get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(found)}? " if found else ""
+
+
+def choice(what: str, names: Sequence[str], wanted: str) -> str:
+    """A hint for a name that there is not: those like it, and the first of those there are."""
+    shown = ", ".join(names[:_LISTED]) or "none at all"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{near(wanted, names)}the {what} are {shown}{more}"
+
+
 class UsageError(KhodumpError):
     """An argument that makes no sense, whatever the data."""
 
 
 class ImageError(KhodumpError):
     """A memory image that cannot be opened or read."""
+
+
+class MissingExtraError(ImageError):
+    """An optional library that an image, or a format to write, needs and that is not installed."""
 
 
 class FdtError(KhodumpError):

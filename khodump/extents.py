@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import numpy as np
 
-from khodump.arrays import I64, U8, U64, Bool
+from khodump.arrays import I64, U8, U64, Bool, distinct
+from khodump.extras import require, require_arrow
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 #: In a column of orders: none.
 NO_ORDER: Final = 255
@@ -165,8 +170,9 @@ class Extents:
     def totals(self) -> tuple[OrderTotal, ...]:
         """Blocks and bytes by order, ascending."""
         totals = []
-        for order in np.unique(self.order).tolist():
-            count = int(self.count[self.order == order].sum())
+        one = self and self.order.min() == self.order.max()
+        for order in self.order[:1].tolist() if one else distinct(self.order):
+            count = int((self.count if one else self.count[self.order == order]).sum())
             totals.append(OrderTotal(order, count, count << (self.page_shift + order)))
         return tuple(totals)
 
@@ -200,22 +206,31 @@ class Extents:
     def pages(self, limit: int = 1 << 16) -> Iterator[tuple[U64, U8, I64]]:
         """Every preservation as columns (phys, order, run it belongs to), at most `limit` rows at a time."""
         last = np.cumsum(self.count)
-        at, total = 0, len(self)
+        at, total = 0, int(last[-1]) if self else 0
         while at < total:
             stop = min(at + limit, total)
-            rows = np.arange(at, stop, dtype=np.uint64)
-            run = np.searchsorted(last, rows, "right")
-            index = rows - (last[run] - self.count[run])
-            yield self.phys[run] + (index << self.block_shift[run]), self.order[run], run
+            low, high = np.searchsorted(last, np.array([at, stop - 1], np.uint64), "right").tolist()
+            part = self.take(slice(low, high + 1))
+            ends = last[low : high + 1]
+            shift = part.block_shift
+            base = part.phys - (ends - part.count << shift)  # of the block that row 0 would be
+            rows = np.diff(np.minimum(ends, np.uint64(stop)), prepend=np.uint64(at)).astype(np.int64)
+            run = np.repeat(np.arange(len(rows)), rows)
+            phys = np.arange(at, stop, dtype=np.uint64)
+            phys <<= shift[0] if (shift == shift[0]).all() else shift[run]
+            phys += base[run]
+            yield phys, part.order[run], run + low
             at = stop
 
     def orders_at(self, phys: U64) -> U8:
         """The order of the block that begins at each address; NO_ORDER where none does, the largest where several do."""
         found = np.full(len(phys), NO_ORDER, np.uint8)
+        if not len(phys):
+            return found
         if self.is_apart:
             self._mark_starts(phys, found)
             return found
-        for order in np.unique(self.order).tolist():
+        for order in distinct(self.order):
             runs = self.take(self.order == order)
             runs.take(np.argsort(runs.phys, kind="stable"))._mark_starts(phys, found)  # noqa: SLF001 - its own
         return found
@@ -225,10 +240,11 @@ class Extents:
         if not self.runs:
             return
         row = np.maximum(np.searchsorted(self.phys, phys, "right") - 1, 0)
-        inside = (self.phys[row] <= phys) & (phys < self.end[row])
-        at_start = phys & ((_ONE << self.block_shift[row]) - _ONE) == 0
-        hit = inside & at_start
-        found[hit] = self.order[row[hit]]
+        start, order = self.phys[row], self.order[row]
+        shift = order.astype(np.uint64) + self._page_bits
+        hit = (start <= phys) & (phys - start < self.count[row] << shift)
+        hit &= phys & ((_ONE << shift) - _ONE) == 0
+        found[hit] = order[hit]
 
     def lookup(self, phys: int) -> tuple[Preservation, ...]:
         """The preservations that cover a physical byte address, by ascending order; usually none or one."""
@@ -239,3 +255,23 @@ class Extents:
             shift, start = int(self.block_shift[run]), int(self.phys[run])
             found.append(Preservation(start + ((phys - start) >> shift << shift), int(self.order[run])))
         return tuple(sorted(found, key=lambda hit: hit.order))
+
+    def to_arrow(self) -> pa.Table:
+        """A pyarrow.Table with a row a run: phys, order, count, and size in bytes; the page size is metadata.
+
+        Raises:
+            MissingExtraError: PyArrow is not installed.
+        """
+        arrow = require_arrow("to_arrow()")
+        columns = {"phys": self.phys, "order": self.order, "count": self.count, "size": self.size}
+        return arrow.table(columns, metadata={"khodump.page_size": str(1 << self.page_shift)})
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A pandas.DataFrame with the columns of `to_arrow()`.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        pandas = require("pandas", extra="pandas", purpose="to_pandas()")
+        columns = {"phys": self.phys, "order": self.order, "count": self.count, "size": self.size}
+        return pandas.DataFrame(columns)

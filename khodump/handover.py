@@ -10,13 +10,13 @@ from typing import NamedTuple, Self
 from khodump.errors import KhodumpError
 from khodump.extents import Extents
 from khodump.findings import Finding
-from khodump.locate import RootFdt
+from khodump.locate import Progress, RootFdt
 from khodump.memory import PhysicalMemory
 from khodump.scratch import Scratch
 from khodump.subtree import Context, Subtree
 from khodump.subtrees import open_subtrees
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
-from khodump.tracker import Nodes, Tracker, Walk
+from khodump.tracker import Nodes, Tracker, Walk, watched
 
 
 class _Walked(NamedTuple):
@@ -68,6 +68,7 @@ class Handover:
         geometry_reason: what speaks for the page size.
         scratch: the scratch regions; None when nothing tells of them.
         notes: what was chosen on the way here, and why, one sentence each.
+        watch: called with (pages of the map walked, 0) while it is walked.
     """
 
     memory: PhysicalMemory
@@ -77,6 +78,7 @@ class Handover:
     geometry_reason: str
     scratch: Scratch | None = None
     notes: tuple[str, ...] = ()
+    watch: Progress | None = None
 
     @property
     def page_size(self) -> int:
@@ -110,7 +112,11 @@ class Handover:
 
     def walk(self) -> Walk:
         """Walk the map afresh, in the kernel's order and in bounded memory."""
-        return self.tracker.walk()
+        return watched(self.tracker.walk(), self.watch)
+
+    def walk_by_address(self) -> Walk:
+        """Walk the map afresh, by ascending address; see `Tracker.walk_by_address`."""
+        return watched(self.tracker.walk_by_address(), self.watch)
 
     @cached_property
     def _walked(self) -> _Walked:

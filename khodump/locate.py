@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -21,7 +22,8 @@ Progress = Callable[[int, int], None]
 
 _STEP: Final = PAGE_SIZES[0]  # the root FDT is page-aligned, whatever the page size
 _MAX_FDT: Final = PAGE_SIZES[-1]  # and one page long at most
-_CHUNK: Final = 4 << 20
+_WINDOW: Final = 32 << 20
+_CHUNK: Final = 1 << 20
 _OVERLAP: Final = HEADER_OFFSET + len(HEADER_MAGIC)  # what begins in one chunk may be marked in the next
 
 
@@ -59,7 +61,10 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         with open(path, "rb") as file:  # noqa: PTH123 - a path that looks like a number stays one
             return file.read(_MAX_FDT + 1)
     except OSError as error:
-        raise ImageError(f"cannot read the FDT {os.fspath(path)}: {error.strerror}") from error
+        raise ImageError(
+            f"cannot read the FDT {os.fspath(path)}: {error.strerror}",
+            hint="--fdt takes a .dtb file, or an address that begins with 0x; without it the image is searched",
+        ) from error
 
 
 def from_file(path: str | os.PathLike[str]) -> RootFdt:
@@ -153,13 +158,29 @@ def landmarks(
     stretches = [(span.start, span.end) for span in memory.populated()]
     total, done = sum(end - start for start, end in stretches), 0
     for start, end in stretches:
-        for at in range(-(-start // _STEP) * _STEP, end, _CHUNK):
-            size = min(_CHUNK, end - at)
-            chunk = _readable(memory, at, min(size + _OVERLAP, end - at))
-            yield from (Landmark(kind, at + offset) for kind, offset in _marks(chunk, size, deep=deep))
+        for at in range(-(-start // _STEP) * _STEP, end, _WINDOW):
+            size = min(_WINDOW, end - at)
+            yield from _in_window(memory, at, size, end, deep=deep)
             done += size
             if progress:
                 progress(done, total)
+
+
+def _in_window(memory: PhysicalMemory, start: int, size: int, end: int, *, deep: bool) -> list[Landmark]:
+    """The landmarks in `size` bytes from page-aligned `start`; the stretch they are a part of goes on to `end`."""
+    if not deep:  # a few bytes a page are enough
+        with memory.viewed(start, size) as view:
+            if view is not None:
+                return [Landmark(kind, start + offset) for kind, offset in _page_marks(view, size)]
+    found: list[Landmark] = []
+    for at in range(start, start + size, _CHUNK):
+        step = min(_CHUNK, start + size - at)
+        chunk = _readable(memory, at, min(step + _OVERLAP, end - at))
+        marks = (
+            chain(_page_marks(chunk, step), _deep_marks(chunk, step)) if deep else _page_marks(chunk, step)
+        )
+        found += [Landmark(kind, at + offset) for kind, offset in marks]
+    return found
 
 
 def _readable(memory: PhysicalMemory, at: int, size: int) -> bytes:
@@ -172,24 +193,27 @@ def _readable(memory: PhysicalMemory, at: int, size: int) -> bytes:
     return pages.data.tobytes()[:size]
 
 
-def _marks(chunk: bytes, size: int, *, deep: bool) -> Iterator[tuple[LandmarkKind, int]]:
-    """Kind and offset of what stands in the first `size` bytes of a page-aligned chunk."""
+def _page_marks(chunk: bytes | memoryview, size: int) -> Iterator[tuple[LandmarkKind, int]]:
+    """Kind and offset of what stands at page starts in the first `size` bytes of a page-aligned chunk."""
     words = np.frombuffer(chunk, ">u4", size // 4)[:: _STEP // 4]
     for kind, magic in ((LandmarkKind.FDT, MAGIC), (LandmarkKind.UNFINISHED_FDT, UNFINISHED_MAGIC)):
         for page in np.flatnonzero(words == int.from_bytes(magic, "big")).tolist():
             yield kind, page * _STEP
-    if deep:
-        found = chunk.find(HEADER_MAGIC)
-        while 0 <= found < size + HEADER_OFFSET:
-            if found >= HEADER_OFFSET:
-                yield LandmarkKind.BOOT_PARAMS, found - HEADER_OFFSET
-            found = chunk.find(HEADER_MAGIC, found + 1)
-        return
     halves = np.frombuffer(chunk, "<u2", size // 2)
     first, second = (halves[HEADER_OFFSET // 2 + k :: _STEP // 2] for k in (0, 1))
     low, high = (int.from_bytes(HEADER_MAGIC[k : k + 2], "little") for k in (0, 2))
     for page in np.flatnonzero((first[: len(second)] == low) & (second == high)).tolist():
         yield LandmarkKind.BOOT_PARAMS, page * _STEP
+
+
+def _deep_marks(chunk: bytes, size: int) -> Iterator[tuple[LandmarkKind, int]]:
+    """As `_page_marks`, but boot_params at other addresses than page starts."""
+    found = chunk.find(HEADER_MAGIC)
+    while 0 <= found < size + HEADER_OFFSET:
+        at = found - HEADER_OFFSET
+        if at >= 0 and at % _STEP:
+            yield LandmarkKind.BOOT_PARAMS, at
+        found = chunk.find(HEADER_MAGIC, found + 1)
 
 
 def find_copies(memory: PhysicalMemory, blob: bytes, progress: Progress | None = None) -> Iterator[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
@@ -120,6 +121,13 @@ class PhysicalMemory(ABC):
         Raises:
             ImageError: the operating system failed to read the file.
         """
+
+    def viewed(self, phys: int, size: int) -> AbstractContextManager[memoryview | None]:  # noqa: ARG002 - see below
+        """The `size` bytes from `phys` in place, for as long as the block lasts: cheap where few are looked at.
+
+        None where that cannot be had, or some are missing; `read` tells more then.
+        """
+        return nullcontext()
 
     @abstractmethod
     def pages(self, pfns: U64, page_size: int) -> Pages:

@@ -43,7 +43,10 @@ def parse_range(text: str) -> tuple[int, int]:
         )
     start, end = parse_number(first), parse_number(last)
     if end <= start:
-        raise UsageError(f"the range {text} is empty: END is exclusive and must be above START")
+        raise UsageError(
+            f"the range {text} is empty: END is exclusive and must be above START",
+            hint=f"{start:#x}-{end + 1:#x} would hold one byte" if end == start else f"write {last}-{first}",
+        )
     return start, end
 
 

@@ -9,7 +9,7 @@ from khodump import locate
 from khodump.abi.kexec_handover import PAGE_SIZES
 from khodump.boot import in_devicetree_file
 from khodump.candidates import Options, Survey
-from khodump.errors import FdtError, NoHandoverError, UsageError
+from khodump.errors import FdtError, NoHandoverError, UsageError, near
 from khodump.handover import Broken, Handover
 from khodump.locate import Progress
 from khodump.memories import open_memory
@@ -78,15 +78,33 @@ def open_suspect(
     options = _checked(Options(version, page_size, tolerant=True))
     told = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    try:
-        try:
-            found = placed(resolve_root(memory, fdt, options, progress), options, progress)
-            return _opened(found, options, told, progress)
-        except (NoHandoverError, FdtError) as error:
-            return broken_root(memory, fdt, error, options, progress)
-    except BaseException:
-        memory.close()
-        raise
+    return _suspect(memory, fdt, options, told, progress)
+
+
+def open_in(
+    memory: PhysicalMemory,
+    *,
+    fdt: StrPath | int | None = None,
+    version: str | None = None,
+    page_size: int | None = None,
+    scratch: Scratch | None = None,
+    progress: Progress | None = None,
+) -> Handover:
+    """As `open_handover`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
+    return _handover(memory, fdt, Options(version, page_size), scratch, progress)
+
+
+def open_suspect_in(
+    memory: PhysicalMemory,
+    *,
+    fdt: StrPath | int | None = None,
+    version: str | None = None,
+    page_size: int | None = None,
+    scratch: Scratch | None = None,
+    progress: Progress | None = None,
+) -> Handover | Broken:
+    """As `open_suspect`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
+    return _suspect(memory, fdt, Options(version, page_size, tolerant=True), scratch, progress)
 
 
 def open_live_handover(
@@ -158,7 +176,7 @@ def _checked(options: Options) -> Options:
     if options.version is not None and options.version not in READABLE_VERSIONS:
         raise UsageError(
             f"khodump cannot read a handover as {options.version}",
-            hint=f"it reads {', '.join(READABLE_VERSIONS)}",
+            hint=f"{near(options.version, READABLE_VERSIONS)}it reads {', '.join(READABLE_VERSIONS)}",
         )
     return options
 
@@ -171,8 +189,26 @@ def _handover(
     progress: Progress | None,
 ) -> Handover:
     try:
-        found = placed(resolve_root(memory, fdt, options, progress), options, progress)
+        found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
         return _opened(found, options, scratch, progress)
+    except BaseException:
+        memory.close()
+        raise
+
+
+def _suspect(
+    memory: PhysicalMemory,
+    fdt: StrPath | int | None,
+    options: Options,
+    scratch: Scratch | None,
+    progress: Progress | None,
+) -> Handover | Broken:
+    try:
+        try:
+            found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
+            return _opened(found, options, scratch, progress)
+        except (NoHandoverError, FdtError) as error:
+            return broken_root(memory, fdt, error, options, progress)
     except BaseException:
         memory.close()
         raise

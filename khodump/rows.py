@@ -27,6 +27,7 @@ class Kind(Enum):
     TEXT = "text"  # may come from the image: escaped everywhere
     TRUTH = "truth"
     LINES = "lines"  # text of several lines
+    CHANGE = "change"  # a word such as added or removed; a sign, and the colour of the row, in tables
 
 
 class Column(NamedTuple):
@@ -47,12 +48,18 @@ class Fact(NamedTuple):
 class Rows(NamedTuple):
     """Rows that may be many: they come in blocks, and are not held.
 
-    Those that are `upright` hold sentences: people read them one below the other, not side by side.
+    Attributes:
+        name: what they are.
+        columns: of every block.
+        blocks: the rows.
+        empty: what it means that there are none, where that is an answer; people read it in place of a bare header.
+        upright: they hold sentences, which people read one below the other, not side by side.
     """
 
     name: str
     columns: tuple[Column, ...]
     blocks: Iterable[Block]
+    empty: str | None = None
     upright: bool = False
 
 

@@ -46,7 +46,10 @@ def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
         files.reverse()
     addresses, sizes = (_numbers(path) for path in files)
     if len(addresses) != len(sizes):
-        raise UsageError(f"{files[0]} lists {len(addresses)} scratch regions, {files[1]} lists {len(sizes)}")
+        raise UsageError(
+            f"{files[0]} lists {len(addresses)} scratch regions, {files[1]} lists {len(sizes)}",
+            hint="name the two files of one boot",
+        )
     return tuple(KhoScratch(addr, size) for addr, size in zip(addresses, sizes, strict=True))
 
 
@@ -54,7 +57,10 @@ def _numbers(path: Path) -> list[int]:
     try:
         text = path.read_text(encoding="ascii", errors="replace")
     except OSError as error:
-        raise ImageError(f"cannot read {path}: {error.strerror}") from error
+        raise ImageError(
+            f"cannot read {path}: {error.strerror}",
+            hint="name debugfs' kho/out/scratch_phys and scratch_len, or copies of them",
+        ) from error
     try:
         return [parse_number(word) for word in text.split()]
     except UsageError as error:

@@ -231,6 +231,7 @@ class Subtree:
         if self.blob is not None:
             start = self.blob.phys - self.blob.phys % page_size
             end = -(-(self.blob.phys + max(self.blob.size, 1)) // page_size) * page_size
+            end = min(end, (1 << 64) - page_size)  # whatever the root FDT says, no memory lies beyond
             # A small blob may lie in a folio of any order, as that of kho_test does.
             size = end - start if end - start > page_size else WHOLE_BLOCK
             yield Claims.of(f"{self.name}/blob", (start, size))

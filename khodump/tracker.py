@@ -6,15 +6,21 @@ One file per tracker lives in `khodump.trackers`; the root FDT decides which one
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
-from khodump.arrays import U8, U64, Bool
+from khodump.arrays import I64, U8, U64, Bool
 from khodump.extents import NO_ORDER, Extents
 from khodump.findings import Finding, Severity
 from khodump.memory import PhysicalMemory, Presence
+
+#: The slot of a node that no other points to.
+NO_SLOT: Final = -1
+
+_COLUMNS: Final = ("phys", "level", "prefix", "presence", "empty", "order", "parent", "slot")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +34,8 @@ class Nodes:
         presence: uint8 `Presence`; only PRESENT nodes were walked.
         empty: bool, walked and all zero.
         order: uint8, of the blocks of a leaf; NO_ORDER for upper nodes and leaves of several orders.
+        parent: uint64, physical address of the node that points to it; 0 where the root FDT or the chain does.
+        slot: int64, number of that pointer in its parent, or of a chunk in the chain; NO_SLOT for the root.
     """
 
     phys: U64
@@ -36,6 +44,8 @@ class Nodes:
     presence: U8
     empty: Bool
     order: U8
+    parent: U64
+    slot: I64
 
     @classmethod
     def concatenate(cls, parts: list[Nodes]) -> Nodes:
@@ -43,14 +53,24 @@ class Nodes:
         if not parts:
             none = np.zeros(0, np.uint8)
             return cls(
-                none.astype(np.uint64), none, none.astype(np.uint64), none, none.astype(np.bool_), none
+                none.astype(np.uint64),
+                none,
+                none.astype(np.uint64),
+                none,
+                none.astype(np.bool_),
+                none,
+                none.astype(np.uint64),
+                none.astype(np.int64),
             )
-        columns = ("phys", "level", "prefix", "presence", "empty", "order")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS))
+
+    def take(self, index: I64 | Bool | slice) -> Nodes:
+        """The nodes that `index` (positions, a mask or a slice) selects."""
+        return Nodes(*(getattr(self, name)[index] for name in _COLUMNS))
 
     @classmethod
-    def single(cls, phys: int, level: int, presence: Presence, *, empty: bool) -> Nodes:
-        """One node, whose keys share no bits."""
+    def single(cls, phys: int, level: int, presence: Presence, *, empty: bool, slot: int = NO_SLOT) -> Nodes:
+        """One node without a parent, whose keys share no bits."""
         return cls(
             np.array([phys], np.uint64),
             np.array([level], np.uint8),
@@ -58,6 +78,8 @@ class Nodes:
             np.array([presence], np.uint8),
             np.array([empty], np.bool_),
             np.array([NO_ORDER], np.uint8),
+            np.zeros(1, np.uint64),
+            np.array([slot], np.int64),
         )
 
     def __len__(self) -> int:
@@ -75,8 +97,41 @@ class Nodes:
 
     def missing(self) -> dict[Presence, int]:
         """How many could not be read, by reason."""
-        kinds, counts = np.unique(self.presence[self.presence != Presence.PRESENT], return_counts=True)
-        return {Presence(kind): count for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True)}
+        counts = np.bincount(self.presence, minlength=len(Presence)).tolist()
+        return {kind: counts[kind] for kind in Presence if kind != Presence.PRESENT and counts[kind]}
+
+
+@dataclass(frozen=True, eq=False)
+class Coverage:
+    """What nodes can tell of, as columns: a row for each node and order that it has room for, nodes ascending.
+
+    Attributes:
+        node: int64, row of the nodes.
+        order: uint8.
+        start: uint64, physical address of the first block.
+        end: uint64, the first byte after the last.
+    """
+
+    node: I64
+    order: U8
+    start: U64
+    end: U64
+
+    @classmethod
+    def empty(cls) -> Coverage:
+        """Of no nodes."""
+        none = np.zeros(0, np.uint64)
+        return cls(none.astype(np.int64), none.astype(np.uint8), none, none)
+
+    @classmethod
+    def concatenate(cls, parts: list[Coverage]) -> Coverage:
+        """All rows of all parts, nodes ascending, then orders."""
+        columns = ("node", "order", "start", "end")
+        node, order, start, end = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in columns
+        )
+        rows = np.lexsort((order, node))
+        return cls(node[rows], order[rows], start[rows], end[rows])
 
 
 def node_problem(memory: PhysicalMemory, phys: int, presence: Presence, what: str, **where: int) -> Finding:
@@ -113,6 +168,23 @@ class Walk:
     def nodes(self) -> Nodes:
         """The tracker's own pages met so far."""
         return Nodes.concatenate(self.node_parts)
+
+
+def watched(walk: Walk, progress: Callable[[int, int], None] | None) -> Walk:
+    """The same walk, which calls `progress` with (pages met, 0) after each batch, and with (pages, pages) at its end."""
+    if progress is not None:
+        walk.batches = _told(walk, walk.batches, progress)
+    return walk
+
+
+def _told(walk: Walk, batches: Iterator[Extents], progress: Callable[[int, int], None]) -> Iterator[Extents]:
+    met = counted = 0
+    for batch in batches:
+        met += sum(map(len, walk.node_parts[counted:]))
+        counted = len(walk.node_parts)
+        progress(met, 0)
+        yield batch
+    progress(met, met)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +243,17 @@ class Tracker(ABC):
     def walk(self) -> Walk:
         """Begin a walk. Bad data gives findings, never exceptions."""
 
+    def walk_by_address(self) -> Walk:
+        """As `walk`, but by ascending address, the lower order first, and with no run cut between batches.
+
+        Memory is bounded where the map's kind and state allow; otherwise it all comes in one batch.
+        """
+        walk = self.walk()
+        return Walk(self._held(walk), walk.findings, walk.node_parts)
+
+    def _held(self, walk: Walk) -> Iterator[Extents]:
+        yield Extents.concatenate(self.page_shift, walk).sorted()
+
     @abstractmethod
     def holds(self, phys: int, order: int) -> bool | None:
         """Whether the map holds this very (phys, order); None when the pages that say so cannot be read."""
@@ -178,6 +261,10 @@ class Tracker(ABC):
     @abstractmethod
     def trace(self, phys: int, order: int) -> Trace:
         """The way to the bit of the block of `page_size << order` bytes at `phys`, which is aligned to that."""
+
+    def covers(self, nodes: Nodes) -> Coverage:  # noqa: ARG002 - for those that can tell
+        """The blocks that the nodes of a walk stand for, preserved or not; nothing where the nodes do not tell."""
+        return Coverage.empty()
 
     @abstractmethod
     def sound(self) -> bool:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 import re
 import shlex
+from collections.abc import Iterator
 
 import pytest
-import typer.main
 
+from khodump.abi.kernels import KERNELS
 from khodump.analysis.rules import RULES
-from khodump.cli import app
+from khodump.memories.formats import FORMATS as IMAGE_FORMATS
+from khodump.trackers import FORMATS as MAP_FORMATS
+from tests.commands import COMMANDS, GROUP
 from tests.transcript import PROMPT, ROOT, commands, run
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 CONSOLE = re.compile(r"(?<=```console\n).*?(?=```)", re.DOTALL)
-PYTHON = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
+#: Code that prints nothing stands alone.
+PYTHON = re.compile(r"```python\n(.*?)```(\n\n```text\n.*?```)?", re.DOTALL)
+SHELL = re.compile(r"(?<=```sh\n).*?(?=```)", re.DOTALL)
+#: What ends a command in a shell.
+ENDS = {"|", "||", "&&", ";", ">", ">>", "<", "&", "2>"}
 
 
 @pytest.fixture(autouse=True)
@@ -35,16 +43,52 @@ def screen(block: str) -> str:
 
 
 def printed(code: str) -> str:
+    for module in re.findall(r"^import (drgn|duckdb)$", code, re.MULTILINE):
+        pytest.importorskip(module)
     with contextlib.redirect_stdout(io.StringIO()) as stdout:
-        exec(compile(code, "README", "exec"), {})  # noqa: S102 - our own page
+        exec(compile(code, "README", "exec"), {"__name__": "__main__"})  # noqa: S102 - our own page
     return stdout.getvalue()
+
+
+def shown(code: str) -> str:
+    """A block of Python and what it prints."""
+    output = printed(code)
+    return f"```python\n{code}```" + (f"\n\n```text\n{output}```" if output else "")
+
+
+def shell_commands(text: str) -> Iterator[list[str]]:
+    """The arguments of every khodump that the sh blocks of a page run."""
+    for block in SHELL.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+            lexer.whitespace_split = True
+            words = list(lexer)
+            while "khodump" in words:
+                words = words[words.index("khodump") + 1 :]
+                yield list(itertools.takewhile(lambda word: word not in ENDS, words))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_shell_commands_can_be_parsed(page):
+    for words in shell_commands(page.read_text(encoding="utf-8")):
+        name, *arguments = words or ["--version"]
+        if name.startswith("-"):
+            assert name in {option for param in GROUP.params for option in param.opts}, words
+        else:
+            COMMANDS[name].make_context(name, arguments)  # raises for what it does not know
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_shown_output_is_real(page):
     text = page.read_text(encoding="utf-8")
     now = CONSOLE.sub(lambda block: screen(block[0]), text)
-    now = PYTHON.sub(lambda block: f"```python\n{block[1]}```\n\n```text\n{printed(block[1])}```", now)
+    now = PYTHON.sub(lambda block: shown(block[1]), now)
     if os.environ.get("UPDATE_DOCS"):
         page.write_text(now, encoding="utf-8")
     assert now == text
@@ -72,6 +116,49 @@ def checks_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def formats_page() -> str:
+    """docs/formats.md, from what `khodump formats` and the table of trackers say."""
+    images = [
+        f"| {known.name} | {'yes' if known.key else 'no'} | {known.extra or ''} | {known.hint.format(path='FILE')} |"
+        for known in IMAGE_FORMATS
+    ]
+    maps = [f"| `{known.version}` | `{known.prop}` | {known.kernels} |" for known in MAP_FORMATS]
+    kernels = [
+        f"| {kernel.release} | `{kernel.root}` | {f'`{kernel.luo}`' if kernel.luo else ''} | {', '.join(f'`{each}`' for each in kernel.files)} |"
+        for kernel in KERNELS
+    ]
+    return (
+        "\n".join(
+            [
+                "# What khodump reads\n",
+                "This page is made from khodump's own tables (`UPDATE_DOCS=1 pytest tests/test_docs.py`). `khodump formats` says the",
+                "same, and which extras are installed.\n",
+                "## Images\n",
+                "Recognised by their content, whatever the file is called. An extra is a part of khodump that installs further",
+                "packages: `pip install 'khodump[all]'`.\n",
+                "| format | read | extra | otherwise |\n| --- | --- | --- | --- |",
+                *images,
+                "\n## Maps of preserved memory\n",
+                "The compatible string of the root FDT and the property that is there decide together. `--as` takes the first column.\n",
+                "| version | property | kernels |\n| --- | --- | --- |",
+                *maps,
+                "\n## What kernels take\n",
+                "A kernel boots cold on any root but its own. `khodump check --next` takes the first two columns.\n",
+                "| kernel | root | LUO | files |\n| --- | --- | --- | --- |",
+                *kernels,
+            ]
+        )
+        + "\n"
+    )
+
+
+def test_the_page_of_formats_is_made_from_the_tables():
+    page = ROOT / "docs" / "formats.md"
+    if os.environ.get("UPDATE_DOCS"):
+        page.write_text(formats_page(), encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == formats_page()
+
+
 def test_the_page_of_checks_is_made_from_the_rules():
     page = ROOT / "docs" / "checks.md"
     if os.environ.get("UPDATE_DOCS"):
@@ -88,5 +175,5 @@ def test_the_demo_shown_is_the_demo_made():
 
 def test_every_command_is_in_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]  # a group
+    for name in COMMANDS:
         assert f"khodump {name} " in readme, name

@@ -29,12 +29,17 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
     with zipfile.ZipFile(build("wheel", tmp_path)) as wheel:
         names = set(wheel.namelist())
         entry_points = wheel.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
-    package = ROOT / "khodump"
-    sources = {
-        path.relative_to(ROOT).as_posix() for path in package.rglob("*") if path.suffix in (".py", ".typed")
-    }
+    files = (
+        path for path in (ROOT / "khodump").rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    )
+    sources = {path.relative_to(ROOT).as_posix() for path in files}
     about = {name for name in names if re.fullmatch(r"khodump-[^/]+\.dist-info/.+", name)}
-    assert names - about == sources
+    manual = {f"man1/{path.name}" for path in (ROOT / "man").rglob("*.1")}
+    shared = {
+        name for name in names if re.fullmatch(r"khodump-[^/]+\.data/data/share/man/man1/[^/]+\.1", name)
+    }
+    assert {"/".join(name.split("/")[-2:]) for name in shared} == manual
+    assert names - about - shared == sources
     assert {name.partition("/")[2] for name in about} == {
         "METADATA",
         "RECORD",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from khodump.abi.kexec_handover import PROP_PRESERVED_MEMORY_MAP
-from khodump.errors import UsageError
+from khodump.errors import UsageError, near
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,15 @@ def kernel_named(name: str) -> Kernel:
     by_root = next((kernel for kernel in KERNELS if kernel.root == name), None)
     found = by_root or kernel_of(name)
     if found is None:
-        known = [*dict.fromkeys(kernel.root for kernel in KERNELS), *(kernel.release for kernel in KERNELS)]
-        raise UsageError(f"khodump knows no kernel {name}", hint=f"it knows {', '.join(known)}")
+        raise UsageError(
+            f"khodump knows no kernel {name}", hint=f"{near(name, names())}it knows {', '.join(names())}"
+        )
     return found
+
+
+def names() -> list[str]:
+    """What `kernel_named` takes, newest first: ABI strings, then releases."""
+    return [*dict.fromkeys(kernel.root for kernel in KERNELS), *(kernel.release for kernel in KERNELS)]
 
 
 def kernel_of(release: str) -> Kernel | None:

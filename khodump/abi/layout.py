@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import construct
@@ -28,8 +29,17 @@ class Layout(Generic[Record]):
         if [f.name for f in fields(record)] != list(subcons):
             raise TypeError(f"the layout of {record.__name__} does not name its fields in order")
         self._record = record
-        self.schema: Any = construct.Struct(*(name / subcon for name, subcon in subcons.items()))
-        self.size: int = self.schema.sizeof()
+        self._subcons = subcons
+
+    @cached_property
+    def schema(self) -> Any:  # noqa: ANN401 - construct is untyped
+        """The construct schema; most runs of khodump use few."""
+        return construct.Struct(*(name / subcon for name, subcon in self._subcons.items()))
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of the structure."""
+        return int(self.schema.sizeof())
 
     def parse(self, data: bytes) -> Record:
         """Decode the first `size` bytes of `data`; raises ValueError when there are fewer."""

@@ -10,7 +10,7 @@ from khodump.abi.kernels import Kernel
 from khodump.analysis.rules import RULES
 from khodump.analysis.rules.case import Case, metadata_of, producer
 from khodump.analysis.rules.rule import Effect, Outcome, Rule
-from khodump.errors import UsageError
+from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
 from khodump.memory import Hole, PhysicalMemory
@@ -129,9 +129,12 @@ def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
     if Effect.PANIC in by_effect:
         first = by_effect[Effect.PANIC][0].finding
         return f"This handover would be accepted by {who}, and would panic them: {first.message}."
+    if case.broken is not None:
+        why = next((diagnosis.finding.message for diagnosis in grave), str(case.broken.problem))
+        return f"Whether this handover would be accepted by {who} cannot be told: {why}."
     parts = [*_losses(case, by_effect)]
     if not parts:
-        parts = ["nothing was found against it"]
+        parts = ["what was found costs nothing" if grave else "nothing was found against it"]
     return f"This handover would be accepted by {who}; {', '.join(parts)}."
 
 
@@ -175,7 +178,7 @@ def _row(diagnosis: Diagnosis) -> tuple[Cell, ...]:
         finding.owner,
         finding.message,
         outcome.text,
-        "\n".join(outcome.log) or None,
+        "\n".join(line.replace("\n", "\\n") for line in outcome.log) or None,  # names may hold line ends
         None if diagnosis.seen is None else diagnosis.seen.hex(" "),
     )
 
@@ -234,8 +237,7 @@ def explain(name: str) -> Result:
     """
     rule = next((rule for rule in RULES if rule.name == name), None)
     if rule is None:
-        near = [rule.name for rule in RULES if name.partition("-")[0] in rule.name]
-        hint = f"did you mean {', '.join(near)}?" if near else "khodump check --list names them all"
+        hint = f"{near(name, [rule.name for rule in RULES])}khodump check --list names them all"
         raise UsageError(f"there is no rule {name}", hint=hint)
     row = (
         rule.name,

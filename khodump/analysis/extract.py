@@ -22,7 +22,7 @@ from khodump.analysis.extraction.copying import Progress, Sink, copy
 from khodump.analysis.extraction.folios import lay_out
 from khodump.analysis.extraction.losses import Losses, find_losses
 from khodump.analysis.extraction.plan import Plan, Runs
-from khodump.errors import KhodumpError, UsageError
+from khodump.errors import KhodumpError, UsageError, choice
 from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.numbers import format_size
@@ -34,12 +34,16 @@ from khodump.subtrees.text import quoted
 from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
 
 _SMALL: Final = 1 << 30
-_LISTED: Final = 8
 _ENTRY_SIZE: Final = dtype_of(MEMFD_LUO_FOLIO_SER).itemsize
 
 
 class UnreadableError(KhodumpError):
     """What leads to the data is damaged, or not in the image."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message, hint="khodump check IMAGE says what is damaged, and khodump lookup IMAGE ADDR where"
+        )
 
 
 class MissingError(KhodumpError):
@@ -134,7 +138,8 @@ def plan_memfd(handover: Handover, session: str, token: int) -> Plan:
         if file.handler.startswith("memfd-"):
             raise UnreadableError(f"the state of {what}, at {file.data:#x}, cannot be read")
         raise UsageError(
-            f"file {token:#x} of session {quoted(session)} is no memfd: its handler is {quoted(file.handler)}"
+            f"file {token:#x} of session {quoted(session)} is no memfd: its handler is {quoted(file.handler)}",
+            hint=f"khodump subtrees IMAGE shows what is known of it; --range {file.data:#x}+4K takes the page of its state",
         )
     return _memfd(handover, file.state, what)
 
@@ -154,7 +159,7 @@ def plan_reserve_mem(handover: Handover, name: str) -> Plan:
             named.setdefault(each.name, each)
     if name not in named:
         raise UsageError(
-            f"there is no reserve_mem region {quoted(name)}", hint=_choice("regions", list(named))
+            f"there is no reserve_mem region {quoted(name)}", hint=choice("regions", list(named), name)
         )
     region = named[name]
     return plan_range(handover, region.start, region.size, f"reserve_mem {quoted(name)}")
@@ -181,7 +186,9 @@ def plan_range(handover: Handover, phys: int, size: int, what: str | None = None
     """
     what = what or f"range {phys:#x}+{size:#x}"
     if phys + size > 1 << 64:
-        raise UsageError(f"{what} reaches past the end of the address space")
+        raise UsageError(
+            f"{what} reaches past the end of the address space", hint="write ADDR+SIZE, such as 0x40000000+2M"
+        )
     page_size = handover.page_size
     first, end = phys // page_size, -(-(phys + size) // page_size)
     runs = Runs.of((first, 0, end - first)) if size else Runs.of()
@@ -256,13 +263,15 @@ def _file(handover: Handover, session: str, token: int) -> LuoFile:
     found = [each for each in luo.sessions if each.name == session]
     if not found:
         names = [each.name for each in luo.sessions]
-        raise UsageError(f"there is no session {quoted(session)}", hint=_choice("sessions", names))
+        raise UsageError(f"there is no session {quoted(session)}", hint=choice("sessions", names, session))
     files = [file for each in found for file in each.files]
     for file in files:
         if file.token == token:
             return file
     tokens = [f"{file.token:#x}" for file in files]
-    raise UsageError(f"session {quoted(session)} has no file {token:#x}", hint=_choice("files", tokens))
+    raise UsageError(
+        f"session {quoted(session)} has no file {token:#x}", hint=choice("files", tokens, f"{token:#x}")
+    )
 
 
 def _subtree(handover: Handover, node: str, wanted: str) -> Subtree:
@@ -271,19 +280,12 @@ def _subtree(handover: Handover, node: str, wanted: str) -> Subtree:
             return subtree
     names = [subtree.name for subtree in handover.subtrees]
     raise UsageError(
-        f"there is no {wanted}: the root FDT has no node {quoted(node)}", hint=_choice("nodes", names)
+        f"there is no {wanted}: the root FDT has no node {quoted(node)}", hint=choice("nodes", names, node)
     )
 
 
 def _first_finding(subtree: Subtree) -> str | None:
     return next((finding.message for finding in subtree.decoded.findings), None)
-
-
-def _choice(what: str, names: list[str]) -> str:
-    """The names there are, as a hint."""
-    shown = ", ".join(names[:_LISTED]) or "none at all"
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"the {what} are {shown}{more}"
 
 
 def _memory_size(memory: PhysicalMemory) -> int:

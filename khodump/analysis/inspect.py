@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
-from khodump.analysis.ownership import own
-from khodump.extents import Extents
+from khodump.extents import Extents, OrderTotal
 from khodump.findings import Finding
 from khodump.handover import Handover
 from khodump.numbers import format_size
@@ -28,7 +27,7 @@ _TOTAL_COLUMNS = (
     Column("size", Kind.SIZE),
 )
 _SCRATCH_COLUMNS = (Column("scratch", Kind.ADDRESS), Column("end", Kind.ADDRESS), Column("size", Kind.SIZE))
-_BLOCK_ROWS = 1 << 16
+_BLOCK_ROWS = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,8 @@ class Selection:
 
     def of(self, extents: Extents) -> Extents:
         """The selected part of `extents`."""
+        if self == Selection():
+            return extents
         return extents.select(orders=self.orders, start=self.start, end=self.end)
 
 
@@ -58,8 +59,9 @@ class _Tally:
 
     def counted(self, parts: Iterable[Extents]) -> Iterator[Extents]:
         for part in parts:
-            self.count += len(part)
-            self.size += part.total_size
+            for total in part.totals():
+                self.count += total.count
+                self.size += total.size
             yield part
 
 
@@ -71,28 +73,31 @@ def inspect(
     walk_order: bool = False,
     owners: bool = False,
 ) -> Result:
-    """Header, totals by order, and the preservations.
+    """Header, totals by order, and the preservations. Runs are held; `pages` are not, but for a damaged map.
 
     Args:
         handover: an open handover.
         selection: which preservations to list and total.
         pages: list every preservation instead of runs.
-        walk_order: in the kernel's walk order instead of by address; with `pages` the map is never held whole.
+        walk_order: in the kernel's walk order instead of by address.
         owners: say whose each run or preservation is; always by address.
     """
     if owners:
         return _owned(handover, selection, pages=pages)
     tally = _Tally()
-    source: Walk | Handover = handover.walk() if walk_order else handover
     parts: Iterable[Extents]
-    if isinstance(source, Handover):
-        parts = _whole(handover, [handover.preserved])
-    else:
+    source: Walk | Handover
+    if walk_order:
+        source = handover.walk()
         parts = source if pages else _whole(handover, source)
+    elif pages:
+        source = parts = handover.walk_by_address()
+    else:
+        source, parts = handover, [handover.preserved]
     rows = _rows(tally.counted(map(selection.of, parts)), pages=pages)
     return Result(
         "khodump.inspect/1",
-        lambda: _head(handover, selection),
+        lambda: _head(handover, selection, streams=pages),
         rows,
         lambda: _tail(tally, source.nodes, source.findings),
     )
@@ -100,6 +105,8 @@ def inspect(
 
 def _owned(handover: Handover, selection: Selection, *, pages: bool) -> Result:
     """As `inspect`, with a column that says whose it is."""
+    from khodump.analysis.ownership import own  # noqa: PLC0415 - most runs do not ask
+
     ownership = own(handover)
     extents, owner = ownership.extents(handover.tracker.page_shift)
     chosen, kept = extents.selected(orders=selection.orders, start=selection.start, end=selection.end)
@@ -144,9 +151,22 @@ def _run_blocks(extents: Extents) -> Iterator[Block]:
         yield part.phys, part.end, part.order, part.count, part.size
 
 
-def _head(handover: Handover, selection: Selection) -> Head:
-    tracker, nodes, metadata = handover.tracker, handover.nodes, handover.metadata
-    totals = selection.of(handover.preserved).totals()
+def _totals(handover: Handover, selection: Selection, *, streams: bool) -> tuple[Sequence[OrderTotal], Nodes]:
+    """What is preserved at each order, and the map's nodes; by a walk of their own if the map is not to be held."""
+    if not streams:
+        return selection.of(handover.preserved).totals(), handover.nodes
+    walk = handover.walk()
+    sums: dict[int, OrderTotal] = {}
+    for part in walk:
+        for order, count, size in map(astuple, selection.of(part).totals()):
+            before = sums.get(order, OrderTotal(order, 0, 0))
+            sums[order] = OrderTotal(order, before.count + count, before.size + size)
+    return [sums[order] for order in sorted(sums)], walk.nodes
+
+
+def _head(handover: Handover, selection: Selection, *, streams: bool = False) -> Head:
+    tracker, metadata = handover.tracker, handover.metadata
+    totals, nodes = _totals(handover, selection, streams=streams)
     facts = (
         Fact("image", handover.memory.description, Kind.TEXT),
         Fact("fdt", handover.fdt.phys, Kind.ADDRESS),

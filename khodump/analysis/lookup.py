@@ -78,6 +78,18 @@ def lookup(handover: Handover, addresses: Sequence[int]) -> Result:
     )
 
 
+def is_unknown(handover: Handover, address: int) -> bool:
+    """Whether damage of the map leaves it open if a byte is preserved, where no block that is known covers it."""
+    if not any(finding.severity is Severity.ERROR for finding in handover.findings):
+        return False
+    orders = range(64 - handover.tracker.page_shift)
+    sizes = (handover.page_size << order for order in orders)
+    return any(
+        handover.tracker.holds(address // size * size, order) is None
+        for order, size in zip(orders, sizes, strict=True)
+    )
+
+
 class _Finder:
     """Answers about one handover; what several answers need is worked out once."""
 
@@ -94,7 +106,7 @@ class _Finder:
             yield self._row(address, _Match(", ".join(["preserved", *kinds]), block, address), place)
         if blocks:
             return
-        state = ", ".join(kinds) or ("unknown" if self._is_unknown(address) else "not preserved")
+        state = ", ".join(kinds) or ("unknown" if is_unknown(self._handover, address) else "not preserved")
         yield address, state, *(None,) * (len(_COLUMNS) - 6), *place, None
         for match in self._neighbours(address):
             yield self._row(address, match, _Place())
@@ -119,18 +131,6 @@ class _Finder:
         if ((nodes.phys <= at) & (at - np.minimum(nodes.phys, at) < size)).any():
             kinds.append("map's own page")
         return kinds
-
-    def _is_unknown(self, address: int) -> bool:
-        """Whether damage of the map leaves it open if this byte is preserved."""
-        tracker = self._handover.tracker
-        if not any(finding.severity is Severity.ERROR for finding in self._handover.findings):
-            return False
-        orders = range(64 - tracker.page_shift)
-        sizes = (self._handover.page_size << order for order in orders)
-        return any(
-            tracker.holds(address // size * size, order) is None
-            for order, size in zip(orders, sizes, strict=True)
-        )
 
     def _place(self, address: int) -> _Place:
         memory = self._handover.memory

@@ -89,19 +89,20 @@ def claims_of(handover: Handover) -> Iterator[Claims]:
 
 def _resolved(claims: Claims, preserved: Extents, page_size: int) -> tuple[U64, U64]:
     """Start and end of each claim; a whole block that the map does not hold counts as a page."""
-    size = claims.size.copy()
-    whole = size == WHOLE_BLOCK
-    if whole.any():
-        orders = preserved.orders_at(claims.start[whole])
-        held = np.where(orders == NO_ORDER, 0, orders).astype(np.uint64)
-        size[whole] = np.uint64(page_size) << held
-    return claims.start, claims.start + size
+    whole = claims.size == WHOLE_BLOCK
+    if not whole.any():
+        return claims.start, claims.start + claims.size
+    orders = preserved.orders_at(claims.start)
+    orders[orders == NO_ORDER] = 0
+    blocks = np.uint64(page_size) << orders.astype(np.uint64)
+    return claims.start, claims.start + (blocks if whole.all() else np.where(whole, blocks, claims.size))
 
 
 def _joined(start: U64, end: U64, owner: int) -> tuple[U64, U64, I64]:
     """One owner's claims, with neighbours joined where one follows the other; nothing else is lost."""
-    order = np.argsort(start, kind="stable")
-    start, end = start[order], end[order]
+    if (start[1:] < start[:-1]).any():
+        order = np.argsort(start, kind="stable")
+        start, end = start[order], end[order]
     fresh = np.ones(len(start), np.bool_)
     fresh[1:] = start[1:] != end[:-1]
     first = np.flatnonzero(fresh)

@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from khodump.abi.luo import NODE_NAME
+from khodump.errors import UsageError, choice
 from khodump.extents import NO_ORDER
 from khodump.handover import Handover
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.subtrees.luo_state import Luo, LuoFile, Session
 from khodump.subtrees.memfd import Memfd
+from khodump.subtrees.text import quoted
 
 _COLUMNS = (
     Column("session", Kind.TEXT),
@@ -64,9 +66,14 @@ def sessions(handover: Handover, *, session: str | None = None, token: int | Non
         handover: an open handover.
         session: only the session of this name.
         token: only files with this token.
+
+    Raises:
+        UsageError: there is no such session, or no such file in it.
     """
     luo = find_luo(handover)
     chosen = [found for found in luo.sessions if session in (None, found.name)] if luo else []
+    if luo and luo.is_serialized:
+        _demand(luo, chosen, session, token)
     rows = [row for found in chosen for row in _rows(handover, found, token)]
     block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
     findings = [
@@ -81,6 +88,18 @@ def sessions(handover: Handover, *, session: str | None = None, token: int | Non
         Rows("files", _COLUMNS, [block]),
         lambda: Tail(_summary(luo, len(chosen), sum(row[1] is not None for row in rows)), findings),
     )
+
+
+def _demand(luo: Luo, chosen: list[Session], session: str | None, token: int | None) -> None:
+    """Raise when what was asked for is not there."""
+    if session is not None and not chosen:
+        names = [found.name for found in luo.sessions]
+        raise UsageError(f"there is no session {quoted(session)}", hint=choice("sessions", names, session))
+    tokens = [file.token for found in chosen for file in found.files]
+    if token is not None and token not in tokens:
+        where = "there" if session is None else f"in session {quoted(session)}"
+        hint = choice("files", [f"{each:#x}" for each in tokens], f"{token:#x}")
+        raise UsageError(f"no file {where} has token {token:#x}", hint=hint)
 
 
 def _rows(handover: Handover, session: Session, token: int | None) -> Iterator[tuple[Cell, ...]]:

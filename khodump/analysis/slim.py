@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Self, TypeAlias
 import numpy as np
 
 from khodump.abi.kexec_handover import PAGE_SIZES
-from khodump.analysis.extraction.copying import Sink
+from khodump.analysis.extraction.copying import Progress, Sink
 from khodump.analysis.keeping import BOOT, keeps
 from khodump.arrays import U8, U64
 from khodump.errors import ImageError, KhodumpError
@@ -148,15 +148,23 @@ class Slim:
         """Bytes of the file."""
         return len(self.head) + self.pages.size
 
-    def write(self, sink: Sink) -> None:
+    def write(self, sink: Sink, progress: Progress | None = None) -> None:
         """Write the core.
+
+        Args:
+            sink: where.
+            progress: called with (bytes written, bytes to write) as it goes.
 
         Raises:
             ImageError: the image cannot be read any more.
             OSError: writing failed.
         """
+        done = 0
         for part in self._parts():
             sink.write(part)
+            done += len(part)
+            if progress:
+                progress(done, self.size)
 
     def _parts(self) -> Iterator[U8]:
         """The file's bytes in order, in bounded parts."""

@@ -7,23 +7,30 @@ import typer
 from khodump import __version__
 from khodump.cli.check import check
 from khodump.cli.command import Status, complain
+from khodump.cli.diff import diff
 from khodump.cli.extract import extract
 from khodump.cli.formats import formats
+from khodump.cli.help import Group, register
 from khodump.cli.inspect import inspect
 from khodump.cli.key import key
 from khodump.cli.lookup import lookup
+from khodump.cli.map import map_
 from khodump.cli.owners import owners
+from khodump.cli.report import report
 from khodump.cli.scan import scan
 from khodump.cli.sessions import sessions
 from khodump.cli.slim import slim
 from khodump.cli.streams import prepare, silence
 from khodump.cli.subtrees import subtrees
+from khodump.cli.tree import tree
 
 app = typer.Typer(
     name="khodump",
+    cls=Group,
     help="Inspect Linux Kexec HandOver (KHO) state in a memory image.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -36,31 +43,32 @@ def _print_version(value: bool) -> None:
 
 @app.callback()
 def _khodump(
-    version: bool = typer.Option(
+    context: typer.Context,
+    version: bool = typer.Option(  # noqa: ARG001 - its callback acts
         False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
-app.command()(inspect)
-app.command()(scan)
-app.command()(check)
-app.command()(owners)
-app.command()(sessions)
-app.command()(subtrees)
-app.command()(slim)
-app.command()(lookup)
-app.command()(key)
-app.command()(extract)
-app.command()(formats)
+register(
+    app,
+    {
+        "Look at a handover": (inspect, owners, sessions, subtrees, lookup, tree, map_),
+        "Diagnose": (check, scan, report),
+        "Compare": (diff,),
+        "Take out": (extract, slim),
+        "Tools": (key, formats),
+    },
+)
 
 
 def main() -> None:
     """Run the command line; the entry point of the `khodump` script."""
     prepare()
     try:
-        app()
+        app(prog_name="khodump")  # also for python -m khodump
     except KeyboardInterrupt:  # before or after a command runs; commands catch their own
         raise SystemExit(Status.INTERRUPTED) from None
     except OSError as error:  # --help and --version, which are no commands

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from khodump.cli import completion
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.source import IMAGES, Source
 from khodump.cli.terminal import Terminal
 from khodump.errors import UsageError
@@ -21,7 +23,16 @@ class Suspect(Source):
     images: Annotated[list[str] | None, IMAGES] = None  # type: ignore[assignment]  # not with --list
 
 
-@command
+@command(
+    examples=[
+        Example("check vmcore", "What is wrong with it, and what the next kernel will do"),
+        Example(
+            "check vmcore --next 7.1 --fail-on warning",
+            "Whether another kernel would take it; the status is 1 if anything speaks against it",
+        ),
+        Example("check --explain claim-not-preserved", "What a rule means, and how to confirm it"),
+    ]
+)
 def check(
     source: Suspect,
     terminal: Terminal,
@@ -30,6 +41,7 @@ def check(
         typer.Option(
             "--next",
             metavar="KERNEL",
+            autocompletion=completion.kernels,
             help="The kernel that is to receive it: an ABI (kho-v4) or a release (7.3). Default: one like its own.",
         ),
     ] = None,
@@ -38,7 +50,10 @@ def check(
     ] = Severity.ERROR,
     list_: Annotated[bool, typer.Option("--list", help="List the rules; needs no image.")] = False,
     explain: Annotated[
-        str | None, typer.Option(metavar="RULE", help="Explain one rule; needs no image.")
+        str | None,
+        typer.Option(
+            metavar="RULE", autocompletion=completion.rules, help="Explain one rule; needs no image."
+        ),
     ] = None,
 ) -> Status:
     """Say what is wrong with a handover, and what the next kernel will do with it."""

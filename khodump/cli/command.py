@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import IntEnum
+from functools import cache
 from inspect import Parameter, signature
-from typing import Any, get_type_hints
+from typing import Any, Final, get_type_hints, overload
 
 import typer
 
+from khodump.cli.help import OPTIONS, Example
 from khodump.cli.streams import say, silence
 from khodump.errors import KhodumpError, NoHandoverError
 from khodump.output.text import printable
@@ -27,20 +29,68 @@ class Status(IntEnum):
     PARTIAL = 4
     INTERRUPTED = 130
 
+    @property
+    def meaning(self) -> str:
+        """What it says, for README and man pages."""
+        return _MEANINGS[self]
 
-def command(function: Callable[..., Status]) -> Callable[..., None]:
+
+_MEANINGS: Final = {
+    Status.DONE: "done",
+    Status.FOUND: "differences or findings, for commands that look for them",
+    Status.BAD_REQUEST: "bad usage, or a file that cannot be opened; for diff, any doubt whether both sides are alike",
+    Status.NO_HANDOVER: "no KHO handover there, or of no version that khodump reads",
+    Status.PARTIAL: "partial: something was missing or damaged; what could be read was printed",
+    Status.INTERRUPTED: "interrupted",
+}
+
+#: Calls a command and makes a status of whatever happens.
+Ending = Callable[[Callable[[], Status]], Status]
+
+
+@overload
+def command(function: Callable[..., Status], *, ending: Ending | None = None) -> Callable[..., None]: ...
+
+
+@overload
+def command(*, examples: Sequence[Example]) -> Callable[[Callable[..., Status]], Callable[..., None]]: ...
+
+
+def command(
+    function: Callable[..., Status] | None = None,
+    *,
+    examples: Sequence[Example] = (),
+    ending: Ending | None = None,
+) -> Callable[..., None] | Callable[[Callable[..., Status]], Callable[..., None]]:
     """Make a function a command for typer.
 
     A parameter whose type is a dataclass (`Source`, `Terminal`) stands for all of its fields, each declared as an
-    option there, so that options which many commands share are written down once.
+    option there, so that options which many commands share are written down once. Such a class may have a `heading`,
+    under which help shows them.
+
+    Args:
+        function: the command; its docstring is its help.
+        examples: what its help, its man page and the tests show of it.
+        ending: how it ends; by default as a process of its own.
     """
+    if function is None:
+        return lambda function: _command(function, tuple(examples), ending or _ended)
+    return _command(function, tuple(examples), ending or _ended)
+
+
+def _command(
+    function: Callable[..., Status], examples: tuple[Example, ...], ending: Ending
+) -> Callable[..., None]:
     hints = get_type_hints(function, include_extras=True)
     groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
 
     def run(**values: Any) -> None:  # noqa: ANN401 - options are of any type
-        for name, group in groups.items():
-            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
-        raise typer.Exit(_ended(lambda: function(**values)))
+        def called() -> Status:
+            for name, group in groups.items():
+                values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+            return function(**values)
+
+        raise typer.Exit(ending(called))
 
     own = [
         parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY)
@@ -55,15 +105,27 @@ def command(function: Callable[..., Status]) -> Callable[..., None]:
     run.__signature__ = signature(function).replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
     run.__annotations__ = {}
     run.__name__, run.__doc__ = function.__name__, function.__doc__
+    headings = {
+        field.name: getattr(group, "heading", OPTIONS) for group in groups.values() for field in fields(group)
+    }
+    run.__dict__.update(examples=examples, headings=headings)  # for khodump.cli.help
     return run
 
 
-def _parameters(group: type) -> Iterator[Parameter]:
+@cache
+def _parameters(group: type) -> tuple[Parameter, ...]:
+    """The fields of a group as parameters, each declared by its own annotation."""
     hints = get_type_hints(group, include_extras=True)
     declared: tuple[Field[Any], ...] = fields(group)
-    for field in declared:
-        default = Parameter.empty if field.default is MISSING else field.default
-        yield Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name])
+    return tuple(
+        Parameter(
+            field.name,
+            Parameter.KEYWORD_ONLY,
+            default=Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in declared
+    )
 
 
 def _is_argument(parameter: Parameter) -> bool:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from khodump.cli import completion
 from khodump.cli.command import Status, command, complain
+from khodump.cli.help import Example
 from khodump.cli.source import Source
 from khodump.cli.terminal import Voice
 from khodump.errors import UsageError
@@ -24,19 +26,41 @@ if TYPE_CHECKING:
 _SHOWN: Final = 10
 
 
-@command
+@command(
+    examples=[
+        Example(
+            "extract vmcore --memfd vm-beta/0x7 --output disk.img",
+            "A memfd, by the session and token that khodump sessions lists",
+        ),
+        Example(
+            "extract vmcore --reserve-mem trace --fill --output trace.bin",
+            "A region of reserve_mem=, with zeros for what the image leaves out",
+        ),
+        Example("extract mem.img --range 0x300000+26", "Some bytes of memory, to stdout"),
+    ]
+)
 def extract(
     source: Source,
     terminal: Voice,
     memfd: Annotated[
         str | None,
-        typer.Option(metavar="SESSION/TOKEN", help="A memfd, by LUO's session and the file's token in it."),
+        typer.Option(
+            metavar="SESSION/TOKEN",
+            autocompletion=completion.memfds,
+            help="A memfd, by LUO's session and the file's token in it.",
+        ),
     ] = None,
     reserve_mem: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A region that reserve_mem= set aside.")
+        str | None,
+        typer.Option(
+            metavar="NAME", autocompletion=completion.regions, help="A region that reserve_mem= set aside."
+        ),
     ] = None,
     blob: Annotated[
-        str | None, typer.Option(metavar="NODE", help="What this node of the root FDT leads to.")
+        str | None,
+        typer.Option(
+            metavar="NODE", autocompletion=completion.nodes, help="What this node of the root FDT leads to."
+        ),
     ] = None,
     range_: Annotated[
         str | None, typer.Option("--range", metavar="ADDR+SIZE", help="Physical memory, preserved or not.")

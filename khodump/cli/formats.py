@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.terminal import Terminal
 
 
-@command
+@command(
+    examples=[
+        Example("formats", "What can be read here, and what needs an extra"),
+        Example("formats --format json", "The same, for a script"),
+    ]
+)
 def formats(terminal: Terminal) -> Status:
     """List the image and map formats that can be read, and what needs which extra."""
     from khodump.analysis.formats import formats as analyse

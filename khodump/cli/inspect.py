@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.source import IMAGES, Source
 from khodump.cli.terminal import Terminal, Voice
 from khodump.errors import UsageError
@@ -56,7 +57,8 @@ class LiveSource(Source):
         with handover:
             for note in handover.notes:
                 terminal.note(note)
-            yield handover
+            with terminal.progress("walking the map", "pages") as watch:
+                yield replace(handover, watch=watch)
 
     def _check(self) -> None:
         """Refuse what does not go together."""
@@ -74,7 +76,18 @@ class LiveSource(Source):
             raise UsageError("no memory image named", hint="khodump inspect IMAGE, or khodump inspect --live")
 
 
-@command
+@command(
+    examples=[
+        Example("inspect vmcore", "All that is preserved, in runs; the image is searched for the root FDT"),
+        Example(
+            "inspect mem.img --fdt kho.dtb --owners", "With the root FDT from debugfs, and whose each run is"
+        ),
+        Example(
+            "inspect vmcore --pages --order 9 --range 1G-2G --format tsv",
+            "Every 2 MiB block that lies in the second GiB, for a script",
+        ),
+    ]
+)
 def inspect(
     source: LiveSource,
     terminal: Terminal,
@@ -83,7 +96,9 @@ def inspect(
         bool, typer.Option("--owners", help="Say whose each is, and cut runs where owners change.")
     ] = False,
     sort: Annotated[Sort, typer.Option(help="By address, or in the kernel's walk order.")] = Sort.PHYS,
-    order: Annotated[list[int] | None, typer.Option(help="Only this order; may be repeated.", min=0)] = None,
+    order: Annotated[
+        list[int] | None, typer.Option(metavar="N", help="Only this order; may be repeated.", min=0)
+    ] = None,
     range_: Annotated[
         str | None,
         typer.Option(

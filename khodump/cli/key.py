@@ -6,13 +6,22 @@ from typing import Annotated
 
 import typer
 
+from khodump.cli import completion
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.terminal import Terminal
 from khodump.errors import UsageError
 from khodump.numbers import parse_number
 
 
-@command
+@command(
+    examples=[
+        Example("key 0x10000000000103", "What a key of the radix tree stands for"),
+        Example(
+            "key --phys 1G --order 9 --page-size 4K", "The key of a block, and the slots that lead to it"
+        ),
+    ]
+)
 def key(
     terminal: Terminal,
     key: Annotated[
@@ -23,7 +32,12 @@ def key(
     ] = None,
     order: Annotated[int | None, typer.Option(metavar="N", help="The block's order.", min=0, max=63)] = None,
     page_size: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Only this page size: 4K, 16K or 64K. Default: all.")
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            autocompletion=completion.page_sizes,
+            help="Only this page size: 4K, 16K or 64K. Default: all.",
+        ),
     ] = None,
 ) -> Status:
     """Decode a key of the radix tree, or encode one, and show the slots that lead to it. Needs no image."""

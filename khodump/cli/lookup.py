@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.source import Source
 from khodump.cli.terminal import Terminal
 from khodump.errors import UsageError
@@ -33,7 +34,16 @@ class LookupSource(Source):
         return [str(self.images), *(self.more or [])]
 
 
-@command
+@command(
+    examples=[
+        Example(
+            "lookup vmcore 0x4022c000",
+            "Who preserves an address, by which key, and where its bytes are in the file",
+        ),
+        Example("lookup mem.img 0x61234 1M", "Several addresses at once"),
+        Example("lookup vmcore 0x7d400000 --scratch kho", "With the scratch regions from debugfs"),
+    ]
+)
 def lookup(
     source: LookupSource,
     terminal: Terminal,

@@ -7,11 +7,19 @@ from typing import Annotated
 import typer
 
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.source import Image
 from khodump.cli.terminal import Terminal
 
 
-@command
+@command(
+    examples=[
+        Example("scan vmcore", "Every root FDT in the image, and what speaks for each"),
+        Example(
+            "scan mem.img --deep --format json", "Also boot_params that stand in a kernel's own variables"
+        ),
+    ]
+)
 def scan(
     source: Image,
     terminal: Terminal,

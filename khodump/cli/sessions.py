@@ -6,18 +6,31 @@ from typing import Annotated
 
 import typer
 
+from khodump.cli import completion
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.source import Source
 from khodump.cli.terminal import Terminal
 from khodump.numbers import parse_number
 
 
-@command
+@command(
+    examples=[
+        Example("sessions vmcore", "What LUO serialized: sessions, files, and where they lie"),
+        Example("sessions vmcore --session vm-beta --file 0x7", "One file of one session"),
+    ]
+)
 def sessions(
     source: Source,
     terminal: Terminal,
-    session: Annotated[str | None, typer.Option(metavar="NAME", help="Only this session.")] = None,
-    file: Annotated[str | None, typer.Option(metavar="TOKEN", help="Only files with this token.")] = None,
+    session: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", autocompletion=completion.sessions, help="Only this session."),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(metavar="TOKEN", autocompletion=completion.tokens, help="Only files with this token."),
+    ] = None,
 ) -> Status:
     """List the sessions and files that LUO serialized, with their folios and where they lie."""
     from khodump.analysis.sessions import sessions as analyse

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.source import Source
 from khodump.cli.terminal import Terminal
 from khodump.errors import UsageError
@@ -22,8 +23,22 @@ class _Terminal(Terminal):
         typer.Option("--output", "-o", metavar="FILE", help="The core to write."),
     ] = None
 
+    @property
+    def _writes_to_stdout(self) -> bool:
+        return True
 
-@command
+
+@command(
+    examples=[
+        Example(
+            "slim vmcore --output slim.elf", "A core to mail: metadata alone, nothing that was preserved"
+        ),
+        Example(
+            "slim mem.img --fdt kho.dtb --keep-unknown --output slim.elf",
+            "Also what nobody understands, and may be anybody's data",
+        ),
+    ]
+)
 def slim(
     source: Source,
     terminal: _Terminal,
@@ -48,5 +63,6 @@ def slim(
         source.opened(terminal) as handover,
     ):
         core = Slim.of(handover, keep_unknown=keep_unknown)
-        core.write(sink)
+        with terminal.progress(f"writing {output}") as progress:
+            core.write(sink, progress)
     return replace(terminal, output=None).write(core.result(output))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypedDict
 
 import typer
 
+from khodump.cli import completion
 from khodump.cli.terminal import Voice
 from khodump.numbers import parse_number
 
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
     from khodump.handover import Broken, Handover
 
 IMAGES = typer.Argument(
-    metavar="IMAGE...",
+    metavar="IMAGE",
     help="Memory image, by content: raw, ELF core, kdump, LiME (khodump formats lists all), or a URL of one. "
     "FILE@BASE places a raw file at a physical address; several files make one memory.",
     show_default=False,
 )
 
 
-class _Options(TypedDict):
+class Options(TypedDict):
     """How to open a handover."""
 
     fdt: str | int | None
@@ -39,17 +40,24 @@ class _Options(TypedDict):
 class Image:
     """A memory image, and how to read what is found in it."""
 
+    heading: ClassVar = "Image options"
+
     images: Annotated[list[str], IMAGES]
     as_: Annotated[
         str | None,
         typer.Option(
-            "--as", metavar="VERSION", help="Read it as this version (kho-v4), whatever the FDT says."
+            "--as",
+            metavar="VERSION",
+            autocompletion=completion.versions,
+            help="Read it as this version (kho-v4), whatever the FDT says.",
         ),
     ] = None
     page_size: Annotated[
         str | None,
         typer.Option(
-            metavar="SIZE", help="The kernel's page size: 4K, 16K or 64K. Default: worked out from evidence."
+            metavar="SIZE",
+            autocompletion=completion.page_sizes,
+            help="The kernel's page size: 4K, 16K or 64K. Default: worked out from evidence.",
         ),
     ] = None
     assume_zero: Annotated[
@@ -107,11 +115,12 @@ class Source(Image):
 
         terminal.spare(self.paths)
         with terminal.progress("searching for the root FDT") as progress:
-            handover = open_handover(self.paths, progress=progress, **self._options)
+            handover = open_handover(self.paths, progress=progress, **self.options)
         with handover:
             for note in handover.notes:
                 terminal.note(note)
-            yield handover
+            with terminal.progress("walking the map", "pages") as watch:
+                yield replace(handover, watch=watch)
 
     @contextmanager
     def suspect(self, terminal: Voice) -> Iterator[Handover | Broken]:
@@ -121,14 +130,19 @@ class Source(Image):
 
         terminal.spare(self.paths)
         with terminal.progress("searching for the root FDT") as progress:
-            suspect = open_suspect(self.paths, progress=progress, **self._options)
+            suspect = open_suspect(self.paths, progress=progress, **self.options)
         with suspect:
-            for note in suspect.notes if isinstance(suspect, Handover) else ():
+            if not isinstance(suspect, Handover):
+                yield suspect
+                return
+            for note in suspect.notes:
                 terminal.note(note)
-            yield suspect
+            with terminal.progress("walking the map", "pages") as watch:
+                yield replace(suspect, watch=watch)
 
     @property
-    def _options(self) -> _Options:
+    def options(self) -> Options:
+        """What `khodump.opening` takes besides the files."""
         return {
             "fdt": self.fdt_argument,
             "version": self.as_,

@@ -7,11 +7,17 @@ from typing import Annotated
 import typer
 
 from khodump.cli.command import Status, command
+from khodump.cli.help import Example
 from khodump.cli.source import Source
 from khodump.cli.terminal import Terminal
 
 
-@command
+@command(
+    examples=[
+        Example("subtrees vmcore", "Every node of the root FDT, and what it leads to"),
+        Example("subtrees vmcore --dts", "The root FDT as device-tree source"),
+    ]
+)
 def subtrees(
     source: Source,
     terminal: Terminal,

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final, TextIO
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, NamedTuple, TextIO
 
 import typer
 
+from khodump.cli import pager
 from khodump.cli.command import Status
+from khodump.cli.progress import Bar
 from khodump.cli.streams import names_one_of, say
 from khodump.errors import UsageError
+from khodump.extras import require_arrow
 from khodump.output.formats import Format
 from khodump.output.text import printable
 
 if TYPE_CHECKING:
     from khodump.findings import Finding
     from khodump.locate import Progress
-    from khodump.rows import Result
+    from khodump.rows import Block, Result, Tail
 
 _SHOWN_FINDINGS: Final = 10
 
@@ -34,9 +39,25 @@ class Color(StrEnum):
     NEVER = "never"
 
 
+class Screen(NamedTuple):
+    """Where drawings go.
+
+    Attributes:
+        width: characters a line; 80, or what COLUMNS says, where there is no terminal.
+        encoding: of the characters.
+        color: whether to use any.
+    """
+
+    width: int
+    encoding: str
+    color: bool
+
+
 @dataclass(frozen=True)
 class Voice:
     """What goes to stderr."""
+
+    heading: ClassVar = "Output options"
 
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes, warnings or summary on stderr.")] = (
         False
@@ -54,30 +75,16 @@ class Voice:
         """Refuse to write where one of these is."""
 
     @contextmanager
-    def progress(self, what: str) -> Iterator[Progress | None]:
-        """A progress bar on stderr while something long runs, on a terminal only."""
+    def progress(self, what: str, unit: str | None = None) -> Iterator[Progress | None]:
+        """A progress bar on stderr while something long runs, on a terminal only; counts bytes, or what `unit` says."""
         if self.quiet or not sys.stderr.isatty():
             yield None
             return
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        columns = (
-            "{task.description}",
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+        bar = Bar(what, unit)
+        try:
+            yield bar
+        finally:
+            bar.close()
 
 
 @dataclass(frozen=True)
@@ -85,28 +92,81 @@ class Display(Voice):
     """How rows look on stdout."""
 
     format_: Annotated[
-        Format, typer.Option("--format", "-f", help="csv, tsv and jsonl hold rows alone, json everything.")
+        Format,
+        typer.Option(
+            "--format",
+            "-f",
+            help="csv, tsv and jsonl hold rows alone, json everything; parquet takes the extra arrow.",
+        ),
     ] = Format.TABLE
     color: Annotated[Color, typer.Option(help="Colour in tables; NO_COLOR is honoured.")] = Color.AUTO
+
+    no_pager: Annotated[
+        bool, typer.Option("--no-pager", help="Do not page tables that are longer than the window.")
+    ] = False
+
+    def __post_init__(self) -> None:
+        """Refuse at once what could not be written after a long search."""
+        if self.format_ is not Format.PARQUET:
+            return
+        if self.on_terminal:
+            raise UsageError(
+                "parquet is binary, and stdout is a terminal", hint="write it to a file: -o FILE"
+            )
+        require_arrow("parquet")
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether a person is to read the data as it comes."""
+        return sys.stdout.isatty()
 
     def write(self, result: Result) -> Status:
         """Write the data, then findings and summary to stderr; the status says whether anything was amiss."""
         from khodump.output.write import write
 
-        with self._stream() as stream:
-            tail = write(result, self.format_, stream, color=self._colored(stream))
+        width = None
+        if self.format_ is Format.TABLE:
+            head = result.head()  # what takes long happens before the terminal shows data
+            result = replace(result, head=lambda: head)
+        if self.on_terminal:
+            width = shutil.get_terminal_size().columns
+            Bar.silent = True
+        with self._stream(paged=self.format_ is Format.TABLE) as stream, self._counted(result) as counted:
+            tail = write(counted, self.format_, stream, color=self._colored(), width=width)
             stream.flush()
+        return self.conclude(tail)
+
+    def conclude(self, tail: Tail) -> Status:
+        """Findings and summary to stderr; the status says whether anything was amiss."""
         self._warn(tail.findings)
         self.note(tail.summary)
         errors = any(finding.severity == "error" for finding in tail.findings)
         return Status.PARTIAL if errors else Status.DONE
 
+    def draw(self, lines: Callable[[Screen], Iterable[str]]) -> None:
+        """Write lines that depend on where they go, and that are harmless as they are."""
+        with self._stream(paged=False) as stream:
+            width = shutil.get_terminal_size().columns
+            screen = Screen(width, stream.encoding or "ascii", self._colored())
+            stream.writelines(f"{line}\n" for line in lines(screen))
+            stream.flush()
+
     def write_lines(self, lines: Iterable[str]) -> Status:
         """Write text that is data, and harmless as it is: device-tree source, say."""
-        with self._stream() as stream:
+        with self._stream(paged=True) as stream:
             stream.writelines(f"{line}\n" for line in lines)
             stream.flush()
         return Status.DONE
+
+    @contextmanager
+    def _counted(self, result: Result) -> Iterator[Result]:
+        """The result, with a progress bar for its rows where they do not go to the terminal themselves."""
+        if self.on_terminal:
+            yield result
+            return
+        with self.progress(f"writing {result.rows.name}", "rows") as progress:
+            blocks = result.rows.blocks if progress is None else _watched(result.rows.blocks, progress)
+            yield replace(result, rows=result.rows._replace(blocks=blocks))
 
     def _warn(self, findings: Sequence[Finding]) -> None:
         shown = findings if self.verbose else findings[:_SHOWN_FINDINGS]
@@ -116,13 +176,18 @@ class Display(Voice):
             self.note(f"{len(findings) - len(shown)} more findings: -v shows all, --format json holds them")
 
     @contextmanager
-    def _stream(self) -> Iterator[TextIO]:
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a TextIOWrapper when real
-        yield sys.stdout
+    def _stream(self, *, paged: bool) -> Iterator[TextIO]:
+        if isinstance(sys.stdout, TextIOWrapper):  # not so in a notebook
+            sys.stdout.reconfigure(errors="backslashreplace")
+        if not paged or self.no_pager or not self.on_terminal:
+            yield sys.stdout
+            return
+        with pager.paged() as stream:
+            yield stream
 
-    def _colored(self, stream: TextIO) -> bool:
+    def _colored(self) -> bool:
         if self.color is Color.AUTO:
-            return stream.isatty() and not os.environ.get("NO_COLOR")
+            return self.on_terminal and not os.environ.get("NO_COLOR")
         return self.color is Color.ALWAYS
 
 
@@ -139,15 +204,32 @@ class Terminal(Display):
         if self.output is not None and names_one_of(self.output, images):
             raise UsageError(f"{self.output} is the image itself", hint="write elsewhere")
 
+    @property
+    def on_terminal(self) -> bool:
+        """See Display."""
+        return self.output is None and super().on_terminal
+
     @contextmanager
-    def _stream(self) -> Iterator[TextIO]:
+    def _stream(self, *, paged: bool) -> Iterator[TextIO]:
         if self.output is None:
-            with super()._stream() as stream:
+            with super()._stream(paged=paged) as stream:
                 yield stream
             return
         try:
             stream = open(self.output, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - opening alone may be refused
         except OSError as error:
-            raise UsageError(f"cannot write {self.output}: {error.strerror}") from error
+            raise UsageError(
+                f"cannot write {self.output}: {error.strerror}",
+                hint="--output takes a file in a directory that you may write to",
+            ) from error
         with stream:
             yield stream
+
+
+def _watched(blocks: Iterable[Block], progress: Progress) -> Iterator[Block]:
+    """The same blocks; their rows are counted as they pass."""
+    done = 0
+    for block in blocks:
+        yield block
+        done += len(block[0])
+        progress(done, 0)

@@ -19,7 +19,6 @@ from khodump.memories.avml import AvmlFile
 from khodump.memories.file import ByteSource, ImageFile
 from khodump.memories.flattened import FlattenedFile
 from khodump.memories.formats import recognise
-from khodump.memories.kdump import KdumpMemory
 from khodump.memories.live import LivePaths, is_dev_mem, open_dev_mem
 from khodump.memories.remote import RemoteFile, is_url
 from khodump.memories.segments import ZERO_FILE, SegmentedMemory, Segments
@@ -91,14 +90,17 @@ def open_memory(
         UsageError: the files do not make one memory, or there are none.
     """
     if not images:
-        raise UsageError("no memory image named")
+        raise UsageError("no memory image named", hint="name a file; khodump formats lists what can be read")
     opened: list[ByteSource] = []
     try:
         if len(images) == 1 and is_dev_mem(images[0]):
             return open_dev_mem(LivePaths(mem=Path(images[0])))
         found = [_open(ImageSpec.parse(image), opened, forced_raw=ranges is not None) for image in images]
         if ranges is not None and (len(found) > 1 or found[0].base is not None):
-            raise UsageError("--ranges goes with one raw image, and says where it belongs")
+            raise UsageError(
+                "--ranges goes with one raw image, and says where it belongs",
+                hint="leave --ranges out, or @BASE and all files but one",
+            )
         if any(image.key == "kdump" for image in found):
             return _kdump(found, images, assume_zero=assume_zero)
         parts = [
@@ -166,6 +168,8 @@ def _kdump(
     found: Sequence[_Image], images: Sequence[str | os.PathLike[str]], *, assume_zero: bool
 ) -> PhysicalMemory:
     """The memory of one kdump-compressed dump."""
+    from khodump.memories.kdump import KdumpMemory  # noqa: PLC0415 - of no use to other images
+
     for image in found:
         if image.key != "kdump":
             raise UsageError(
@@ -198,7 +202,10 @@ def _part(image: _Image, index: int, *, assume_zero: bool, ranges: str | os.Path
         return _Part("LiME", source, table, warnings=warnings)
     base = image.base or 0
     if base + source.size >= 1 << 64:
-        raise UsageError(f"{source.name} placed at {base:#x} would reach the end of the address space")
+        raise UsageError(
+            f"{source.name} placed at {base:#x} would reach the end of the address space",
+            hint="FILE@BASE takes the physical address of its first byte",
+        )
     return _Part(_RAW, source, raw.segments(source, index, base))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from khodump.errors import ImageError
-from khodump.memories.extras import require
+from khodump.extras import require
 from khodump.memories.file import ByteSource
 from khodump.memories.lime import COMPRESSED, LIME_HEADER, broken_chain, first_header, header_at
 from khodump.memories.segments import Segments

@@ -63,7 +63,10 @@ class PageBitmap:
         block, row = np.unique(pfns >> np.uint64(_BLOCK_SHIFT), return_inverse=True)
         rows, lost = self._file.read_table(self._offset, _BLOCK, block.astype(np.int64))
         if lost:
-            raise ImageError(f"{self._file.name} became shorter while it was read")
+            raise ImageError(
+                f"{self._file.name} became shorter while it was read",
+                hint="wait until the dump is written, or take a copy of it",
+            )
         counts = np.bitwise_count(rows)
         before: U64 = np.cumsum(counts, axis=1, dtype=np.uint64) - counts
         column = (pfns >> np.uint64(3)) & np.uint64(_BLOCK - 1)
@@ -78,6 +81,10 @@ class PageBitmap:
             return int(self._ranks[pfn >> _BLOCK_SHIFT])
         last = self.look_up(np.array([pfn - 1], np.uint64))
         return int(last.rank[0]) + bool(last.is_set[0])
+
+    def reach(self, count: int) -> int:
+        """A page, the first of its block, from which on `count` or more bits below are set."""
+        return int(np.searchsorted(self._ranks, np.uint64(count), "left")) << _BLOCK_SHIFT
 
     def chunks(self, first: int, last: int) -> Iterator[tuple[int, U8]]:
         """The bits of pages `first` to `last` (exclusive), unpacked, as (page of the first, 0 or 1 a page)."""

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from khodump.memories.extras import require
+from khodump.extras import require
 
 EXTRA: Final = "kdump"
 

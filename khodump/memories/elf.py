@@ -94,7 +94,10 @@ def _program_headers(file: ByteSource, structs: Any, header: Any) -> Any:  # noq
         try:
             count = struct_parse(structs.Elf_Shdr, BytesIO(file.read(header["e_shoff"], 64)))["sh_info"]
         except ELFParseError as error:
-            raise ImageError(f"{file.name} has no section header 0, which counts its segments") from error
+            raise ImageError(
+                f"{file.name} has no section header 0, which counts its segments",
+                hint="copy the dump again: it is cut short or damaged",
+            ) from error
     dtype = columns_of(structs.Elf_Phdr)
     if size < dtype.itemsize or count > _MAX_PHNUM:
         raise ImageError(

@@ -7,12 +7,15 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
 from khodump.arrays import I64, U8
-from khodump.errors import ImageError
+from khodump.errors import ImageError, near
+from khodump.memories.mapping import mapped
 from khodump.memory import Presence
 
 _MAX_OFFSET = (1 << 63) - 1  # off_t
@@ -48,6 +51,10 @@ class ByteSource(ABC):
     def locate(self, offset: int) -> tuple[str, int] | None:
         """The file that stores the byte at `offset`, by name, and where in it; None where none stores it as it is."""
         return (self.name, offset) if offset < self.size else None
+
+    def mapped(self, offset: int, size: int) -> AbstractContextManager[memoryview | None]:  # noqa: ARG002 - as above
+        """The `size` bytes from `offset` in place, for as long as the block lasts; None where that cannot be had."""
+        return nullcontext()
 
     def data_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The stretches of offsets `start` to `end` that are not known to read as zeros."""
@@ -96,7 +103,8 @@ class ByteSource(ABC):
 class ImageFile(ByteSource):
     """An open file, block device or device node.
 
-    Reads go through pread(2): a file that shrinks meanwhile gives short reads, where a mapping would give SIGBUS.
+    Reads go through pread(2): a file that shrinks meanwhile gives short reads, where a mapping would give SIGBUS; see
+    `khodump.memories.mapping` for when one is used all the same.
 
     Args:
         path: of the file.
@@ -143,6 +151,10 @@ class ImageFile(ByteSource):
             done += got
         return done
 
+    def mapped(self, offset: int, size: int) -> AbstractContextManager[memoryview | None]:
+        """See `ByteSource.mapped`."""
+        return mapped(self._fd, offset, size)
+
     def data_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """See `ByteSource.data_extents`: without the holes of a sparse file."""
         while start < end:
@@ -162,4 +174,17 @@ class ImageFile(ByteSource):
 def _cannot(action: str, name: str, error: OSError, hint: str | None = None) -> ImageError:
     if isinstance(error, PermissionError):
         hint = "run as a user who may read it"
-    return ImageError(f"cannot {action} {name}: {error.strerror}", hint=hint)
+    if isinstance(error, FileNotFoundError):
+        hint = f"{near(name, _neighbours(name))}khodump formats lists what can be read"
+    return ImageError(
+        f"cannot {action} {name}: {error.strerror}", hint=hint or "name a file that can be read"
+    )
+
+
+def _neighbours(name: str) -> list[str]:
+    """The files in the directory where `name` would be, spelt as it is."""
+    home = Path(name).parent
+    try:
+        return [str(home / each) for each in sorted(os.listdir(home))]  # noqa: PTH208 - names alone
+    except OSError:
+        return []

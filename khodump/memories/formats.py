@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from khodump.extras import is_installed
 from khodump.memories import avml, codecs, elf, flattened, kdump_header, lime, remote
-from khodump.memories.extras import is_installed
 
 
 class Format(NamedTuple):

@@ -44,6 +44,9 @@ class _KdumpFile:
         self.memory = PageBitmap(file, self.header.memory_bitmap, self.header.pages)
         self.dumped = PageBitmap(file, self.header.dumped_bitmap, self.header.pages)
         self._first_rank = np.uint64(self.dumped.rank(self.header.first))
+        described = max(file.size - self.header.descriptors, 0) // DESCRIPTOR_DTYPE.itemsize
+        #: Pages from here on have no descriptor: it would lie past the end of the file, whatever the bitmap says.
+        self.reach = min(self.dumped.reach(int(self._first_rank) + described), self.header.last)
         self._page = lru_cache(_CACHED_PAGES)(self._read_page)
 
     def gather(self, wanted: I64, pfns: U64, data: U8, presence: U8) -> None:
@@ -77,9 +80,9 @@ class _KdumpFile:
         page = unpack_page(data, flags, page_size)
         return Presence.DAMAGED if page is None else page
 
-    def kinds(self) -> Iterator[tuple[int, U8]]:
-        """What the bitmaps say of the window, in bounded batches: (first PFN, uint8 `Presence` a page)."""
-        window = (self.header.first, self.header.last)
+    def kinds(self, last: int) -> Iterator[tuple[int, U8]]:
+        """What the bitmaps say of the window up to `last`, in bounded batches: (first PFN, uint8 `Presence` a page)."""
+        window = (self.header.first, last)
         known, dumped = self.memory.chunks(*window), self.dumped.chunks(*window)
         for (at, is_ram), (_, is_dumped) in zip(known, dumped, strict=True):
             holes = np.where(is_ram, Presence.EXCLUDED, Presence.ABSENT)
@@ -121,14 +124,14 @@ class KdumpMemory(PhysicalMemory):
         return self._end * self._page_size
 
     def populated(self) -> Iterator[Range]:
-        """See `PhysicalMemory.populated`."""
+        """See `PhysicalMemory.populated`: a file cut short, or that claims more than it holds, ends where it ends."""
         return (run for run in self._runs(zeros=False) if run.presence is Presence.PRESENT)
 
     def _runs(self, *, zeros: bool = True) -> Iterator[Range]:
         """Neighbouring pages that are alike, joined; `zeros` makes excluded pages present if they are assumed so."""
         pending: Range | None = None
         for part in self._parts:
-            for first, kinds in part.kinds():
+            for first, kinds in part.kinds(part.header.last if zeros else part.reach):
                 if zeros and self._assume_zero:
                     kinds[kinds == Presence.EXCLUDED] = Presence.PRESENT
                 edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(kinds)]

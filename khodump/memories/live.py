@@ -96,7 +96,10 @@ def open_live(paths: LivePaths = LivePaths()) -> PhysicalMemory:
         try:
             return open_dev_mem(paths)
         except ImageError as dev_mem:
-            raise ImageError(f"{kcore}; {dev_mem}", hint=dev_mem.hint or "run as root") from dev_mem
+            missing = isinstance(dev_mem.__cause__, FileNotFoundError)  # containers have neither
+            raise ImageError(
+                f"{kcore}; {dev_mem}", hint="run as root" if missing else dev_mem.hint
+            ) from dev_mem
     try:
         table, told = elf.segments(source, 0, assume_zero=False)
     except BaseException:

@@ -28,7 +28,10 @@ def read_ranges(path: str | os.PathLike[str]) -> list[tuple[int, int]]:
         with Path(name).open("rb") as file:
             text = file.read(_MAX_BYTES).decode("utf-8", "replace")
     except OSError as error:
-        raise ImageError(f"cannot read {name}: {error.strerror}") from error
+        raise ImageError(
+            f"cannot read {name}: {error.strerror}",
+            hint="--ranges takes a copy of the dumped machine's /proc/iomem",
+        ) from error
     found = [match for line in text.splitlines() if (match := _RAM.fullmatch(line.rstrip()))]
     ranges = [(int(match[1], 16), int(match[2], 16) + 1) for match in found]
     if not found:

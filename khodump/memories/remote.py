@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Any, Final
 
 from khodump.errors import ImageError
-from khodump.memories.extras import require
+from khodump.extras import require
 from khodump.memories.file import ByteSource
 
 EXTRA: Final = "remote"

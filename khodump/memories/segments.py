@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import heappop, heappush
@@ -170,6 +170,15 @@ class SegmentedMemory(PhysicalMemory):
             row += 1
         return b"".join(parts)
 
+    def viewed(self, phys: int, size: int) -> AbstractContextManager[memoryview | None]:
+        """See `PhysicalMemory.viewed`: what lies in one segment of a plain file."""
+        table = self._segments
+        row = int(np.searchsorted(table.start, np.uint64(phys), "right")) - 1
+        if row < 0 or phys + size > int(table.end[row]) or table.presence[row] != Presence.PRESENT:
+            return nullcontext()
+        file, offset = int(table.file[row]), int(table.offset[row]) + phys - int(table.start[row])
+        return nullcontext() if file == ZERO_FILE else self._files[file].mapped(offset, size)
+
     def locate(self, phys: int) -> tuple[str, int] | None:
         """See `PhysicalMemory.locate`."""
         table = self._segments
@@ -214,8 +223,12 @@ class SegmentedMemory(PhysicalMemory):
         )
         firsts = np.flatnonzero(fresh)
         counts = np.diff(np.append(firsts, len(wanted)))
-        for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
-            top, at, source = int(wanted[first]), int(offset[first]), self._files[int(file[first])]
+        flat = data.reshape(-1).data
+        columns = (wanted[firsts], counts, file[firsts], offset[firsts])
+        for top, count, index, at in zip(*(column.tolist() for column in columns), strict=True):
+            source, buffer = self._files[index], flat[top * page_size : (top + count) * page_size]
+            if at + len(buffer) <= source.size and source.read_into(buffer, at) == len(buffer):
+                continue
             for lost in source.read_rows(data[top : top + count], at):
                 presence[top + lost] = _why_lost(source, at + lost * page_size, page_size)
 

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterator
 from typing import TextIO
 
+from khodump.output.columns import integer_lines
 from khodump.output.text import machine_text
 from khodump.rows import Block, Kind, Result, Rows, Tail
 
@@ -18,7 +19,11 @@ def write_csv(result: Result, stream: TextIO) -> Tail:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(column.name for column in result.rows.columns)
     for block in result.rows.blocks:
-        writer.writerows(zip(*(_defused(texts) for texts in _texts(block, result.rows)), strict=True))
+        lines = integer_lines(block, result.rows, ",")
+        if lines is None:
+            writer.writerows(zip(*(_defused(texts) for texts in _texts(block, result.rows)), strict=True))
+        else:
+            stream.write(lines)
     return result.tail()
 
 
@@ -26,7 +31,11 @@ def write_tsv(result: Result, stream: TextIO) -> Tail:
     """Tab-separated; tabs and line ends in text are escaped, never quoted."""
     stream.write("\t".join(column.name for column in result.rows.columns) + "\n")
     for block in result.rows.blocks:
-        stream.writelines("\t".join(row) + "\n" for row in zip(*_texts(block, result.rows), strict=True))
+        lines = integer_lines(block, result.rows, "\t")
+        if lines is None:
+            stream.writelines("\t".join(row) + "\n" for row in zip(*_texts(block, result.rows), strict=True))
+        else:
+            stream.write(lines)
     return result.tail()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from khodump.findings import Finding
+from khodump.output.text import identifier
 from khodump.rows import Block, Result, Rows, Tail
 
 
@@ -14,15 +15,15 @@ def write_json(result: Result, stream: TextIO) -> Tail:
     """One object: schema, facts, small tables, rows as they come, and findings last."""
     head = result.head()
     members: dict[str, Any] = {"schema": result.schema}
-    members |= {_key(fact.name): fact.value for fact in head.facts}
+    members |= {identifier(fact.name): fact.value for fact in head.facts}
     members |= {
-        _key(table.name): [row for block in table.blocks for row in _objects(block, table)]
+        identifier(table.name): [row for block in table.blocks for row in _objects(block, table)]
         for table in head.tables
     }
     stream.write(
         "{\n" + ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in members.items())
     )
-    stream.write(f",\n {json.dumps(_key(result.rows.name))}: [")
+    stream.write(f",\n {json.dumps(identifier(result.rows.name))}: [")
     separator = "\n  "
     for block in result.rows.blocks:
         lines = [json.dumps(row) for row in _objects(block, result.rows)]
@@ -44,13 +45,9 @@ def write_jsonl(result: Result, stream: TextIO) -> Tail:
 
 
 def _objects(block: Block, rows: Rows) -> Iterator[dict[str, Any]]:
-    names = [_key(column.name) for column in rows.columns]
+    names = [identifier(column.name) for column in rows.columns]
     columns = [values.tolist() if hasattr(values, "tolist") else values for values in block]
     return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
-
-
-def _key(name: str) -> str:
-    return name.replace(" ", "_")
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

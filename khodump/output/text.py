@@ -11,6 +11,9 @@ from khodump.rows import Cell, Kind
 #: private use, unassigned, and line and paragraph separators.
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
+#: How tables write changes; whatever else there may be is `~`.
+CHANGE_SIGNS = {"same": "=", "added": "+", "removed": "-", "moved": ">", "unknown": "?"}
+
 
 def printable(text: str) -> str:
     """`text` with everything that does not simply print as itself escaped, backslashes included."""
@@ -25,6 +28,11 @@ def _escape(char: str) -> str:
     if unicodedata.category(char) in _HIDDEN:
         return char.encode("unicode_escape").decode("ascii")
     return char
+
+
+def identifier(name: str) -> str:
+    """The name of a fact or column, for formats whose names are identifiers."""
+    return name.replace(" ", "_")
 
 
 def machine_text(value: Cell, kind: Kind) -> str:
@@ -46,9 +54,11 @@ def human_lines(value: Cell, kind: Kind) -> list[str]:
 
 
 def human_text(value: Cell, kind: Kind) -> str:
-    """A value for a table: as `machine_text`, but sizes with a unit and a dash for none."""
+    """A value for a table: as `machine_text`, but sizes with a unit, changes as signs, and a dash for none."""
     if value is None:
         return "-"
     if kind is Kind.SIZE and isinstance(value, int):
         return format_size(value)
+    if kind is Kind.CHANGE:
+        return CHANGE_SIGNS.get(str(value), "~")
     return machine_text(value, kind)

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Final
 
-from khodump.abi import kexec_metadata as kexec_metadata_abi
-from khodump.abi import kho_test as kho_test_abi
-from khodump.abi import luo as luo_abi
-from khodump.abi import memblock as memblock_abi
 from khodump.abi.kexec_handover import PROP_BLOB_SIZE, PROP_FDT, PROP_PRESERVED_DATA
 from khodump.fdt import FDT_HEADER, FdtNode, total_size
 from khodump.findings import Finding
 from khodump.memory import Hole
 from khodump.rows import Fact, Kind
 from khodump.subtree import Blob, Context, Decoded, Subtree, Visits
-from khodump.subtrees import kexec_metadata, kho_test, luo, memblock
-
-_DECODERS: Final[Mapping[str, Callable[[Context, Blob], Decoded]]] = {
-    kexec_metadata_abi.NODE_NAME: kexec_metadata.decode,
-    kho_test_abi.NODE_NAME: kho_test.decode,
-    luo_abi.NODE_NAME: luo.decode,
-    memblock_abi.NODE_NAME: memblock.decode,
-}
 
 _MAX_BLOB: Final = 1 << 16  # every known blob is one page at most
 _DUMPED: Final = 64
+
+
+@cache
+def _decoders() -> Mapping[str, Callable[[Context, Blob], Decoded]]:
+    """The users by the names of their nodes; imported when one is looked at, which not every command does."""
+    from khodump.abi import kexec_metadata as kexec_metadata_abi  # noqa: PLC0415 - see above
+    from khodump.abi import kho_test as kho_test_abi  # noqa: PLC0415
+    from khodump.abi import luo as luo_abi  # noqa: PLC0415
+    from khodump.abi import memblock as memblock_abi  # noqa: PLC0415
+    from khodump.subtrees import kexec_metadata, kho_test, luo, memblock  # noqa: PLC0415
+
+    return {
+        kexec_metadata_abi.NODE_NAME: kexec_metadata.decode,
+        kho_test_abi.NODE_NAME: kho_test.decode,
+        luo_abi.NODE_NAME: luo.decode,
+        memblock_abi.NODE_NAME: memblock.decode,
+    }
 
 
 def open_subtrees(context: Context, tree: FdtNode) -> tuple[Subtree, ...]:
@@ -38,7 +44,7 @@ def _open(context: Context, node: FdtNode) -> Subtree:
     blob = _blob(context, node)
     if isinstance(blob, Finding):
         return Subtree(node.name, None, Decoded("unreadable", findings=(blob,)))
-    return Subtree(node.name, blob, _DECODERS.get(node.name, _unknown)(context, blob))
+    return Subtree(node.name, blob, _decoders().get(node.name, _unknown)(context, blob))
 
 
 def _blob(context: Context, node: FdtNode) -> Blob | Finding:

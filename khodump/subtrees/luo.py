@@ -89,7 +89,7 @@ class _Reader:
     def _session(self, row: Any) -> Session:  # noqa: ANN401 - a numpy record
         name, head, count = text(bytes(row["name"])), int(row["files"]), int(row["count"])
         what, size = f"session {quoted(name)}", self._context.page_size
-        context = self._context.of(session_owner(name))
+        context, told = self._context.of(session_owner(name)), len(self.findings)
         if self._version in FILES_IN_BLOCKS:
             found = read_blocks(context, head, LUO_FILE_SER, f"the files of {what}")
             self.findings += found.findings
@@ -97,7 +97,9 @@ class _Reader:
         else:
             pages = ((head, FILE_ARRAY_PAGES * size),) if head else ()
             rows = self._array(context, files_array(size, f"the files of {what}"), head, count)
-        if len(rows) != count:
+        if (
+            len(rows) != count and len(self.findings) == told
+        ):  # a list that could not be read says nothing of it
             message = f"{what} says it has {count} files, but its list has {len(rows)}"
             phys = head or None
             evidence = {"value": count, "found": len(rows)}
@@ -147,6 +149,9 @@ def decode(context: Context, blob: Blob) -> Decoded:
     """LUO's state, as `Luo`."""
     if blob.data.startswith(MAGIC):
         return _decode_fdt(context, blob)
+    smallest = len(_STRUCT_VERSIONS[0]) + 2 + LUO_HEADER.size
+    if len(blob.data) < smallest:
+        return _too_small(context, blob, "unknown LUO state", smallest)
     version = text(blob.data[:64])
     if version not in _STRUCT_VERSIONS:
         message = f"LUO's state at {blob.phys:#x} begins with {quoted(version[:32])}, which is no known version (a kernel that has booted from it frees it early)"
@@ -156,20 +161,16 @@ def decode(context: Context, blob: Blob) -> Decoded:
     # The string is padded to a multiple of 8, which a longer one would move the rest by.
     offset = (len(version) + 1 + 7) // 8 * 8
     if len(blob.data) < offset + LUO_HEADER.size:
-        message = (
-            f"LUO's state at {blob.phys:#x} has {len(blob.data)} bytes, and needs {offset + LUO_HEADER.size}"
-        )
-        return Decoded(
-            version,
-            findings=(
-                context.problem(
-                    "blob-too-small", blob.phys, message, value=blob.size, need=offset + LUO_HEADER.size
-                ),
-            ),
-        )
+        return _too_small(context, blob, version, offset + LUO_HEADER.size)
     spans = (blob.phys, len(version) + 1), (blob.phys + offset, LUO_HEADER.size)
     keep = Keep.of("LUO/blob", "blob", *spans)
     return _decoded(context, version, LUO_HEADER.parse(blob.data[offset:]), [keep])
+
+
+def _too_small(context: Context, blob: Blob, version: str, need: int) -> Decoded:
+    message = f"LUO's state at {blob.phys:#x} has {len(blob.data)} bytes, and needs {need}"
+    finding = context.problem("blob-too-small", blob.phys, message, value=blob.size, need=need)
+    return Decoded(version, findings=(finding,))
 
 
 def _decode_fdt(context: Context, blob: Blob) -> Decoded:

@@ -96,14 +96,16 @@ class Memfd:
             valid = np.repeat(readable, per_page)[:left]
             entries = data.reshape(-1).view(_ENTRY)[: len(valid)]
             left -= len(valid)
-            words, index = (
-                entries["folio"][valid].astype(np.uint64),
-                entries["index"][valid].astype(np.uint64),
-            )
-            pfn, flags = self._split(words)
+            missing = len(valid) - int(np.count_nonzero(valid))
+            if missing:
+                entries = entries[valid]
+            pfn, flags = self._split(entries["folio"].astype(np.uint64))
+            index = entries["index"].astype(np.uint64)
             shift = np.uint64(self.array.context.page_size.bit_length() - 1)
             held = (pfn != 0) & (pfn >> (np.uint64(64) - shift) == 0)  # beyond, there is no memory to name
-            yield FolioBatch(pfn[held] << shift, index[held], flags[held], int((~valid).sum()))
+            if not held.all():
+                pfn, index, flags = pfn[held], index[held], flags[held]
+            yield FolioBatch(pfn << shift, index, flags, missing)
 
     def _split(self, words: U64) -> tuple[U64, U64]:
         """PFNs and flags of folio words."""

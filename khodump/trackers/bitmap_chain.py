@@ -14,7 +14,7 @@ from khodump.extents import Extents
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.numbers import format_size
-from khodump.tracker import Nodes, Trace, TraceNode, Tracker, Walk, node_problem
+from khodump.tracker import Coverage, Nodes, Trace, TraceNode, Tracker, Walk, node_problem
 from khodump.trackers.bitmap_size import BitmapSize, Elements, tell_bitmap_size
 from khodump.trackers.bitmaps import runs_of_set_bits
 
@@ -69,8 +69,7 @@ class BitmapChainTracker(Tracker):
     def trace(self, phys: int, order: int) -> Trace:
         """See `Tracker.trace`: the chunk that points to the bitmap, with the number of its element, and the bitmap."""
         walk = Walk()
-        stored = self._chunks(walk)
-        elements = self._admit(stored, walk)
+        elements = self._admit(self._chunks(walk), walk)
         coverage = self.bitmap_size.size * 8 << self.page_shift + order
         start = phys - phys % coverage
         bit = (phys - start) >> self.page_shift + order
@@ -78,11 +77,19 @@ class BitmapChainTracker(Tracker):
         if not len(rows):
             unsure = any(finding.severity is Severity.ERROR for finding in walk.findings)
             return Trace((), bit, None if unsure else False)
-        chunk, bitmap = int(elements.chunk[rows[0]]), int(elements.bitmap[rows[0]])
-        number = int(np.flatnonzero(stored.bitmap[stored.chunk == chunk] == bitmap)[0])
+        chunk, bitmap, number = (
+            int(column[rows[0]]) for column in (elements.chunk, elements.bitmap, elements.number)
+        )
         byte = self._memory.read(bitmap + bit // 8, 1)
         is_set = None if isinstance(byte, Hole) else bool(byte[0] >> bit % 8 & 1)
         return Trace((TraceNode(chunk, 1, number), TraceNode(bitmap, 0, bit)), bit, is_set)
+
+    def covers(self, nodes: Nodes) -> Coverage:
+        """See `Tracker.covers`; a chunk covers nothing but what its bitmaps do."""
+        node = np.flatnonzero(nodes.level == 0)
+        order, start = nodes.order[node], nodes.prefix[node]
+        size = np.uint64(self.bitmap_size.size * 8) << (order.astype(np.uint64) + np.uint64(self.page_shift))
+        return Coverage(node, order, start, start + size)
 
     def sound(self) -> bool:
         """See `Tracker.sound`."""
@@ -110,19 +117,20 @@ class BitmapChainTracker(Tracker):
             page = self._memory.read(at, self._page_size)
             presence = page.presence if isinstance(page, Hole) else Presence.PRESENT
             if isinstance(page, Hole):
-                walk.node_parts.append(Nodes.single(at, 1, presence, empty=False))
+                walk.node_parts.append(Nodes.single(at, 1, presence, empty=False, slot=len(seen) - 1))
                 what = f"the chunk at {at:#x} (number {len(seen)} of the chain)"
                 walk.findings.append(node_problem(self._memory, at, presence, what, parent=previous))
                 break
             header = KHOSER_MEM_CHUNK_HDR.parse(page)
-            walk.node_parts.append(Nodes.single(at, 1, presence, empty=not header.num_elms))
+            walk.node_parts.append(
+                Nodes.single(at, 1, presence, empty=not header.num_elms, slot=len(seen) - 1)
+            )
             parts.append(self._elements(page, at, walk))
             at, previous = header.next, at
-        columns = ("phys_start", "bitmap", "order", "chunk")
         none = np.zeros(0, np.uint64)
-        return Elements(
-            *(np.concatenate([none, *(getattr(part, name) for part in parts)]) for name in columns)
-        )
+        parts.append(Elements(none, none, none, none, none.astype(np.int64)))
+        columns = ("phys_start", "bitmap", "order", "chunk", "number")
+        return Elements(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
     def _elements(self, page: bytes, at: int, walk: Walk) -> Elements:
         """The elements of one chunk."""
@@ -144,6 +152,7 @@ class BitmapChainTracker(Tracker):
             rows["bitmap"].astype(np.uint64),
             of_all * np.uint64(header.order),
             of_all * np.uint64(at),
+            np.arange(len(rows)),
         )
 
     def _admit(self, elements: Elements, walk: Walk) -> Elements:
@@ -211,21 +220,20 @@ class BitmapChainTracker(Tracker):
             words = pages.data.view("<u8")[readable]
             self._note(part, pages.presence, readable, words, walk)
             part = part.take(readable)
-            first, last = runs_of_set_bits(words)
+            first, count = runs_of_set_bits(words)
             bits = np.uint64(size * 8)
             row = first // bits
             shift = part.order[row] + np.uint64(self.page_shift)
             phys = part.phys_start[row] + ((first - row * bits) << shift)
-            yield Extents(
-                self.page_shift, phys, part.order[row].astype(np.uint8), last - first + np.uint64(1)
-            ).joined()
+            yield Extents(self.page_shift, phys, part.order[row].astype(np.uint8), count).joined()
 
     def _note(self, part: Elements, presence: U8, readable: Bool, words: U64, walk: Walk) -> None:
         empty = np.zeros(len(part.order), np.bool_)
         empty[readable] = ~words.any(axis=1)
         levels = np.zeros(len(part.order), np.uint8)
+        orders = part.order.astype(np.uint8)
         walk.node_parts.append(
-            Nodes(part.bitmap, levels, part.phys_start, presence, empty, part.order.astype(np.uint8))
+            Nodes(part.bitmap, levels, part.phys_start, presence, empty, orders, part.chunk, part.number)
         )
         for row in np.flatnonzero(~readable).tolist():
             phys, chunk = int(part.bitmap[row]), int(part.chunk[row])

@@ -28,16 +28,19 @@ class Elements:
         bitmap: uint64, physical address of the bits.
         order: uint64, of each bit's block.
         chunk: uint64, physical address of the chunk.
+        number: int64, of the element in its chunk.
     """
 
     phys_start: U64
     bitmap: U64
     order: U64
     chunk: U64
+    number: I64
 
     def take(self, index: Bool | I64 | slice) -> Elements:
         """The elements that `index` selects."""
-        return Elements(self.phys_start[index], self.bitmap[index], self.order[index], self.chunk[index])
+        columns = ("phys_start", "bitmap", "order", "chunk", "number")
+        return Elements(*(getattr(self, name)[index] for name in columns))
 
 
 class BitmapSize(NamedTuple):

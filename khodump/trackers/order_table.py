@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from khodump.extents import Extents
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.numbers import format_size
-from khodump.tracker import Nodes, Trace, TraceNode, Tracker, Walk, node_problem
+from khodump.tracker import Coverage, Nodes, Trace, TraceNode, Tracker, Walk, node_problem
+from khodump.trackers.coverage import coverage_of
 from khodump.trackers.tables import TableTree
 
 
@@ -72,6 +74,16 @@ class OrderTableTracker(Tracker):
         found = TableTree(self._memory, slots[order], geometry).trace(key)
         return replace(found, nodes=(*top, *found.nodes))
 
+    def covers(self, nodes: Nodes) -> Coverage:
+        """See `Tracker.covers`: each tree's nodes follow its top, which stands in the slot of its order."""
+        tops = np.flatnonzero(nodes.parent == np.uint64(self.root)).tolist()
+        parts = [Coverage.empty()]
+        for top, stop in pairwise([*tops, len(nodes)]):
+            geometry = OrderGeometry.of(self.page_shift, int(nodes.slot[top]))
+            found = coverage_of(geometry, nodes.take(slice(top, stop)))
+            parts.append(Coverage(found.node + top, found.order, found.start, found.end))
+        return Coverage.concatenate(parts)
+
     def sound(self) -> bool:
         """See `Tracker.sound`."""
         walk, slots = Walk(), self._slots()
@@ -98,7 +110,7 @@ class OrderTableTracker(Tracker):
                 continue
             geometry = OrderGeometry.of(self.page_shift, order)
             name = f"slot {order} of the order table,"
-            yield from TableTree(self._memory, top, geometry, name).walk(walk)
+            yield from TableTree(self._memory, top, geometry, name, above=(self.root, order)).walk(walk)
 
     def _beyond(self, order: int, top: int) -> Finding:
         message = (

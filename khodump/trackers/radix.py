@@ -12,7 +12,8 @@ from typing import Final
 from khodump.abi.kexec_handover import RadixGeometry, radix_depth
 from khodump.memory import PhysicalMemory
 from khodump.numbers import format_size
-from khodump.tracker import Trace, Tracker, Walk
+from khodump.tracker import Coverage, Nodes, Trace, Tracker, Walk
+from khodump.trackers.coverage import coverage_of
 from khodump.trackers.tables import TableTree
 
 #: A dump's ranges are not the machine's RAM. Taking RAM to reach at least here keeps order-0 keys of shallow trees
@@ -41,6 +42,13 @@ class RadixTracker(Tracker):
             walk.batches = self._tree.walk(walk)
         return walk
 
+    def walk_by_address(self) -> Walk:
+        """See `Tracker.walk_by_address`: every order has leaves of its own, in ascending order."""
+        walk = Walk()
+        if self.demand_root(walk):
+            walk.batches = self._tree.walk_by_address(walk)
+        return walk
+
     def holds(self, phys: int, order: int) -> bool | None:
         """See `Tracker.holds`."""
         if phys % (self.geometry.page_size << order):
@@ -52,6 +60,10 @@ class RadixTracker(Tracker):
         key = self.geometry.encode(phys, order)
         bare = order == 0 and self.geometry.order0_end
         return replace(self._tree.trace(key), marker=None if bare else key.bit_length() - 1)
+
+    def covers(self, nodes: Nodes) -> Coverage:
+        """See `Tracker.covers`."""
+        return coverage_of(self.geometry, nodes)
 
     def sound(self) -> bool:
         """See `Tracker.sound`."""

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import numpy as np
 
 from khodump.abi.kexec_handover import KeyGeometry, kho_radix_leaf, kho_radix_node
 from khodump.abi.layout import dtype_of
-from khodump.arrays import I64, U8, U64, Bool
+from khodump.arrays import I64, U8, U64, Bool, among, distinct, repeats, warm_heap
 from khodump.extents import NO_ORDER, Extents
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
-from khodump.tracker import Nodes, Trace, TraceNode, Walk, node_problem
+from khodump.tracker import NO_SLOT, Nodes, Trace, TraceNode, Walk, node_problem
 from khodump.trackers.bitmaps import runs_of_set_bits
+from khodump.trackers.merging import merged
 
 _ONE = np.uint64(1)
-_BATCH_BYTES: Final = 1 << 19  # what it unpacks to still fits a cache
+_BATCH_BYTES: Final = 1 << 20  # what it unpacks to still fits a cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +57,22 @@ class TableTree:
         root: physical address of its top node.
         geometry: its depth, and what its keys stand for.
         root_name: what points to the root, for messages.
+        above: physical address of the page that does, if it is of the map, and the slot there.
     """
 
     def __init__(
-        self, memory: PhysicalMemory, root: int, geometry: KeyGeometry, root_name: str = "the root pointer"
+        self,
+        memory: PhysicalMemory,
+        root: int,
+        geometry: KeyGeometry,
+        root_name: str = "the root pointer",
+        above: tuple[int, int] = (0, NO_SLOT),
     ) -> None:
         self.root = root
         self.geometry = geometry
         self._memory = memory
         self._root_name = root_name
+        self._above = above
         self._entry = dtype_of(kho_radix_node(geometry.page_size)).base
         self._word = dtype_of(kho_radix_leaf(geometry.page_size)).base
 
@@ -75,6 +84,8 @@ class TableTree:
         """The way to the bit of `key`."""
         node, nodes = self.root, []
         slots, bit = self.geometry.path(key)
+        if node % self.geometry.page_size:
+            return Trace((), bit, None, key)
         for level, slot in zip(range(len(slots), 0, -1), slots, strict=True):
             nodes.append(TraceNode(node, level, slot))
             entry = self._memory.read(node + slot * self._entry.itemsize, self._entry.itemsize)
@@ -91,17 +102,46 @@ class TableTree:
         """The preservations in ascending key order, a batch of leaves at a time; `walk` takes nodes and findings."""
         return self._leaf_runs(self.descend(walk), walk)
 
+    def walk_by_address(self, walk: Walk) -> Iterator[Extents]:
+        """As `walk`, but by ascending address. Held whole where the tables are damaged, or orders share leaves oddly."""
+        leaves = self.descend(walk)
+        orders = self._orders(leaves, 0)
+        shared = np.flatnonzero(orders == NO_ORDER)
+        if (
+            walk.findings or shared.any()
+        ):  # the first leaf is where the highest orders meet, and the only such place
+            yield Extents.concatenate(self.geometry.page_shift, self._leaf_runs(leaves, walk)).sorted()
+            return
+        first = Extents.concatenate(self.geometry.page_shift, self._leaf_runs(leaves.take(shared), walk))
+        known = distinct(np.concatenate([orders[len(shared) :], first.order]))
+        step = max(_BATCH_BYTES // self.geometry.page_size // max(len(known), 1), 1)
+        yield from merged(
+            [
+                chain(
+                    [first.take(first.order == order)],
+                    self._leaf_runs(leaves.take(orders == order), walk, step),
+                )
+                for order in known
+            ]
+        )
+        walk.findings.sort(key=self._leaf_of)
+
+    def _leaf_of(self, finding: Finding) -> int:
+        """The key prefix of the leaf that a finding is about."""
+        told = finding.evidence
+        return told["prefix"] if "prefix" in told else told["first"] >> self.geometry.leaf_bits
+
     def descend(self, walk: Walk) -> Entries:
         """Walk the tables, level by level, and return the pointers to the leaves in ascending key order."""
         none = np.zeros(1, np.uint64)
         level = self.geometry.depth - 1
         entries = Entries(np.array([self.root], np.uint64), none, none)
-        seen = walk.nodes.phys
+        seen = np.sort(walk.nodes.phys)
         while True:
             entries = self._admit(entries, level, seen, walk)
             if not level or not len(entries.phys):
                 return entries
-            seen = np.union1d(seen, entries.phys)
+            seen = np.sort(np.concatenate([seen, entries.phys]))
             entries = self._children(entries, level, walk)
             level -= 1
 
@@ -117,8 +157,8 @@ class TableTree:
         columns = ("phys", "prefix", "parent")
         return Entries(*(np.concatenate([getattr(part, name) for part in found]) for name in columns))
 
-    def _batches(self, entries: Entries) -> Iterator[Entries]:
-        step = _BATCH_BYTES // self.geometry.page_size
+    def _batches(self, entries: Entries, step: int | None = None) -> Iterator[Entries]:
+        step = step or _BATCH_BYTES // self.geometry.page_size
         for at in range(0, len(entries.phys), step):
             yield entries.take(slice(at, at + step))
 
@@ -137,7 +177,15 @@ class TableTree:
         empty[readable] = ~words.any(axis=1)
         levels = np.full(len(entries.phys), level, np.uint8)
         walk.node_parts.append(
-            Nodes(entries.phys, levels, entries.prefix, pages.presence, empty, self._orders(entries, level))
+            Nodes(
+                entries.phys,
+                levels,
+                entries.prefix,
+                pages.presence,
+                empty,
+                self._orders(entries, level),
+                *self._seats(entries, level),
+            )
         )
         for index in np.flatnonzero(~readable).tolist():
             phys, prefix, parent = (
@@ -149,6 +197,13 @@ class TableTree:
                 node_problem(self._memory, phys, missing, what, level=level, prefix=prefix, parent=parent)
             )
         return words, readable
+
+    def _seats(self, entries: Entries, level: int) -> tuple[U64, I64]:
+        """The parent of each node, and the slot there."""
+        if level == self.geometry.depth - 1:
+            return np.array(self._above[:1], np.uint64), np.array(self._above[1:], np.int64)
+        mask = np.uint64((1 << self.geometry.table_bits) - 1)
+        return entries.parent, (entries.prefix & mask).astype(np.int64)
 
     def _orders(self, entries: Entries, level: int) -> U8:
         """The order of each leaf's blocks; the leaf of the lowest keys holds several, and is told apart."""
@@ -164,8 +219,6 @@ class TableTree:
     def _admit(self, entries: Entries, level: int, seen: U64, walk: Walk) -> Entries:
         """Without the pointers that no kernel writes; each table with such pointers gives one finding a rule."""
         width = self.geometry.key_width - self.geometry.key_shift(level)
-        first_seen = np.zeros(len(entries.phys), np.bool_)
-        first_seen[np.unique(entries.phys, return_index=True)[1]] = True
         checks = (
             (
                 "map-key-impossible",
@@ -177,7 +230,11 @@ class TableTree:
                 entries.phys % np.uint64(self.geometry.page_size) != 0,
                 "is not page-aligned",
             ),
-            ("map-node-shared", ~first_seen | np.isin(entries.phys, seen), "is a node that was met before"),
+            (
+                "map-node-shared",
+                repeats(entries.phys) | among(entries.phys, seen),
+                "is a node that was met before",
+            ),
         )
         good = np.ones(len(entries.phys), np.bool_)
         for rule, bad, what in checks:
@@ -202,39 +259,54 @@ class TableTree:
             evidence = {"level": level, "prefix": prefix, "slot": slot, "value": phys, "slots": count}
             walk.findings.append(Finding(rule, Severity.ERROR, parent or phys, message, evidence))
 
-    def _leaf_runs(self, leaves: Entries, walk: Walk) -> Iterator[Extents]:
-        """The preservations of these leaves, a batch of leaves at a time."""
-        bits = np.uint64(self.geometry.leaf_bits)
-        for part in self._batches(leaves):
+    def _leaf_runs(self, leaves: Entries, walk: Walk, step: int | None = None) -> Iterator[Extents]:
+        """The preservations of these leaves, a batch of leaves (`step`) at a time."""
+        if len(leaves) > _BATCH_BYTES // self.geometry.page_size:
+            warm_heap()
+        for part in self._batches(leaves, step):
             words, readable = self._gather(part, 0, walk, self._word)
-            part = part.take(readable)  # noqa: PLW2901 - unreadable leaves are dealt with
-            first, last = runs_of_set_bits(words)
-            leaf = first >> bits
-            base = part.prefix[leaf] << bits
-            mask = (_ONE << bits) - _ONE
-            yield self._decode(base | first & mask, base | last & mask, part.phys[leaf], walk)
+            held = part.take(readable)
+            runs = self._of_one_order(words, held)
+            yield self._of_several_orders(words, held, walk) if runs is None else runs
 
-    def _decode(self, first: U64, last: U64, leaf: U64, walk: Walk) -> Extents:
-        """Runs of keys `first` to `last` (inclusive, ascending) as extents; keys that no kernel makes become findings."""
-        shift = self.geometry.page_shift
+    def _of_one_order(self, words: U64, leaves: Entries) -> Extents | None:
+        """The preservations of leaves that are all of one order, as most are; None for others."""
+        bits = np.uint64(self.geometry.leaf_bits)
+        apart = np.ones(len(words), np.bool_)
+        apart[1:] = np.diff(leaves.prefix) != 1
+        apart[:1] = False
+        first, count = runs_of_set_bits(words, apart)
+        if not len(first):
+            return Extents.empty(self.geometry.page_shift)
+        if apart.any():
+            row = first >> bits
+            first += (leaves.prefix[row] - row) << bits
+        else:
+            first += leaves.prefix[0] << bits
         for known in self.geometry.bands:
-            if (
-                len(first) and known.first <= first[0] and last[-1] <= known.last
-            ):  # all of one order, as most are
-                phys = (first - np.uint64(known.base)) << np.uint64(shift + known.order)
+            if known.first <= first[0] and first[-1] + count[-1] - _ONE <= known.last:
+                first -= np.uint64(known.base)
+                first <<= np.uint64(self.geometry.page_shift + known.order)
                 order = np.full(len(first), known.order, np.uint8)
-                seams = (
-                    np.flatnonzero(leaf[1:] != leaf[:-1]) + 1
-                )  # runs end with their leaf, and may go on in the next
-                return Extents(shift, phys, order, last - first + _ONE).joined(seams)
+                return Extents(self.geometry.page_shift, first, order, count)
+        return None
+
+    def _of_several_orders(self, words: U64, leaves: Entries, walk: Walk) -> Extents:
+        """The preservations of any leaves; keys that no kernel makes become findings."""
+        bits = np.uint64(self.geometry.leaf_bits)
+        first, count = runs_of_set_bits(words)
+        row = first >> bits
+        first += (leaves.prefix[row] - row) << bits
+        last = first + count - _ONE
         starts, ends, bases, orders = (
             np.array(column, np.uint64) for column in zip(*self.geometry.bands, strict=True)
         )
         band = np.searchsorted(starts, first, "right") - 1
         straddling = (band < 0) | (last > ends[band])
         if straddling.any():
-            first, last = self._split(first, last, leaf, straddling, walk)
+            first, last = self._split(first, last, leaves.phys[row], straddling, walk)
             band = np.searchsorted(starts, first, "right") - 1
+        shift = self.geometry.page_shift
         phys = (first - bases[band]) << (orders[band] + np.uint64(shift))
         return Extents(shift, phys, orders[band].astype(np.uint8), last - first + _ONE).joined()
 

@@ -341,7 +341,7 @@ def test_what_is_not_there_is_named_with_what_is(tmp_path):
         assert caught.value.hint == "the sessions are vm"
         with pytest.raises(UsageError, match="no file 0x2") as caught:
             plan_memfd(handover, "vm", 2)
-        assert caught.value.hint == "the files are 0x1"
+        assert caught.value.hint == "did you mean 0x1? the files are 0x1"
 
 
 def test_files_of_others_and_files_not_written_down_yet_are_refused(tmp_path):

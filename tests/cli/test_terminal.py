@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,10 +12,10 @@ import pytest
 from tests.builders.fdt import u64
 from tests.builders.handover import Description, build_handover
 from tests.captures import CAPTURES
+from tests.screen import KHODUMP, on_a_terminal
 from tests.transcript import run
 
 IMAGE = CAPTURES["luo-memfd serialized"].path
-KHODUMP = [sys.executable, "-m", "khodump"]
 #: More than a pipe holds, so that the writer is still at it when the reader goes away.
 LONG = [*KHODUMP, "inspect", str(IMAGE), "--pages", "--format", "jsonl"]
 
@@ -73,25 +71,9 @@ def test_colour_is_for_terminals_unless_told(monkeypatch, when, no_color, colore
     assert ("\x1b[" in ran.stdout) == colored
 
 
-def in_a_terminal(environment: dict[str, str]) -> str:
-    """What `inspect` writes to a terminal."""
-    master, slave = os.openpty()
-    command = [*KHODUMP, "inspect", str(IMAGE), "--order", "9", "-q"]
-    subprocess.run(command, stdout=slave, stderr=slave, check=True, env={**os.environ, **environment})
-    os.close(slave)
-    written = b""
-    try:
-        while chunk := os.read(master, 65536):
-            written += chunk
-    except OSError:  # Linux ends a pty so
-        pass
-    os.close(master)
-    return written.decode()
-
-
 def test_no_color_is_honoured_on_a_terminal():
-    assert "\x1b[1m" in in_a_terminal({"NO_COLOR": ""})
-    assert "\x1b[" not in in_a_terminal({"NO_COLOR": "1"})
+    assert "\x1b[1m" in on_a_terminal("inspect", IMAGE, "--order", "9", "-q", NO_COLOR="")
+    assert "\x1b[" not in on_a_terminal("inspect", IMAGE, "--order", "9", "-q", NO_COLOR="1")
 
 
 def test_findings_are_cut_unless_verbose(tmp_path):

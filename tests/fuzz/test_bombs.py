@@ -18,6 +18,7 @@ from khodump.abi.memfd import COMPATIBLE_V2, MEMFD_LUO_SER, MemfdLuoSer
 from khodump.abi.vmalloc import KHO_VMALLOC, KhoVmalloc
 from khodump.errors import FdtError, ImageError
 from khodump.fdt import FDT_HEADER, FdtHeader, parse_fdt
+from khodump.locate import landmarks
 from khodump.memories import elf
 from khodump.memories.avml import AvmlFile
 from khodump.memories.codecs import unpack_page
@@ -281,6 +282,19 @@ def test_a_kdump_whose_bitmap_claims_2_to_the_50_pages(blocks, size):
     with at_most(2 * _MB), pytest.raises(ImageError, match=f"claims {1 << 50} pages"):
         KdumpMemory([source], description="bomb")
     assert source.bytes_read < 3 * PAGE
+
+
+def test_a_kdump_that_claims_more_pages_than_it_has_descriptors():
+    """A search looks at what may be in the file, not at every bit of a bitmap that was scribbled on."""
+    pages = 1 << 22
+    dump = bytearray(build_kdump({0: b"x" * PAGE}, max_mapnr=pages, codec="raw"))
+    bitmap = 2 * PAGE + pages // 8
+    dump[bitmap + 1 : bitmap + pages // 8] = b"\xff" * (pages // 8 - 1)
+    memory = Watched(KdumpMemory([BytesSource(dump)], description="bomb"))
+    assert list(landmarks(memory)) == []
+    populated = sum(span.end - span.start for span in memory.populated())
+    assert populated <= len(dump) // 24 * PAGE
+    assert memory.read(0, 1) == b"x"
 
 
 def test_a_page_that_unpacks_to_a_gigabyte():

@@ -210,7 +210,7 @@ def test_a_missing_codec_names_the_extra(opened, monkeypatch):
         raise ImportError(name)
 
     dump = build_kdump(PAGES, codec="lzo")
-    monkeypatch.setattr("khodump.memories.extras.import_module", no_module)
+    monkeypatch.setattr("khodump.extras.import_module", no_module)
     with pytest.raises(ImageError, match="lzo compression needs the Python module lzallright") as caught:
         opened(dump)
     assert caught.value.hint == "pip install 'khodump[kdump]'"

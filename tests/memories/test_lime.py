@@ -101,7 +101,7 @@ def test_snappy_missing_names_the_extra(opened, monkeypatch):
     def no_module(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr("khodump.memories.extras.import_module", no_module)
+    monkeypatch.setattr("khodump.extras.import_module", no_module)
     with pytest.raises(ImageError, match="cramjam") as caught:
         opened(build_avml(PAGES))
     assert caught.value.hint == "pip install 'khodump[kdump]'"

@@ -106,6 +106,6 @@ def test_supported_lists_every_format_and_what_it_takes():
 
 
 def test_supported_tells_what_to_install(monkeypatch):
-    monkeypatch.setattr("khodump.memories.extras.find_spec", lambda _: None)
+    monkeypatch.setattr("khodump.extras.find_spec", lambda _: None)
     row = next(row for row in supported() if row.name == "kdump-compressed [zstd]")
     assert (row.is_read, row.is_installed, row.hint) == (True, False, "pip install 'khodump[kdump]'")

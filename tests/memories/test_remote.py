@@ -107,7 +107,7 @@ def test_fsspec_missing_names_the_extra(monkeypatch):
     def no_module(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr("khodump.memories.extras.import_module", no_module)
+    monkeypatch.setattr("khodump.extras.import_module", no_module)
     with pytest.raises(ImageError, match="needs the Python module fsspec") as caught:
         open_memory(["s3://bucket/dump"])
     assert caught.value.hint == "pip install 'khodump[remote]'"

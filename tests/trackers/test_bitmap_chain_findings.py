@@ -276,7 +276,7 @@ def test_a_start_that_repeats(image, chain):
     element(image, chain.root, 2, NEXT[0], chain.bitmaps[FAR[::-1]])
     blocks, (finding,) = walk(image, chain.root)
     assert blocks == [LOW, NEXT, HUGE]
-    expect(finding, "map-elements-unordered", chain.root)
+    expect(finding, "map-elements-repeated", chain.root)
     assert "an earlier one" in finding.message
 
 

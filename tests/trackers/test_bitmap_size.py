@@ -19,7 +19,9 @@ def told(starts, *, release: str = "", page_size: int = 4096, apart: int | None 
     """What is made of bitmaps for these (phys_start, order), `apart` bytes from each other (by default a page)."""
     phys_start, order = np.array(starts, np.uint64).reshape(-1, 2).T
     bitmap = np.arange(1, len(order) + 1, dtype=np.uint64) * np.uint64(apart or page_size)
-    return tell_bitmap_size(Elements(phys_start, bitmap, order, np.zeros_like(order)), page_size, release)
+    return tell_bitmap_size(
+        Elements(phys_start, bitmap, order, np.zeros_like(order), np.arange(len(order))), page_size, release
+    )
 
 
 @pytest.mark.parametrize("page_size", [4096, 16384, 65536])
@@ -61,7 +63,10 @@ def test_what_neither_kernel_writes_is_damage_and_no_proof(damage):
         np.array([good, bad], np.uint64) for good, bad in zip((0, 8192), damage, strict=True)
     )
     none = np.zeros(2, np.uint64)
-    assert tell_bitmap_size(Elements(phys_start, bitmap, none, none), 4096, "6.18.3").size == 4096
+    assert (
+        tell_bitmap_size(Elements(phys_start, bitmap, none, none, np.arange(len(none))), 4096, "6.18.3").size
+        == 4096
+    )
 
 
 @pytest.mark.parametrize("blocks", [ALIGNED, [(0, 0), (0, 1)], [(0, 0), (LARGE, 0), (2 * LARGE, 1)]])
@@ -120,7 +125,10 @@ def test_an_empty_chain_is_a_guess():
 
 def test_a_bitmap_that_repeats_is_one():
     (start, bitmap, order, chunk) = (np.full(9, value, np.uint64) for value in (0, 4096, 0, 0))
-    assert tell_bitmap_size(Elements(start, bitmap, order, chunk), 4096, "").certain is False
+    assert (
+        tell_bitmap_size(Elements(start, bitmap, order, chunk, np.arange(len(order))), 4096, "").certain
+        is False
+    )
 
 
 def test_the_tracker_asks_the_image_for_the_release():

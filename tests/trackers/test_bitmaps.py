@@ -35,17 +35,38 @@ def test_set_bits(bitmap):
     assert set_bits(array(rows, width)).tolist() == bits_of(flat)
 
 
-@given(bitmaps())
-def test_runs_of_set_bits(bitmap):
+def runs_of_bits(positions: list[int], cuts: set[int]) -> list[tuple[int, int]]:
+    """(first, count) of what follows each other, one bit at a time."""
+    runs: list[tuple[int, int]] = []
+    for at in positions:
+        if runs and sum(runs[-1]) == at and at not in cuts:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((at, 1))
+    return runs
+
+
+@given(bitmaps(), st.lists(st.booleans(), min_size=5, max_size=5))
+def test_runs_of_set_bits(bitmap, told):
     rows, width = bitmap
-    expected = []
-    for index, row in enumerate(rows):
-        base, bits = index * width * 64, set(bits_of(row))
-        firsts = sorted(bit for bit in bits if bit - 1 not in bits)
-        lasts = sorted(bit for bit in bits if bit + 1 not in bits)
-        expected += [(base + first, base + last) for first, last in zip(firsts, lasts, strict=True)]
-    first, last = runs_of_set_bits(array(rows, width))
-    assert list(zip(first.tolist(), last.tolist(), strict=True)) == expected
+    bits = bits_of([word for row in rows for word in row])
+    for apart in (None, np.array(told[: len(rows)], np.bool_)):
+        cuts = {row * width * 64 for row in range(len(rows)) if apart is None or apart[row]}
+        first, count = runs_of_set_bits(array(rows, width), apart)
+        assert list(zip(first.tolist(), count.tolist(), strict=True)) == runs_of_bits(bits, cuts)
+
+
+@pytest.mark.parametrize("share", [0, 0.0001, 0.01, 0.05, 0.3, 0.9, 0.999, 1])
+def test_runs_of_set_bits_however_full_the_words(share):
+    generator = np.random.default_rng(5)
+    bits = generator.random((8, 4096)) < share
+    bits[5] = generator.random(4096) < 0.5  # not all alike
+    words = np.packbits(bits, axis=1, bitorder="little").view(np.uint64)
+    positions = np.flatnonzero(bits).tolist()
+    for apart in (None, np.zeros(8, np.bool_)):
+        cuts = set(range(0, 8 * 4096, 4096)) if apart is None else set()
+        first, count = runs_of_set_bits(words, apart)
+        assert list(zip(first.tolist(), count.tolist(), strict=True)) == runs_of_bits(positions, cuts)
 
 
 @pytest.mark.parametrize("dtype", ["<u8", "=u8"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,7 +60,20 @@ def agree(memory: PhysicalMemory, root: int, geometry: RadixGeometry) -> oracle.
     assert found == expected.blocks
     assert walk.nodes.phys.tolist() == expected.nodes
     assert (not walk.findings) is expected.sound
+    streams_by_address(RadixTracker(memory, root, geometry))
     return expected
+
+
+def streams_by_address(tracker: RadixTracker) -> None:
+    """The walk by address gives the rows, nodes and findings of the walk that is held and sorted."""
+    walk, streamed = tracker.walk(), tracker.walk_by_address()
+    held = Extents.concatenate(tracker.page_shift, walk).sorted()
+    batches = list(streamed)
+    for name in ("phys", "order", "count"):
+        rows = [row for batch in batches for row in getattr(batch, name).tolist()]
+        assert rows == getattr(held, name).tolist()
+    assert sorted(streamed.nodes.phys.tolist()) == sorted(walk.nodes.phys.tolist())
+    assert sorted(map(repr, streamed.findings)) == sorted(map(repr, walk.findings))
 
 
 def map_of(memory: PhysicalMemory, fdt_phys: int) -> int:
@@ -185,6 +199,23 @@ def test_batches_join_up_to_the_same_map(monkeypatch):
     )
     assert (1 << 27) - (8 << 12) in joined.phys.tolist(), "a run goes on over the boundary of two leaves"
     assert joined.count[-1] == 16
+
+
+def test_orders_that_overlap_are_streamed_as_they_are_sorted(monkeypatch):
+    """Batches of one leaf: each order is far ahead of the others and behind them by turns."""
+    monkeypatch.setattr("khodump.trackers.tables._BATCH_BYTES", 4096)
+    image, geometry = MemoryImage(1 << 20), geometry_of(4096)
+    generator = np.random.default_rng(1)
+    blocks = {
+        (int(index) << (12 + order), order)
+        for order, top in ((0, 1 << 18), (3, 1 << 17), (9, 1 << 17), (18, 4), (40, 3), (45, 2))
+        for index in generator.integers(0, top, 200)
+    }
+    tree = write_radix(image, geometry, blocks | {(page << 12, 0) for page in range(32760, 32776)})
+    with opened(image) as memory:
+        tracker = RadixTracker(memory, tree.root, geometry)
+        streams_by_address(tracker)
+        assert len(list(tracker.walk_by_address())) > 10
 
 
 def test_holds_tells_what_cannot_be_read():

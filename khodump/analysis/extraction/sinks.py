@@ -95,10 +95,16 @@ def new_file(
         free = os.statvfs(target.parent)
         if room > free.f_bavail * free.f_frsize:
             left = format_size(free.f_bavail * free.f_frsize)
-            raise UsageError(f"{os.fspath(path)} takes {format_size(room)}, and there is room for {left}")
+            raise UsageError(
+                f"{os.fspath(path)} takes {format_size(room)}, and there is room for {left}",
+                hint="free some space, or write elsewhere",
+            )
         fd, name = mkstemp(prefix=".khodump-", dir=target.parent)
     except OSError as error:
-        raise UsageError(f"cannot write {os.fspath(path)}: {error.strerror}") from error
+        raise UsageError(
+            f"cannot write {os.fspath(path)}: {error.strerror}",
+            hint="name a file in a directory that you may write to",
+        ) from error
     try:
         with os.fdopen(fd, "wb", buffering=0):
             sink = FileSink(fd)

@@ -11,6 +11,7 @@ from khodump.analysis.rules.case import Case
 from khodump.analysis.rules.harm import harm
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Finding, Severity
+from khodump.subtrees.luo_state import FILES_IN_BLOCKS, SESSIONS_IN_BLOCKS, SESSIONS_OWNER
 
 _SIZED: Final = ("kho-v3", "kho-v4")
 _BLOCKS: Final = "kho_block_set_restore(), kernel/liveupdate/kho_block.c"
@@ -30,6 +31,10 @@ def _sizeless(case: Case) -> Iterator[Hit]:
 
 
 def _incomplete_outcome(case: Case, finding: Finding) -> Outcome:
+    if (
+        finding.phys is None or case.opened.fdt.compatible not in _SIZED
+    ):  # the kernel says nothing of missing data
+        return harm(case, finding.owner)
     line = f"KHO: broken KHO subnode '{finding.owner}': missing or invalid blob-size property"
     return harm(case, finding.owner, line)
 
@@ -84,12 +89,22 @@ def _unreadable(case: Case, finding: Finding) -> Outcome:  # noqa: ARG001 - as a
     return Outcome(Effect.UNKNOWN, "sees what this image does not hold: what that page says is not known")
 
 
+def _is_in_blocks(case: Case, owner: str | None) -> bool:
+    """Whether it is LUO's sessions, or the files of one, in a version that lists them in blocks."""
+    version = case.luo.version if case.luo else ""
+    if owner == SESSIONS_OWNER:
+        return version in SESSIONS_IN_BLOCKS
+    return case.session_of(owner) is not None and case.file_of(owner) is None and version in FILES_IN_BLOCKS
+
+
 def _corrupt_blocks(case: Case, finding: Finding) -> Outcome:
-    in_blocks = (finding.owner or "").startswith(luo_abi.NODE_NAME) and case.file_of(finding.owner) is None
-    return harm(case, finding.owner, *(["kho_block: Block set is corrupted"] if in_blocks else []))
+    lines = ["kho_block: Block set is corrupted"] if _is_in_blocks(case, finding.owner) else []
+    return harm(case, finding.owner, *lines)
 
 
 def _invalid_count(case: Case, finding: Finding) -> Outcome:
+    if not _is_in_blocks(case, finding.owner):
+        return harm(case, finding.owner)
     line = f"kho_block: Block contains invalid entry count: {finding.evidence['value']}"
     return harm(case, finding.owner, line)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from khodump import locate
+from khodump.abi import luo as luo_abi
 from khodump.abi.kernels import KERNELS, Kernel, kernel_of
 from khodump.abi.khoser import SMALL_BITMAP_SIZE
 from khodump.analysis.ownership import Ownership, own
@@ -24,8 +25,10 @@ from khodump.locate import RootFdt
 from khodump.memory import PhysicalMemory
 from khodump.subtree import WHOLE_BLOCK, Claims
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
-from khodump.subtrees.luo_state import Luo, LuoFile, file_owner
+from khodump.subtrees.luo_state import Luo, LuoFile, file_owner, session_owner
 from khodump.trackers import map_property
+
+_Found = TypeVar("_Found")
 
 
 class PreservedFile(NamedTuple):
@@ -107,13 +110,31 @@ class Case:
 
     @cached_property
     def ownership(self) -> Ownership:
-        """Who owns what is preserved."""
-        return own(self.opened)
+        """Who owns what is preserved; the root FDT its page, also where it was read from a file."""
+        handover = self.opened
+        if handover.fdt.phys is None and self.fdt_phys is not None:
+            handover = replace(handover, fdt=replace(handover.fdt, phys=self.fdt_phys))
+        return own(handover)
 
     @property
     def is_whole(self) -> bool:
         """Whether all of the map could be walked, so that what it does not list is not preserved."""
         return not any(finding.severity is Severity.ERROR for finding in self.opened.findings)
+
+    @cached_property
+    def users_are_whole(self) -> bool:
+        """Whether all that users wrote could be read, so that what they do not claim is not theirs."""
+        return not any(subtree.decoded.findings for subtree in self.opened.subtrees)
+
+    @cached_property
+    def lists_are_whole(self) -> bool:
+        """Whether LUO's lists of sessions and files could be read; what single files keep is another matter."""
+        luo = (subtree for subtree in self.opened.subtrees if subtree.name == luo_abi.NODE_NAME)
+        return not any(
+            self.file_of(finding.owner) is None and finding.rule != "session-file-count-mismatch"
+            for subtree in luo
+            for finding in subtree.decoded.findings
+        )
 
     def not_preserved(self, claims: Claims) -> U64:
         """Addresses, of these claims, where no block begins though one should, or that are in no block at all."""
@@ -121,6 +142,14 @@ class Case:
         size = np.where(claims.size == WHOLE_BLOCK, 1, claims.size).astype(np.uint64)
         start, _, _ = without(claims.start, claims.start + np.minimum(size, ~claims.start), self.kept)
         return np.union1d(claims.start[headless], start)
+
+    @cached_property
+    def map_pages(self) -> tuple[U64, U64]:
+        """Start and end of the map's own pages, sorted; its lowest may be smaller than a page."""
+        nodes, lowest = self.opened.nodes, self.opened.tracker.leaf_size
+        size = np.where(nodes.level == 0, lowest, self.opened.page_size).astype(np.uint64)
+        order = np.argsort(nodes.phys)
+        return nodes.phys[order], (nodes.phys + size)[order]
 
     @cached_property
     def kept(self) -> Intervals:
@@ -147,16 +176,31 @@ class Case:
 
     def file_of(self, owner: str | None) -> PreservedFile | None:
         """The file that an owner's path belongs to, if it is a file's."""
-        while owner:
-            if owner in self._files_by_owner:
-                return self._files_by_owner[owner]
-            owner = owner.rpartition("/")[0]
-        return None
+        return _nearest(self._files_by_owner, owner)
+
+    @cached_property
+    def _names_by_owner(self) -> Mapping[str, str]:
+        return {
+            session_owner(session.name): session.name for session in (self.luo.sessions if self.luo else ())
+        }
+
+    def session_of(self, owner: str | None) -> str | None:
+        """The name of the session that an owner's path belongs to, if it is a session's."""
+        return _nearest(self._names_by_owner, owner)
 
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
         """All root FDTs of the image; searches it."""
         return tuple(survey(self.memory).candidates)
+
+
+def _nearest(by_owner: Mapping[str, _Found], owner: str | None) -> _Found | None:
+    """What belongs to the longest beginning of an owner's path; names may hold slashes."""
+    while owner:
+        if owner in by_owner:
+            return by_owner[owner]
+        owner = owner.rpartition("/")[0]
+    return None
 
 
 def metadata_of(suspect: Handover | Broken) -> KexecMetadata | None:

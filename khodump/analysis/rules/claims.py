@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+import numpy as np
+
+from khodump.abi.kexec_handover import MAX_PHYS_BITS
 from khodump.analysis.ownership import NOBODY, ROOT_FDT, claims_of
 from khodump.analysis.rules.case import Case, metadata_of
 from khodump.analysis.rules.harm import file_lost
@@ -52,7 +55,7 @@ def _twice(case: Case) -> Iterator[Hit]:
 
 def _unclaimed(case: Case) -> Iterator[Hit]:
     ownership = case.ownership
-    free = ownership.owner == NOBODY
+    free = (ownership.owner == NOBODY) & (ownership.start < np.uint64(1 << MAX_PHYS_BITS))
     if free.any():
         size = int((ownership.end[free] - ownership.start[free]).sum())
         phys = int(ownership.start[free][0])
@@ -107,7 +110,7 @@ RULES: Final = (
         "khodump inspect IMAGE --owners lists it.",
         "page->private keeps the mark of such pages (section on page tags of the kernel's KHO notes)",
         Outcome(Effect.NONE, "keeps the memory reserved until somebody restores it"),
-        needs=(Need.MAP, Need.WHOLE_MAP),
+        needs=(Need.MAP, Need.WHOLE_MAP, Need.WHOLE_USERS),
         look=_unclaimed,
     ),
     Rule(

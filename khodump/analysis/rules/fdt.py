@@ -18,7 +18,11 @@ _COLD: Final = "boots cold, as if nothing had been handed over, and reuses all m
 
 
 def _invalid(case: Case) -> Iterator[Hit]:
-    broken = case.broken
+    broken, handover = case.broken, case.handover
+    if handover is not None and len(handover.fdt.blob) > handover.page_size:
+        size = len(handover.fdt.blob)
+        message = f"the root FDT says that it is {size} bytes long, and lies in one page"
+        yield Hit(case.fdt_phys, message, _OWNER, {"totalsize": size}, Severity.WARNING)
     if broken is None or broken.fdt is not None or isinstance(broken.problem, FdtTruncatedError):
         return
     code = check_header(broken.blob)
@@ -27,13 +31,15 @@ def _invalid(case: Case) -> Iterator[Hit]:
 
 
 def _invalid_outcome(case: Case, finding: Finding) -> Outcome:  # noqa: ARG001 - as all
+    if finding.severity is Severity.WARNING:
+        return Outcome(Effect.NONE, "finds all there is in that page")
     code, phys = finding.evidence["libfdt"], finding.phys or 0
     if code:
         return Outcome(
             Effect.COLD_BOOT, _COLD, (f"KHO: setup: handover FDT ({phys:#x}) is invalid: {code}", _DISABLED)
         )
-    text = f"finds nothing wrong with the header, fails on what follows it, and {_COLD}"
-    return Outcome(Effect.COLD_BOOT, text, (_DISABLED,))
+    text = f"finds nothing wrong with the header; unless it can follow the rest, it {_COLD}"
+    return Outcome(Effect.UNKNOWN, text)
 
 
 def _incompatible(case: Case) -> Iterator[Hit]:
@@ -124,7 +130,7 @@ RULES: Final = (
         Outcome(
             Effect.OVERWRITTEN, "reuses the page of the root FDT while users still look for their nodes in it"
         ),
-        needs=(Need.MAP, Need.FDT_PAGE),
+        needs=(Need.MAP, Need.FDT_PAGE, Need.WHOLE_MAP),
         look=_page_not_preserved,
     ),
 )

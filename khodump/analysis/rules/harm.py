@@ -28,9 +28,9 @@ def harm(case: Case, owner: str | None, *log: str, errno: str = "EINVAL") -> Out
     file = case.file_of(owner)
     if file is not None:
         return file_lost(file, errno, *log)
-    user, _, rest = (owner or "").partition("/")
+    user = (owner or "").partition("/")[0]
     if user == luo.NODE_NAME:
-        return _luo(rest, errno, log)
+        return _luo(case.session_of(owner), errno, log)
     if user == kexec_metadata.NODE_NAME:
         return Outcome(Effect.NONE, "does not say which kernel came before it", log)
     if user == memblock.NODE_NAME:
@@ -51,10 +51,9 @@ def sessions_lost(*log: str) -> Outcome:
     return Outcome(Effect.SESSIONS, _NO_SESSIONS, log)
 
 
-def _luo(rest: str, errno: str, log: tuple[str, ...]) -> Outcome:
+def _luo(session: str | None, errno: str, log: tuple[str, ...]) -> Outcome:
     """What follows for LUO as a whole, or for one session."""
-    if rest.startswith("session "):
-        name = rest.removeprefix("session ").partition("/")[0].strip('"')
-        line = f"luo_session: Failed to deserialize files for session [{name}] -{errno}"
+    if session is not None:
+        line = f"luo_session: Failed to deserialize files for session [{session}] -{errno}"
         return sessions_lost(*log, line)
     return Outcome(Effect.PANIC, "panics in luo_core, early in boot", (*log, _LUO_PANIC.format(errno=errno)))

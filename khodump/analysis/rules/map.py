@@ -77,11 +77,11 @@ def _overlaps(case: Case) -> Iterator[Hit]:
             f"{len(rows)} runs overlap an earlier one, the first at {phys:#x} (preserved at orders {orders})"
         )
         yield Hit(phys, message, MAP_OWNER, {"count": len(rows)})
-    node = np.sort(case.opened.nodes.phys)
-    size = np.uint64(case.opened.tracker.leaf_size)
-    _, _, hit, _ = meet(node, node + size, case.kept.start, case.kept.end)
+    start, end = case.map_pages
+    _, _, hit, _ = meet(start, end, case.kept.start, case.kept.end)
+    hit = np.unique(hit)
     if len(hit):
-        phys = int(node[hit[0]])
+        phys = int(start[hit[0]])
         message = f"{len(hit)} of the map's own pages lie in preserved blocks, the first at {phys:#x}"
         yield Hit(phys, message, MAP_OWNER, {"count": len(hit)})
 

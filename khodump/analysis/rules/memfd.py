@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -25,11 +26,19 @@ _FLAGS: Final = np.uint64(sum(FolioFlags))
 _SOURCE: Final = "memfd_luo_retrieve(), mm/memfd_luo.c"
 
 
-class _Placed(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Placed:
     """The folios of a file, as columns in the order of the list: first page in the file, page behind the last."""
 
     first: U64
     stop: U64
+
+    @property
+    def overlapping(self) -> U64:
+        """The first pages of the folios that lie on pages of others, ascending."""
+        by_index = np.argsort(self.first, kind="stable")
+        first, stop = self.first[by_index], self.stop[by_index]
+        return first[1:][first[1:] < np.maximum.accumulate(stop)[:-1]]
 
 
 def _memfds(case: Case) -> Iterator[tuple[PreservedFile, Memfd]]:
@@ -60,15 +69,11 @@ def _placed(case: Case, memfd: Memfd) -> _Placed | None:
 def _overlaps(case: Case) -> Iterator[Hit]:
     for file, memfd in _memfds(case):
         placed = _placed(case, memfd)
-        if placed is None:
-            continue
-        by_index = np.argsort(placed.first, kind="stable")
-        first, stop = placed.first[by_index], placed.stop[by_index]
-        rows = np.flatnonzero(first[1:] < np.maximum.accumulate(stop)[:-1])
-        if len(rows):
-            page = int(first[rows[0] + 1])
-            message = f"{_what(file)}: {len(rows)} folios lie on another one's pages, the first at page {page} of the file"
-            yield Hit(memfd.phys, message, file.owner, {"index": page, "count": len(rows)})
+        pages = placed.overlapping if placed else np.zeros(0, np.uint64)
+        if len(pages):
+            page = int(pages[0])
+            message = f"{_what(file)}: {len(pages)} folios lie on another one's pages, the first at page {page} of the file"
+            yield Hit(memfd.phys, message, file.owner, {"index": page, "count": len(pages)})
 
 
 def _sizes(case: Case) -> Iterator[Hit]:
@@ -79,6 +84,8 @@ def _sizes(case: Case) -> Iterator[Hit]:
             yield Hit(memfd.phys, message, file.owner, {"value": memfd.nr_folios})
         placed = _placed(case, memfd)
         if placed is None or len(placed.first) < memfd.nr_folios:  # entries of pfn 0 stand for holes
+            continue
+        if len(placed.overlapping):  # then some lie elsewhere than they should, which is told
             continue
         pages = -(-memfd.size // size)
         end = np.uint64(pages)

@@ -57,6 +57,8 @@ class Need(Enum):
     MAP = "the root FDT leads to no map"
     FDT_PAGE = "where the root FDT lies is not known: pass --fdt 0xPHYS"
     WHOLE_MAP = "part of the map could not be walked: what is not found in it may be there"
+    WHOLE_USERS = "part of what users wrote could not be read: what nobody seems to claim may be theirs"
+    WHOLE_LISTS = "a list of LUO's is damaged: some of what it names may be missing, or was never there"
     SCRATCH = "nothing in the image tells of the scratch regions: pass --scratch, or leave --fdt out to search for them"
 
     def met(self, case: Case) -> bool:
@@ -67,6 +69,10 @@ class Need(Enum):
             return case.fdt_phys is not None
         if self is Need.SCRATCH:
             return case.handover.scratch is not None
+        if self is Need.WHOLE_USERS:
+            return case.users_are_whole
+        if self is Need.WHOLE_LISTS:
+            return case.lists_are_whole
         return self is Need.MAP or case.is_whole
 
 

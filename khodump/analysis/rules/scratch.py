@@ -24,11 +24,9 @@ def _overlap(case: Case) -> Iterator[Hit]:
         np.array([region.addr for region in regions], np.uint64),
         np.array([region.addr + region.size for region in regions], np.uint64),
     )
-    node = np.sort(handover.nodes.phys)
-    size = np.uint64(handover.tracker.leaf_size)
     for start, end, what in (
         (case.kept.start, case.kept.end, "preserved memory"),
-        (node, node + size, "pages of the map"),
+        (*case.map_pages, "pages of the map"),
     ):
         low, high, _, row = meet(start, end, scratch.start, scratch.end)
         if len(low):
@@ -42,7 +40,7 @@ def _misaligned(case: Case) -> Iterator[Hit]:
     orders = MAX_PAGE_ORDER if producer(case.suspect).max_order_scratch else PAGEBLOCK_ORDER
     unit = 1 << (shift + orders[shift])
     for region in case.opened.scratch or ():
-        if region.addr % unit or region.size % unit:
+        if region.size and (region.addr % unit or region.size % unit):
             message = (
                 f"the scratch region at {region.addr:#x}, {format_size(region.size)}, is not aligned to "
                 f"{format_size(unit)} at both ends"

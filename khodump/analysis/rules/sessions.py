@@ -9,10 +9,12 @@ from typing import Final
 from khodump.abi import luo as luo_abi
 from khodump.analysis.rules.case import Case
 from khodump.analysis.rules.harm import harm, sessions_lost
-from khodump.analysis.rules.rule import Effect, Hit, Outcome, Rule
+from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Finding, Severity
 from khodump.subtrees.luo_state import Session, session_owner
 from khodump.subtrees.text import quoted
+
+_LISTS: Final = (Need.MAP, Need.WHOLE_LISTS)
 
 
 def _not_serialized(case: Case) -> Iterator[Hit]:
@@ -55,9 +57,8 @@ def _repeated_names(case: Case) -> Iterator[Hit]:
             )
 
 
-def _names_outcome(case: Case, finding: Finding) -> Outcome:  # noqa: ARG001 - as all
-    name = (finding.owner or "").removeprefix(session_owner("")[:-2]).strip('"')
-    return sessions_lost(f"luo_session: Failed to insert session [{name}] -EEXIST")
+def _names_outcome(case: Case, finding: Finding) -> Outcome:
+    return sessions_lost(f"luo_session: Failed to insert session [{case.session_of(finding.owner)}] -EEXIST")
 
 
 def _repeated_tokens(case: Case) -> Iterator[Hit]:
@@ -110,6 +111,7 @@ RULES: Final = (
         "luo_file_deserialize(), kernel/liveupdate/luo_file.c",
         _handler_outcome,
         log=("luo_file: No registered handler for compatible '%.*s'",),
+        needs=_LISTS,
         look=_unknown_handlers,
     ),
     Rule(
@@ -121,6 +123,7 @@ RULES: Final = (
         "luo_session_insert(), kernel/liveupdate/luo_session.c",
         _names_outcome,
         log=("luo_session: Failed to insert session [%s] %pe",),
+        needs=_LISTS,
         look=_repeated_names,
     ),
     Rule(
@@ -131,6 +134,7 @@ RULES: Final = (
         "khodump sessions IMAGE --session NAME --token TOKEN.",
         "luo_retrieve_file(), kernel/liveupdate/luo_file.c",
         Outcome(Effect.FILE, "finds the first of these files by the token, and never the other"),
+        needs=_LISTS,
         look=_repeated_tokens,
     ),
 )

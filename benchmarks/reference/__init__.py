@@ -1,0 +1,3 @@
+"""What khodump is measured against."""
+
+from __future__ import annotations

@@ -1,0 +1,56 @@
+"""The report on two handovers: what changed in meaning, then in what is preserved, then each by itself."""
+
+from __future__ import annotations
+
+from khodump import __version__
+from khodump.analysis.check import examine
+from khodump.analysis.diff import Diff
+from khodump.analysis.view import By
+from khodump.handover import Handover
+from khodump.report.from_rows import facts_of, grid_of, table_of
+from khodump.report.handover import findings_section, picture_of
+from khodump.report.page import Page, Section
+
+
+def comparison_page(old: Handover, new: Handover) -> Page:
+    """The page."""
+    diff = Diff(old, new, owners=True)
+    result = diff.result()
+    head = result.head()
+    changes, *others = head.tables
+    verdict = f"Old against new: {result.tail().summary}"
+    tone = "unsure" if diff.differ or not diff.complete else "good"
+    sections = (
+        Section("changes", "What changed in meaning", grids=(grid_of("changes", "Changes", changes),)),
+        Section(
+            "runs",
+            "What changed in the map",
+            facts=facts_of(fact for fact in head.facts if not fact.name.startswith(("old", "new"))),
+            tables=tuple(table_of(table.name.capitalize(), table) for table in others),
+            grids=(grid_of("runs", "Runs that differ", result.rows),),
+        ),
+        Section(
+            "picture",
+            "Where it lies",
+            pictures=(
+                picture_of(old, By.ORDER, "old-map", "Old, by order"),
+                picture_of(new, By.ORDER, "new-map", "New, by order"),
+            ),
+        ),
+        *(_side(side, handover) for side, handover in (("old", old), ("new", new))),
+        Section("made", "How this was made", facts=(("khodump", __version__), *_notes(old, new))),
+    )
+    facts = facts_of(fact for fact in head.facts if fact.name.startswith(("old", "new")))
+    title = f"KHO: {old.memory.description} against {new.memory.description}"
+    return Page(title, verdict, tone, facts, sections)
+
+
+def _side(side: str, handover: Handover) -> Section:
+    checkup = examine(handover)
+    return findings_section(checkup, f"{side}-findings", f"The {side} handover by itself", checkup.verdict)
+
+
+def _notes(old: Handover, new: Handover) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (f"note on {side}", note) for side, each in (("old", old), ("new", new)) for note in each.notes
+    )

@@ -1,0 +1,267 @@
+"""The report on one handover: what `check` says of it first, then everything else that is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from khodump import __version__
+from khodump.abi.kernels import Kernel
+from khodump.analysis import check as checking
+from khodump.analysis.check import Checkup, Diagnosis
+from khodump.analysis.dts import dts
+from khodump.analysis.inspect import Selection, inspect
+from khodump.analysis.owners import owners
+from khodump.analysis.picture import paint
+from khodump.analysis.rules import RULES
+from khodump.analysis.sessions import sessions
+from khodump.analysis.subtrees import subtrees
+from khodump.analysis.view import By, View
+from khodump.extents import Extents
+from khodump.findings import Severity
+from khodump.handover import Broken, Handover
+from khodump.memory import Presence
+from khodump.numbers import format_size
+from khodump.report.from_rows import MAX_ROWS, facts_of, grid_of, table_of
+from khodump.report.page import Card, Drawing, Page, Section
+from khodump.report.scene import CANVAS
+from khodump.report.svg import draw_svg
+from khodump.rows import Block, Column, Kind, Rows
+
+_MAX_CARDS: Final = 200
+_STRETCHES: Final = (
+    Column("phys", Kind.ADDRESS),
+    Column("end", Kind.ADDRESS),
+    Column("order", Kind.COUNT),
+    Column("runs", Kind.COUNT),
+    Column("count", Kind.COUNT),
+    Column("size", Kind.SIZE),
+)
+_RULES: Final = {rule.name: rule for rule in RULES}
+
+
+def handover_page(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel | None = None) -> Page:
+    """The page.
+
+    Args:
+        suspect: what was opened.
+        checkup: what the rules made of it.
+        kernel: the one it was held against, if one was named.
+    """
+    head = checking.check(suspect, checkup, kernel).head()
+    facts = facts_of(
+        fact for fact in head.facts if fact.name not in ("verdict", "errors", "warnings", "infos")
+    )
+    sections = [findings_section(checkup)]
+    if isinstance(suspect, Handover):
+        sections += [*_about(suspect)]
+    sections.append(_made(suspect, checkup))
+    return Page(f"KHO: {suspect.memory.description}", checkup.verdict, _tone(checkup), facts, tuple(sections))
+
+
+def _tone(checkup: Checkup) -> str:
+    if checkup.reaches(Severity.ERROR):
+        return "bad"
+    return "unsure" if checkup.reaches(Severity.WARNING) else "good"
+
+
+def findings_section(
+    checkup: Checkup, anchor: str = "findings", title: str = "Findings", intro: str = ""
+) -> Section:
+    """What the rules found, one card a finding; of very many, the gravest."""
+    found = len(checkup.diagnoses)
+    if not found:
+        intro = f"{intro} {checkup.ran} rules were run, and found nothing.".strip()
+    elif found > _MAX_CARDS:
+        intro = f"{intro} The gravest {_MAX_CARDS} of {found}: khodump check lists all.".strip()
+    return Section(anchor, title, intro, cards=tuple(map(_card, checkup.diagnoses[:_MAX_CARDS])))
+
+
+def _card(diagnosis: Diagnosis) -> Card:
+    finding, outcome, rule = diagnosis.finding, diagnosis.outcome, _RULES[diagnosis.finding.rule]
+    where = [f"{finding.phys:#x}"] if finding.phys is not None else []
+    details = (
+        ("Next kernel", (outcome.text,), False),
+        ("It prints", outcome.log, True),
+        ("Address", tuple(where), True),
+        ("Owner", (finding.owner,) if finding.owner else (), True),
+        ("Bytes there", _hexdump(finding.phys, diagnosis.seen), True),
+        ("What it means", (rule.means,), False),
+        ("How to confirm", (rule.confirm,), False),
+        ("Source", (rule.source,), False),
+    )
+    return Card(
+        finding.severity.value, rule.name, finding.message, tuple(part for part in details if part[1])
+    )
+
+
+def _hexdump(phys: int | None, seen: bytes | None) -> tuple[str, ...]:
+    if phys is None or seen is None:
+        return ()
+    letters = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in seen)
+    return (f"{phys:#x}  {seen.hex(' ')}  {letters}",)
+
+
+def _about(handover: Handover) -> Iterator[Section]:
+    yield _picture(handover)
+    yield _totals(handover)
+    yield _sessions(handover)
+    yield _subtrees(handover)
+    yield _nodes(handover)
+    yield _runs(handover)
+    yield _unread(handover)
+
+
+def picture_of(handover: Handover, by: By, name: str, caption: str) -> Drawing:
+    """Physical memory, with what is preserved told apart; `name` is unique in the page."""
+    return Drawing(caption, draw_svg(paint(handover, View(by), CANVAS), name=name))
+
+
+def _picture(handover: Handover) -> Section:
+    return Section(
+        "picture",
+        "Where it lies",
+        pictures=(
+            picture_of(handover, By.OWNER, "by-owner", "By owner"),
+            picture_of(handover, By.ORDER, "by-order", "By order"),
+        ),
+    )
+
+
+def _totals(handover: Handover) -> Section:
+    totals = inspect(handover, Selection()).head()
+    owned = owners(handover)
+    tables = tuple(table_of(table.name.capitalize(), table) for table in totals.tables)
+    return Section(
+        "preserved",
+        "What is preserved",
+        facts=facts_of(totals.facts),
+        tables=tables,
+        grids=(grid_of("owners", "By owner", owned.rows),),
+    )
+
+
+def _sessions(handover: Handover) -> Section:
+    result = sessions(handover)
+    head = result.head()
+    return Section(
+        "sessions",
+        "Sessions and files",
+        facts=facts_of(head.facts),
+        tables=tuple(table_of(table.name, table) for table in head.tables if any(map(len, table.blocks))),
+        grids=(grid_of("files", "Files", result.rows),),
+    )
+
+
+def _subtrees(handover: Handover) -> Section:
+    result = subtrees(handover)
+    return Section(
+        "subtrees",
+        "Subtrees",
+        "What the nodes of the root FDT lead to, and the root FDT as device-tree source.",
+        grids=(grid_of("subtrees", "Decoded", result.rows),),
+        text="\n".join(dts(handover.fdt.tree)),
+    )
+
+
+def _nodes(handover: Handover) -> Section:
+    nodes = handover.nodes
+    levels = np.unique(nodes.level)[::-1].tolist()
+    columns = (
+        Column("level", Kind.COUNT),
+        Column("nodes", Kind.COUNT),
+        Column("empty", Kind.COUNT),
+        Column("unreadable", Kind.COUNT),
+    )
+    of_level = [nodes.level == level for level in levels]
+    missing = nodes.presence != Presence.PRESENT
+    counted = [
+        levels,
+        *([int((of & mask).sum()) for of in of_level] for mask in (nodes.level >= 0, nodes.empty, missing)),
+    ]
+    listed = (
+        Column("phys", Kind.ADDRESS),
+        Column("level", Kind.COUNT),
+        Column("key prefix", Kind.ADDRESS),
+        Column("empty", Kind.TRUTH),
+        Column("unreadable", Kind.TRUTH),
+    )
+    block = (nodes.phys, nodes.level, nodes.prefix, nodes.empty, missing)
+    return Section(
+        "map-pages",
+        "The map's own pages",
+        f"{handover.tracker.shape}; level 0 holds the bits.",
+        tables=(table_of("By level", Rows("levels", columns, [counted])),),
+        grids=(grid_of("nodes", "Pages", Rows("nodes", listed, [block])),),
+    )
+
+
+def _runs(handover: Handover) -> Section:
+    extents = handover.preserved
+    if extents.runs <= MAX_ROWS:
+        rows = inspect(handover, Selection(), owners=True).rows
+        return Section("runs", "Every run", grids=(grid_of("runs", "Runs", rows),))
+    window, block = _stretches(extents)
+    note = (
+        f"{extents.runs} runs are too many for a page: those of one order that begin in the same {format_size(window)} "
+        "stand together, with gaps in between. khodump inspect lists each."
+    )
+    grid = grid_of("runs", "Stretches", Rows("runs", _STRETCHES, [block]), note)
+    return Section("runs", "Every run", grids=(grid,))
+
+
+def _stretches(extents: Extents) -> tuple[int, Block]:
+    """Runs put together by the window of memory they begin in, and their order; the window's size in bytes."""
+    shift = extents.page_shift + 1
+    while True:
+        group = (extents.phys >> np.uint64(shift) << np.uint64(6)) | extents.order
+        keys, member = np.unique(group, return_inverse=True)
+        if len(keys) <= MAX_ROWS:
+            break
+        shift += 1
+    start = np.full(len(keys), ~np.uint64(0))
+    end, count, runs = (np.zeros(len(keys), np.uint64) for _ in range(3))
+    np.minimum.at(start, member, extents.phys)
+    np.maximum.at(end, member, extents.end)
+    np.add.at(count, member, extents.count)
+    np.add.at(runs, member, np.uint64(1))
+    order = keys & np.uint64(63)
+    size = count << (order + np.uint64(extents.page_shift))
+    return 1 << shift, (start, end, order, runs, count, size)
+
+
+def _unread(handover: Handover) -> Section:
+    holes = [finding for finding in handover.findings if finding.rule.endswith("unreadable")]
+    users = [
+        finding
+        for subtree in handover.subtrees
+        for finding in subtree.decoded.findings
+        if finding.rule.endswith("unreadable")
+    ]
+    found = [*holes, *users]
+    columns = (Column("phys", Kind.ADDRESS), Column("what", Kind.TEXT))
+    block = ([finding.phys for finding in found], [finding.message for finding in found])
+    intro = (
+        "Pages of the map, and of KHO's users, that the image does not hold."
+        if found
+        else "Everything that was looked for was in the image."
+    )
+    grids = (grid_of("unread", "Missing", Rows("unread", columns, [block])),) if found else ()
+    return Section("unread", "What could not be read", intro, grids=grids)
+
+
+def _made(suspect: Handover | Broken, checkup: Checkup) -> Section:
+    notes = suspect.notes if isinstance(suspect, Handover) else ()
+    columns = (Column("rule not run", Kind.TEXT), Column("because", Kind.TEXT))
+    skipped = [[rule for rule, _ in checkup.not_run], [why for _, why in checkup.not_run]]
+    tables = (
+        (table_of("Rules that were not run", Rows("not run", columns, [skipped])),) if checkup.not_run else ()
+    )
+    facts = (
+        ("khodump", __version__),
+        ("image", suspect.memory.description),
+        *(("note", note) for note in notes),
+    )
+    return Section("made", "How this was made", facts=facts, tables=tables)

@@ -1,0 +1,93 @@
+"""Breaks of the rules of kho-v1's maps: the chain of bitmaps, and the RFC's order table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from khodump.abi.kernels import kernel_named
+from khodump.abi.khoser import KHOSER_MEM_BITMAP_PTR, KHOSER_MEM_CHUNK_HDR
+from khodump.analysis.rules.rule import Effect
+from tests.analysis.rules.breaking import Break, breaks, flipped, handed_over
+from tests.builders.fdt import u64
+from tests.builders.handover import BuiltHandover, MapFormat
+from tests.builders.users import Memblock, ReserveMem
+
+OLD: dict[str, Any] = {"compatible": "kho-v1", "map_format": MapFormat.CHAIN, "kexec_count": None}
+COVERS = 32768 * 4096  # a page of bits of order 0
+FAR_ORDERS = Memblock((ReserveMem("logs", 0x400_0000, 0x1F000),))
+#: One region whose pages take a block of each order from 0 to 4, and so a bitmap each.
+ORDERS = Memblock((ReserveMem("logs", 0x20_0000, 0x1F000),))
+
+
+def element(built: BuiltHandover, number: int) -> int:
+    """The address of an element of the first chunk, that of order 0; phys_start comes first in it."""
+    size: int = KHOSER_MEM_BITMAP_PTR.sizeof()
+    return built.tree.root + KHOSER_MEM_CHUNK_HDR.size + number * size
+
+
+def windows(count: int) -> BuiltHandover:
+    """A chain whose first chunk has this many elements, each for one window of memory."""
+    pages = [(number * COVERS + 0x100_0000, 0) for number in range(1, count)]
+    return handed_over({"memblock": FAR_ORDERS}, preservations=tuple(pages), **OLD)
+
+
+@breaks("map-chunk-count")
+def more_than_fit() -> Break:
+    """255 fit, and are there; the count becomes 511."""
+    built = windows(255)
+    chunk = built.tree.root
+    then = "takes what follows the chunk's page for pointers, and follows them"
+    return Break(built, *flipped(built, chunk + 12, 8), Effect.PANIC, then, phys=chunk, before=("unclaimed",))
+
+
+@breaks("map-elements-repeated")
+def one_window_twice() -> Break:
+    built = windows(2)
+    at, data = flipped(built, element(built, 1), 27)
+    then = "keeps what either of the two bitmaps says"
+    return Break(built, at, data, Effect.OVERWRITTEN, then, phys=built.tree.root, before=("unclaimed",))
+
+
+@breaks("map-elements-unordered")
+def one_window_too_far() -> Break:
+    built = windows(3)
+    at, data = flipped(built, element(built, 1), 29)
+    infos: dict[str, Any] = {"also": ("unclaimed",), "before": ("unclaimed",)}
+    return Break(
+        built, at, data, Effect.NONE, "takes the elements in any order", phys=built.tree.root, **infos
+    )
+
+
+@breaks("map-order-not-restored")
+def past_the_array() -> Break:
+    built = handed_over({"memblock": ORDERS}, **OLD | {"map_format": MapFormat.ORDER_TABLE})
+    table = built.tree.root
+    then = "never visits that slot, and reuses the blocks below it"
+    return Break(built, table + 8 * 10, u64(built.image.alloc_page()), Effect.OVERWRITTEN, then, phys=table)
+
+
+SMALL: dict[str, Any] = {"also": ("map-empty-nodes",), "before": ("map-empty-nodes",)}
+
+
+@breaks("v1-bitmap-size")
+def large_ones_expected() -> Break:
+    """An (empty) bitmap that begins where none of a page can gives away those of 512 bytes."""
+    built = handed_over({"memblock": ORDERS}, empties=((2 * COVERS, 0),), **OLD)
+    at, data = flipped(built, element(built, 1), 24)
+    then = (
+        "takes the string for its own, misreads every bitmap, and keeps phantom blocks, and gives others away"
+    )
+    kernel = kernel_named("7.0")
+    return Break(built, at, data, Effect.OVERWRITTEN, then, phys=built.tree.root, kernel=kernel, **SMALL)
+
+
+@breaks("v1-bitmap-size")
+def small_ones_expected() -> Break:
+    """The same the other way around: what it broke is the sound one here, for a kernel of the other kind."""
+    broken = large_ones_expected()
+    sound = broken.built.image.read(broken.at, 1)
+    broken.built.image.write(broken.at, broken.data)
+    then = "takes the string for its own, misreads every bitmap, and misses most preserved blocks"
+    kernel = kernel_named("6.17")
+    return replace(broken, data=sound, then=then, kernel=kernel)

@@ -1,0 +1,47 @@
+"""Breaks of the rules of scratch regions, which the boot protocol tells of."""
+
+from __future__ import annotations
+
+from khodump.analysis.rules.rule import Effect
+from tests.analysis.rules.breaking import Asked, Break, breaks, flipped, handed_over
+from tests.builders.boot import Entry, kho_data, write_boot_params, write_scratch
+from tests.builders.handover import BuiltHandover
+from tests.builders.users import Memblock, ReserveMem
+
+TABLE = 0x9F000
+OWNER = "KHO/scratch"
+LOGS = 0x200_0000
+REGIONS = ((LOGS ^ 1 << 26, 4 << 20), (1 << 30, 16 << 20))
+
+
+def told() -> BuiltHandover:
+    """A handover, and boot_params that name its FDT and its scratch regions."""
+    built = handed_over({"memblock": Memblock((ReserveMem("logs", LOGS, 0x4000),))})
+    size = write_scratch(built.image, TABLE, REGIONS)
+    write_boot_params(built.image, 0x90000, [Entry(0x94000, kho_data(built.fdt_phys, TABLE, size))])
+    return built
+
+
+@breaks("scratch-overlap")
+def over_what_is_preserved() -> Break:
+    built = told()
+    then = "allocates from that region before it has walked the map, and overwrites what lies there"
+    at, data = flipped(built, TABLE, 26)
+    return Break(built, at, data, Effect.OVERWRITTEN, then, OWNER, LOGS, asked=Asked.BY_SEARCH)
+
+
+@breaks("scratch-misaligned")
+def a_page_on() -> Break:
+    built = told()
+    at, data = flipped(built, TABLE, 12)
+    then = "takes whole pageblocks for scratch, with memory in them that is not"
+    phys = REGIONS[0][0] ^ 1 << 12
+    return Break(built, at, data, Effect.OVERWRITTEN, then, OWNER, phys, asked=Asked.BY_SEARCH)
+
+
+@breaks("scratch-misaligned")
+def a_size_too_small() -> Break:
+    built = told()
+    at, data = flipped(built, TABLE + 16 + 8, 12)
+    then = "takes whole pageblocks for scratch"
+    return Break(built, at, data, Effect.OVERWRITTEN, then, OWNER, REGIONS[1][0], asked=Asked.BY_SEARCH)

@@ -1,0 +1,66 @@
+"""Each rule of `check` fires alone on an image that breaks it, and not on one that differs in a bit or a field."""
+
+from __future__ import annotations
+
+import pytest
+
+from khodump.analysis.check import Checkup
+from khodump.analysis.rules import RULES
+from khodump.analysis.rules.rule import Effect
+from khodump.findings import Severity
+from tests.analysis.rules import blobs, chain, claims, fdt, luo, map, memfd, scratch  # noqa: A004, F401 - they fill BREAKS
+from tests.analysis.rules.breaking import BREAKS
+
+GRAVE = [Severity.ERROR, Severity.WARNING, Severity.INFO]
+BY_NAME = {rule.name: rule for rule in RULES}
+CASES = [pytest.param(name, build, id=f"{name}: {build.__name__}") for name, build in BREAKS]
+
+
+def fired(checkup: Checkup) -> list[str]:
+    return [diagnosis.finding.rule for diagnosis in checkup.diagnoses]
+
+
+def test_the_table_is_covered():
+    assert [rule.name for rule in RULES if rule.name not in dict(BREAKS)] == []
+    assert len(BY_NAME) == len(RULES)
+
+
+@pytest.mark.parametrize(("name", "build"), CASES)
+def test_it_fires_alone(name, build, tmp_path):
+    broken = build()
+    checkup = broken.examined(tmp_path, broken=True)
+    assert [rule for rule in fired(checkup) if rule not in broken.also] == [name]
+    assert {
+        diagnosis.finding.severity for diagnosis in checkup.diagnoses if diagnosis.finding.rule != name
+    } <= {Severity.INFO}
+    (diagnosis,) = (diagnosis for diagnosis in checkup.diagnoses if diagnosis.finding.rule == name)
+    finding, outcome = diagnosis.finding, diagnosis.outcome
+    assert GRAVE.index(finding.severity) >= GRAVE.index(BY_NAME[name].severity)
+    assert (finding.owner, finding.phys) == (broken.owner, broken.phys)
+    assert (outcome.effect, outcome.log) == (broken.effect, broken.log)
+    assert broken.then in outcome.text
+    assert finding.message
+    if outcome.effect is Effect.NONE:
+        against = "nothing was found" if finding.severity is Severity.INFO else "costs nothing"
+        assert against in checkup.verdict or name == "stale-incoming"
+    else:
+        assert "nothing was found" not in checkup.verdict
+
+
+@pytest.mark.parametrize(("name", "build"), CASES)
+def test_it_does_not_fire_next_to_that(name, build, tmp_path):
+    broken = build()
+    checkup = broken.examined(tmp_path, broken=False)
+    assert set(fired(checkup)) <= set(broken.before)
+    assert name not in fired(checkup)
+    assert checkup.reaches(Severity.WARNING) is False
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_what_it_logs_has_the_form_that_the_table_promises(rule):
+    """The kernel's formats stand in the table, what is printed in the outcome: one of them fits each promised line."""
+    logs = [broken.log for name, build in BREAKS if name == rule.name for broken in [build()]]
+    printed = {line for log in logs for line in log}
+    for line in rule.log:
+        start = line.partition("%")[0]
+        assert any(text.startswith(start) for text in printed), line

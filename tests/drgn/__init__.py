@@ -1,0 +1,3 @@
+"""khodump on a drgn.Program."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Tests of khodump.analysis."""
+
+from __future__ import annotations
