@@ -86,6 +86,7 @@ COMMANDS = [
     ("sessions",),
     ("subtrees",),
     ("lookup", "ADDRESS"),
+    ("tree",),
 ]
 
 
@@ -103,6 +104,19 @@ def test_no_name_acts_on_anything(command, format_, image):
 def test_the_source_of_a_tree_is_harmless(image):
     ran = run("subtrees", image, "--dts")
     check_run(["subtrees", "--dts"], ran)
+
+
+def test_a_map_is_harmless(image):
+    check_run(["map"], run("map", image, "--by", "owner"))
+
+
+def test_a_report_runs_nothing_but_its_own_scripts(image, tmp_path):
+    """Names are text there, too: what is markup in a name is no markup in the page."""
+    ran = run("report", image, "--output", tmp_path / "report.html")
+    check_run(["report"], ran)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert not set(page) & {"\x1b", "\x07", "\u202e", "\u2066", "\u2028", "\0"}
 
 
 def sessions_in(image: Path, format_: str) -> list[str]:

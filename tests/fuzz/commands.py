@@ -105,13 +105,24 @@ def command_lines(image: Image, rng: Random) -> Iterator[tuple[str, ...]]:
         ("sessions", "IMAGE"),
         ("subtrees", "IMAGE", *rng.choice(((), ("--dts",)))),
         ("lookup", "IMAGE", hex(address), "0x1000"),
+        ("tree", "IMAGE", *rng.choice(((), ("--path", hex(address)), ("--level", "0")))),
+        ("map", "IMAGE", *rng.choice(((), ("--by", "owner"), ("--scale", "linear"), ("--ascii",)))),
+        ("report", "IMAGE", "--output", "OUT"),
         ("slim", "IMAGE", "--output", "OUT", *rng.choice(((), ("--keep-unknown",)))),
         ("extract", "IMAGE", *named, "--output", "OUT", *rng.choice(((), ("--fill",)))),
     )
     for line in lines:
-        plain = line is _ROWS or "--dts" in line or line[0] == "extract"
+        plain = line is _ROWS or "--dts" in line or line[0] in ("extract", "map", "report")
         format_ = () if plain else ("--format", rng.choice(FORMATS))
         yield (*line, *format_, *fdt, *option)
+    yield (
+        "diff",
+        "ORIGINAL",
+        "IMAGE",
+        "--format",
+        rng.choice(FORMATS),
+        *rng.choice(((), ("--owners",), ("--pages",))),
+    )
     yield "scan", "IMAGE", "--format", rng.choice(FORMATS), *rng.choice(((), ("--deep",)))
 
 
@@ -123,13 +134,18 @@ def check(dish: bytes) -> None:
         directory = Path(name)
         path, out = directory / "image", directory / "out"
         path.write_bytes(data)
+        original = directory / "original"
+        original.write_bytes(image.data)
         for line in command_lines(image, rng):
-            arguments = [{"IMAGE": str(path), "OUT": str(out)}.get(word, word) for word in line]
+            arguments = [
+                {"IMAGE": str(path), "ORIGINAL": str(original), "OUT": str(out)}.get(word, word)
+                for word in line
+            ]
             ran = run(*arguments)
             check_run(line, ran)
             left = {path.name for path in directory.iterdir()}
             written = {"out"} if "OUT" in line and ran.status in (0, 4) else set()
-            assert left <= {"image", *written}, (
+            assert left <= {"image", "original", *written}, (
                 f"{line[0]} leaves {sorted(left)} behind, and ends with {ran.status}"
             )
             if line[: len(_ROWS)] == _ROWS:
