@@ -5,24 +5,9 @@ from __future__ import annotations
 import typer
 
 from khodump import __version__
-from khodump.cli.check import check
 from khodump.cli.command import Status, complain
-from khodump.cli.diff import diff
-from khodump.cli.extract import extract
-from khodump.cli.formats import formats
-from khodump.cli.help import Group, register
-from khodump.cli.inspect import inspect
-from khodump.cli.key import key
-from khodump.cli.lookup import lookup
-from khodump.cli.map import map_
-from khodump.cli.owners import owners
-from khodump.cli.report import report
-from khodump.cli.scan import scan
-from khodump.cli.sessions import sessions
-from khodump.cli.slim import slim
+from khodump.cli.help import Group
 from khodump.cli.streams import prepare, silence
-from khodump.cli.subtrees import subtrees
-from khodump.cli.tree import tree
 
 app = typer.Typer(
     name="khodump",
@@ -50,18 +35,6 @@ def _khodump(
 ) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-
-
-register(
-    app,
-    {
-        "Look at a handover": (inspect, owners, sessions, subtrees, lookup, tree, map_),
-        "Diagnose": (check, scan, report),
-        "Compare": (diff,),
-        "Take out": (extract, slim),
-        "Tools": (key, formats),
-    },
-)
 
 
 def main() -> None:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
 from inspect import cleandoc
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+from typer.main import get_command
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter, Parameter
 
 #: Where options stand that no group of options claims.
 OPTIONS: Final = "Options"
+_TASKS: Final = {
+    "Look at a handover": ("inspect", "owners", "sessions", "subtrees", "lookup", "tree", "map"),
+    "Diagnose": ("check", "scan", "report"),
+    "Compare": ("diff",),
+    "Take out": ("extract", "slim"),
+    "Tools": ("key", "formats"),
+}
 _ARGUMENTS: Final = "Arguments"
 _FOOT: Final = (
     "Run 'khodump COMMAND --help' for a command's options, with examples; 'man khodump-COMMAND' has the same."
@@ -76,8 +86,43 @@ class Command(TyperCommand):
                 formatter.write(f"  # {example.shows}\n  khodump {example.line}\n")
 
 
+class Commands(Mapping[str, TyperCommand]):
+    """Commands by name, each imported when it is asked for: `khodump --version` needs none.
+
+    Args:
+        tasks: names of commands, each of a function in the module `khodump.cli.NAME`, by what they are for.
+    """
+
+    def __init__(self, tasks: Mapping[str, tuple[str, ...]]) -> None:
+        self._tasks = {name: task for task, names in tasks.items() for name in names}
+
+    def __getitem__(self, name: str) -> TyperCommand:
+        return _load(name, self._tasks[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+
+@cache
+def _load(name: str, task: str) -> TyperCommand:
+    module = import_module(f"khodump.cli.{name}")
+    function = getattr(module, name, None) or getattr(
+        module, f"{name}_"
+    )  # of what has the name of Python's own
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(name, cls=Command, rich_help_panel=task)(function)
+    return cast("TyperCommand", get_command(app))
+
+
 class Group(TyperGroup):
     """All commands, by task."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:  # noqa: ANN401 - typer's own
+        super().__init__(*args, **settings)
+        self.commands = Commands(_TASKS)  # type: ignore[assignment]  # nothing is ever added
 
     def tasks(self) -> dict[str, list[TyperCommand]]:
         """The commands by what they are for, in the order in which they were registered."""
@@ -114,11 +159,3 @@ def param_record(param: Parameter, ctx: Context) -> tuple[str, str] | None:
     if record is None or not isinstance(param, TyperArgument):
         return record
     return record[0].partition(" ")[0], record[1]  # typer says <list[str]> of an IMAGE
-
-
-def register(app: typer.Typer, tasks: dict[str, tuple[Callable[..., None], ...]]) -> None:
-    """Make functions commands of `app`, under the heading of the task they are for."""
-    for task, functions in tasks.items():
-        for function in functions:
-            name = function.__name__.rstrip("_")  # of what is called as something of Python's
-            app.command(name, cls=Command, rich_help_panel=task)(function)

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser
 
 from tests.captures import CAPTURES, SAMPLES
 from tests.report.browser import opened_browser
+from tests.screen import on_a_terminal
 from tests.transcript import run
 
 _FAILED: Final = SAMPLES / "captures" / "fail-compat" / "serialized.elf"
@@ -47,8 +48,12 @@ def write_screenshots(browser: Browser, directory: Path) -> None:
             run("report", _named(window.image), "-o", report, "-q")
             _shoot(browser, report, window, directory)
         for columns in (80, 200):
-            text = run("map", _named(_HEALTHY), "--width", columns, "--color", "never").screen
-            text += "\n" + run("check", _named(_FAILED), "--color", "never", "-q").screen
+            commands = (("map", _named(_HEALTHY), "-q"), ("check", _named(_FAILED), "-q"))
+            shown = (
+                f"$ khodump {' '.join(map(str, command))}\n{on_a_terminal(*command, columns=columns)}"
+                for command in commands
+            )
+            text = "\n".join(shown)
             page = Path(scratch) / f"terminal-{columns}.html"
             page.write_text(_terminal(text, columns), encoding="utf-8")
             _shoot(browser, page, _Window(f"terminal-{columns}", page, columns * 8 + 32, 900), directory)
@@ -68,7 +73,7 @@ def _shoot(browser: Browser, page: Path, window: _Window, directory: Path) -> No
 
 
 def _terminal(text: str, columns: int) -> str:
-    """A window of so many columns, which cuts what is longer as `less -S` would."""
+    """A window of so many columns, without colours."""
     style = f"margin:16px;width:{columns}ch;overflow:hidden;font:13px/1.35 'DejaVu Sans Mono',monospace"
     return f'<meta charset="utf-8"><body style="margin:0"><pre style="{style}">{escape(text)}</pre></body>'
 
