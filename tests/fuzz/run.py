@@ -23,7 +23,7 @@ from tests.fuzz import report
 from tests.fuzz.worker import ALL
 
 _ROOT: Final = Path(__file__).parents[2]
-_WEIGHTS: Final = {"commands": 6.0, "vmcoreinfo": 0.2}  # a share of a level's time; 1 for the others
+_WEIGHTS: Final = {"commands": 6.0, "vmcoreinfo": 0.05}  # a share of a level's time; 1 for the others
 _LEVEL_WEIGHTS: Final = {"hypothesis": 0.15, "mutation": 0.5, "coverage": 0.35}
 _PASSING: Final = re.compile(r"- (\d+) passing(?: examples)?, (\d+) failing")
 _EXAMPLES_A_SECOND: Final = 10  # of each test, so that there is more than one round
