@@ -102,6 +102,16 @@ class AvmlFile(ByteSource):
     def locate(self, offset: int) -> None:
         """See `ByteSource.locate`: all is compressed."""
 
+    def data_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """See `ByteSource.data_extents`: as far as the chunks of a block go, whatever its header claims."""
+        row = int(np.searchsorted(self._edges, np.uint64(start), "right")) - 1
+        while row < len(self._blocks) and (base := int(self._edges[row])) < end:
+            chunks, _ = self._chunks(row)
+            low, high = max(start, base), min(end, base + int(chunks["end"].max(initial=0)))
+            if low < high:
+                yield low, high
+            row += 1
+
     def missing(self, offset: int) -> Presence:
         """See `ByteSource.missing`."""
         data = self._chunk_at(offset)[0] if offset < self.size else Presence.TRUNCATED
@@ -148,7 +158,8 @@ def _walk(file: ByteSource, at: int, size: int) -> Iterator[Chunk]:
         kind, stored = head[0], int.from_bytes(head[1:4], "little")
         if kind in (_PACKED, _PLAIN):
             held = stored - 4 if kind == _PLAIN else _varint(head[8:])
-            if not 0 < held <= min(_CHUNK_BYTES, size - done) or stored > _MAX_STORED:
+            possible = 0 < held <= min(_CHUNK_BYTES, size - done) and held * 3 <= (stored - 4) * 64
+            if not possible or stored > _MAX_STORED:  # three bytes of snappy are at most 64
                 return
             yield Chunk(done, done + held, at, 4 + stored)
             done += held

@@ -6,6 +6,7 @@ It is read in place through an index of its records, without restoring the file 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +25,7 @@ _HEADER_BYTES: Final = 4096
 _TYPE, _VERSION = 1, 1
 _END: Final = -1
 _MAX_SIZE: Final = 1 << 63
+_AROUND: Final = 1 << 16  # a page, of which a record may hold a part
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,23 @@ class FlattenedFile(ByteSource):
         if row < 0 or offset >= int(records.end[row]):
             return None
         return self._file.locate(int(records.offset[row]) + offset - int(records.start[row]))
+
+    def data_extents(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """See `ByteSource.data_extents`: where there are records, and a page around them, joined where these meet."""
+        records = self._records
+        row = int(np.searchsorted(records.end, np.uint64(max(start - _AROUND, 0)), "right"))
+        low = high = start
+        for at in range(row, len(records.start)):
+            first, last = int(records.start[at]) - _AROUND, int(records.end[at]) + _AROUND
+            if first >= end:
+                break
+            if first > high:
+                if low < high:
+                    yield low, high
+                low = first
+            high = min(max(high, last), end)
+        if low < high:
+            yield low, high
 
     def close(self) -> None:
         """See `ByteSource.close`."""

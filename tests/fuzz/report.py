@@ -54,7 +54,7 @@ def table(runs: Iterable[dict[str, Any]]) -> str:
     found = lines(runs)
     rows = [
         f"| {line.level} | {line.target} | {line.inputs:,} | {line.crashes} | {line.hangs} | {line.wrong} "
-        f"| {line.slowest * 1000:,.0f} ms | {format_size(line.memory) if line.memory else '-'} |"
+        f"| {f'{line.slowest * 1000:,.0f} ms' if line.memory else '-'} | {format_size(line.memory) if line.memory else '-'} |"
         for line in found
     ]
     sums = " | ".join(f"**{sum(getattr(line, name) for line in found):,}**" for name in _SUMS)

@@ -22,6 +22,7 @@ def test_slim_of_a_blob_shorter_than_an_fdt_header(size, tmp_path):
 #: (target, seed, number) of mutants that failed once.
 MUTANTS = [
     ("commands", 1, 134),
+    ("commands", 1, 503),
     ("commands", 1, 18),
     ("commands", 1, 88),
     ("kdump", 1, 124),

@@ -112,3 +112,14 @@ def test_damage_gives_answers_or_khodump_errors(tmp_path_factory, data):
         return
     with memory:
         memory.read(0x1000, 0x8000)
+
+
+def test_what_no_record_wrote_is_not_searched(tmp_path):
+    """Joined where records, and the page around each, meet; cut to what is asked for."""
+    far = 1 << 40
+    file = flattened(tmp_path / "flat", flat_stream([(0, bytes(100)), (70_000, bytes(10)), (far, b"x")]))
+    assert list(file.data_extents(0, far + 1)) == [(0, 70_010 + 65536), (far - 65536, far + 1)]
+    assert list(file.data_extents(1 << 30, 1 << 31)) == []
+    assert list(file.data_extents(50, 60)) == [(50, 60)]
+    assert list(file.data_extents(far, far + 1)) == [(far, far + 1)]
+    file.close()
