@@ -61,7 +61,7 @@ def kernel_named(name: str) -> Kernel:
         UsageError: khodump knows no such kernel.
     """
     by_root = next((kernel for kernel in KERNELS if kernel.root == name), None)
-    found = by_root or kernel_of(name)
+    found = by_root or next(iter(kernels_of(name)), None)
     if found is None:
         raise UsageError(
             f"khodump knows no kernel {name}", hint=f"{near(name, names())}it knows {', '.join(names())}"
@@ -74,10 +74,10 @@ def names() -> list[str]:
     return [*dict.fromkeys(kernel.root for kernel in KERNELS), *(kernel.release for kernel in KERNELS)]
 
 
-def kernel_of(release: str) -> Kernel | None:
-    """The kernel with this `uname -r`; None when it is none of those known."""
+def kernels_of(release: str) -> tuple[Kernel, ...]:
+    """What kernels with this `uname -r` take over; several where candidates differed, none where none is known."""
     number = _number(release)
-    return next((kernel for kernel in KERNELS if kernel.number == number), None)
+    return tuple(kernel for kernel in KERNELS if kernel.number == number)
 
 
 def _number(release: str) -> tuple[int, int] | None:

@@ -208,3 +208,13 @@ def test_a_rule_that_is_not_there_has_neighbours(name, near):
     with pytest.raises(UsageError) as error:
         explain(name)
     assert near in (error.value.hint or "")
+
+
+def test_a_kernel_refuses_another_ones_string_though_that_is_known(tmp_path):
+    built = build_handover(Description(compatible="kho-v3", release="7.3.4"))
+    rules = [
+        diagnosis.finding.rule for diagnosis in checked(built.image.to_elf(tmp_path / "a.elf")).diagnoses
+    ]
+    assert rules == ["fdt-incompatible"]
+    built = build_handover(Description(compatible="kho-v3", release="6.12.0-vendor"))
+    assert checked(built.image.to_elf(tmp_path / "b.elf")).diagnoses == ()

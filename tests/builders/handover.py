@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from khodump.abi.kexec_handover import (
     PROP_BLOB_SIZE,
@@ -24,6 +25,9 @@ from tests.builders.memory import MemoryImage
 from tests.builders.order_table import write_order_table
 from tests.builders.radix import Block, RadixTree, geometry_of, write_radix
 from tests.builders.users import User
+
+#: Which kernel writes which string; the newest, where there are several.
+_RELEASES: Final = {"kho-v1": "7.0.4", "kho-v2": "7.1.0-rc1", "kho-v3": "7.1.4"}
 
 
 class MapFormat(StrEnum):
@@ -54,7 +58,7 @@ class Description:
         empties: (phys, order) preserved and given up again.
         subtrees: blobs, or users that write theirs, by the name of their node, in the order in which users add them.
         kexec_count: of the kexec-metadata blob; None leaves its node out.
-        release: the kernel that hands over.
+        release: the kernel that hands over; by default one that writes this compatible string.
         metadata_start, metadata_end: bytes; where the kernel allocates its tree, FDT and blobs.
     """
 
@@ -67,7 +71,7 @@ class Description:
     empties: tuple[Block, ...] = ()
     subtrees: Mapping[str, bytes | User] = field(default_factory=dict)
     kexec_count: int | None = 1
-    release: str = "7.3.4"
+    release: str | None = None
     metadata_start: int = 1 << 20
     metadata_end: int = 1 << 40
 
@@ -109,7 +113,7 @@ def build_handover(description: Description) -> BuiltHandover:
     geometry = geometry_of(description.page_size, counts_marker=description.counts_marker)
     users = dict(description.subtrees)
     if description.kexec_count is not None:
-        users = {NODE_NAME: _metadata(description.release, description.kexec_count), **users}
+        users = {NODE_NAME: _metadata(description), **users}
     fdt_phys = image.alloc_page(description.page_size)
     writer = Writer(image, description.page_size)
     contents, blobs = {}, {}
@@ -142,9 +146,10 @@ def _write_map(
     return tree, tree.nodes.values()
 
 
-def _metadata(release: str, kexec_count: int) -> bytes:
+def _metadata(description: Description) -> bytes:
+    release = description.release or _RELEASES.get(description.compatible, "7.3.4")
     padded = release.encode().ljust(65, b"\0")
-    return KHO_KEXEC_METADATA.build(KhoKexecMetadata(VERSION, padded, kexec_count))
+    return KHO_KEXEC_METADATA.build(KhoKexecMetadata(VERSION, padded, description.kexec_count or 0))
 
 
 def _refuse_overlaps(image: MemoryImage, page_size: int, fixed: Iterable[Block]) -> None:

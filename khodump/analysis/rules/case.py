@@ -11,7 +11,7 @@ import numpy as np
 
 from khodump import locate
 from khodump.abi import luo as luo_abi
-from khodump.abi.kernels import KERNELS, Kernel, kernel_of
+from khodump.abi.kernels import KERNELS, Kernel, kernels_of
 from khodump.abi.khoser import SMALL_BITMAP_SIZE
 from khodump.analysis.ownership import Ownership, own
 from khodump.analysis.sessions import find_luo
@@ -211,20 +211,19 @@ def metadata_of(suspect: Handover | Broken) -> KexecMetadata | None:
 
 
 def producer(suspect: Handover | Broken) -> Kernel:
-    """The kernel that made a handover: by its compatible string, and its release where several have that one.
+    """The kernel that made a handover: by its release, and by its compatible string where that leaves it open.
 
-    An unknown string leaves the release to tell, or the newest kernel that is known.
+    A string that is not its release's was damaged, or set by somebody: such a kernel would refuse its own handover.
     """
     metadata = metadata_of(suspect)
     release = metadata.release if metadata else suspect.memory.platform.vmcoreinfo.get("OSRELEASE", "")
-    by_release = kernel_of(release)
     said = suspect.fdt.compatible if suspect.fdt else None
-    fitting = [kernel for kernel in KERNELS if kernel.root == said]
+    known = kernels_of(release) or tuple(kernel for kernel in KERNELS if kernel.root == said) or KERNELS[:1]
+    fitting = [kernel for kernel in known if kernel.root == said]
     if not fitting:
-        return by_release or KERNELS[0]
+        return known[0]
     if isinstance(suspect, Handover):
         small = suspect.tracker.leaf_size == SMALL_BITMAP_SIZE
         fitting = [kernel for kernel in fitting if kernel.small_bitmaps == small] or fitting
-    kernel = by_release if by_release in fitting else fitting[0]
     prop = map_property(suspect.fdt.tree, said) if suspect.fdt else None
-    return replace(kernel, prop=prop or kernel.prop)
+    return replace(fitting[0], prop=prop or fitting[0].prop)
