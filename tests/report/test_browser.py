@@ -77,9 +77,9 @@ def test_addresses_sort_as_numbers(page, tmp_path):
 def test_everything_can_be_reached_by_keyboard(page, tmp_path):
     shown(page, tmp_path, CAPTURES["luo-memfd serialized"].path)
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.className") == "skip"
+    page.wait_for_function("document.activeElement.className === 'skip'")
     page.keyboard.press("Enter")
-    assert page.url.endswith("#content")
+    page.wait_for_function("location.hash === '#content'")
     page.locator("[data-grid=runs] th button").first.focus()
     page.keyboard.press("Enter")
     assert page.locator("[data-grid=runs] th[aria-sort=ascending]").count() == 1
