@@ -26,8 +26,10 @@ class Intervals:
         """The bytes of any intervals, in any order, overlapping or not; empty ones count for nothing."""
         filled = start < end
         start, end = start[filled], end[filled]
-        order = np.argsort(start, kind="stable")
-        start, reach = start[order], np.maximum.accumulate(end[order]) if len(order) else end
+        if (start[1:] < start[:-1]).any():
+            order = np.argsort(start, kind="stable")
+            start, end = start[order], end[order]
+        reach = np.maximum.accumulate(end)
         fresh = np.ones(len(start), np.bool_)
         fresh[1:] = start[1:] > reach[:-1]
         first = np.flatnonzero(fresh)
