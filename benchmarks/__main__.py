@@ -148,9 +148,9 @@ class Bench:
         )
         if find_spec("khodump.analysis.diff"):
             sides = (f"{self.image('random')}@0", f"{self.image('random2')}@0")
-            ours = python("-m", "khodump", "diff", "--quiet", *sides)
+            ours = python("-m", "khodump", "diff", "--stat", "--quiet", *sides)
             walks = task("walks", *(word for name in ("random", "random2") for word in self._tree(name)))
-            yield Comparison("`diff` of two random maps", ours, walks, "the two walks", 2.5)
+            yield Comparison("`diff --stat` of two random maps", ours, walks, "the two walks", 2.5)
 
     def _tree(self, name: str) -> tuple[str, str]:
         return self.image(name), self.root(name)

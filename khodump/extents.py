@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NO_ORDER: Final = 255
 
 _ONE = np.uint64(1)
+_SLICE: Final = 1 << 16  # runs that are looked at together: what that takes fits a cache
 
 
 class Preservation(NamedTuple):
@@ -146,12 +147,7 @@ class Extents:
         Args:
             seams: the rows that may go on from the row before; by default all but the first.
         """
-        rows = np.arange(1, self.runs) if seams is None else seams
-        before = rows - 1
-        end = self.phys[before] + (
-            self.count[before] << (self.order[before].astype(np.uint64) + self._page_bits)
-        )
-        joins = rows[(self.phys[rows] == end) & (self.order[rows] == self.order[before])]
+        joins = self._seamless() if seams is None else seams[self._goes_on(seams)]
         if not len(joins):
             return self
         kept = np.ones(self.runs, np.bool_)
@@ -160,6 +156,21 @@ class Extents:
         count = self.count[first]
         np.add.at(count, np.searchsorted(first, joins, "right") - 1, self.count[joins])
         return Extents(self.page_shift, self.phys[first], self.order[first], count)
+
+    def _seamless(self) -> I64:
+        """The rows that go on from the row before."""
+        found = [np.zeros(0, np.int64)]
+        for at in range(1, self.runs, _SLICE):
+            part = self.take(slice(at - 1, at + _SLICE))
+            meets = (part.end[:-1] == part.phys[1:]) & (part.order[:-1] == part.order[1:])
+            found.append(np.flatnonzero(meets) + at)
+        return np.concatenate(found)
+
+    def _goes_on(self, rows: I64) -> Bool:
+        """Whether each of these rows goes on from the row before."""
+        before = self.take(rows - 1)
+        meets: Bool = (self.phys[rows] == before.end) & (self.order[rows] == before.order)
+        return meets
 
     def sorted(self) -> Extents:
         """By address, the lower order first where two begin together."""

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from khodump.analysis.diffing.batch import CHANGES, NO_BLOCK, Batch
+from khodump.analysis.diffing.bits import BitDiff, bit_diff
+from khodump.analysis.diffing.census import Census, census
 from khodump.analysis.diffing.map import MapDiff
 from khodump.analysis.diffing.meaning import Meaning, compare
 from khodump.analysis.diffing.owner import owner_steps
@@ -56,11 +58,13 @@ class Diff:
     Attributes:
         old, new: open handovers.
         owners: say whose each difference is, and cut runs where owners change.
+        stat: totals and counts alone; where bits tell them, runs are not even held.
     """
 
     old: Handover
     new: Handover
     owners: bool = False
+    stat: bool = False
 
     @property
     def differ(self) -> bool:
@@ -79,19 +83,20 @@ class Diff:
         """How the meanings differ."""
         return compare(self.old, self.new)
 
-    def result(self, *, pages: bool = False, stat: bool = False) -> Result:
+    def result(self, *, pages: bool = False) -> Result:
         """Facts, what changed in meaning, totals, and the runs that differ.
 
         Args:
             pages: a row a block, of the smaller of the two sides' sizes, instead of runs. Where only a part of a block
                 differs so, the row has that part.
-            stat: totals and counts alone.
         """
         totals = Rows("totals", _TOTAL_COLUMNS, self._totals(), empty=self._equal)
         return Result(
             "khodump.diff/1",
-            lambda: self._head(self._counts() if stat else self._changes(), () if stat else (totals,)),
-            totals if stat else self._rows(pages=pages),
+            lambda: self._head(
+                self._counts() if self.stat else self._changes(), () if self.stat else (totals,)
+            ),
+            totals if self.stat else self._rows(pages=pages),
             self._tail,
         )
 
@@ -108,7 +113,7 @@ class Diff:
     def _legible(self) -> bool:
         """Whether both maps could be read whole."""
         return not any(
-            finding.severity is Severity.ERROR for _, handover in self._sides for finding in handover.findings
+            finding.severity is Severity.ERROR for side in self._census for finding in side.findings
         )
 
     @property
@@ -116,7 +121,17 @@ class Diff:
         return _EQUAL if self._legible else _SEEM_EQUAL
 
     @cached_property
+    def _bits(self) -> BitDiff | None:
+        return bit_diff(self.old, self.new) if self.stat and not self.owners else None
+
+    @cached_property
+    def _census(self) -> tuple[Census, Census]:
+        return (self._bits.old, self._bits.new) if self._bits else (census(self.old), census(self.new))
+
+    @cached_property
     def _unknown(self) -> tuple[list[Unknown], list[Unknown]]:
+        if self._bits:
+            return [], []  # or bits had not told
         return unknown(self.old), unknown(self.new)
 
     @cached_property
@@ -134,7 +149,7 @@ class Diff:
 
     @cached_property
     def _tally(self) -> Tally:
-        return Tally.of(self._map.batches())
+        return self._bits.tally if self._bits else Tally.of(self._map.batches())
 
     def _rows(self, *, pages: bool) -> Rows:
         columns: tuple[Column, ...] = _PAGE_COLUMNS if pages else _RUN_COLUMNS
@@ -180,7 +195,7 @@ class Diff:
     def _same(self) -> dict[int, int]:
         """Bytes that both sides preserve in blocks of one size, by log2 of that."""
         shift = self.old.tracker.page_shift
-        same = {total.order + shift: total.size for total in self.old.preserved.totals()}
+        same = {total.order + shift: total.size for total in self._census[0].totals}
         for (_, old, _), pages in self._tally.pages.items():
             if old != NO_BLOCK:
                 same[old] -= pages << self._unit
@@ -197,7 +212,11 @@ class Diff:
         return Rows("changes", _COUNT_COLUMNS, [_columns(rows, _COUNT_COLUMNS)])
 
     def _head(self, changes: Rows, totals: tuple[Rows, ...]) -> Head:
-        facts = [fact for name, handover in self._sides for fact in _facts(name, handover)]
+        facts = [
+            fact
+            for (name, handover), side in zip(self._sides, self._census, strict=True)
+            for fact in _facts(name, handover, side)
+        ]
         facts.append(Fact("same", sum(self._same().values()), Kind.SIZE))
         facts += [Fact(change, self._tally.size(change, self._unit), Kind.SIZE) for change in CHANGES]
         spans = [
@@ -223,11 +242,10 @@ class Diff:
             for (name, _), spans in zip(self._sides, self._unknown, strict=True)
             if spans
         ]
-        for name, handover in self._sides:
+        for (name, handover), side in zip(self._sides, self._census, strict=True):
             users = (finding for subtree in handover.subtrees for finding in subtree.decoded.findings)
             found += [
-                replace(finding, message=f"{name}: {finding.message}")
-                for finding in (*handover.findings, *users)
+                replace(finding, message=f"{name}: {finding.message}") for finding in (*side.findings, *users)
             ]
         return found
 
@@ -246,7 +264,7 @@ def _orders(handover: Handover) -> npt.NDArray[np.object_]:
     return np.array([*(size - shift for size in range(NO_BLOCK)), None], np.object_)
 
 
-def _facts(name: str, handover: Handover) -> Iterator[Fact]:
+def _facts(name: str, handover: Handover, side: Census) -> Iterator[Fact]:
     """What tells one side from another for a person; where it lies differs without making a difference."""
     metadata = handover.metadata
     yield Fact(f"{name} image", handover.memory.description, Kind.TEXT)
@@ -254,8 +272,8 @@ def _facts(name: str, handover: Handover) -> Iterator[Fact]:
     yield Fact(f"{name} kexec count", metadata.kexec_count if metadata else None, Kind.COUNT)
     yield Fact(f"{name} fdt", handover.fdt.phys, Kind.ADDRESS)
     yield Fact(f"{name} root", handover.tracker.root, Kind.ADDRESS)
-    yield Fact(f"{name} nodes", len(handover.nodes), Kind.COUNT)
-    yield Fact(f"{name} preserved", handover.preserved.total_size, Kind.SIZE)
+    yield Fact(f"{name} nodes", side.nodes, Kind.COUNT)
+    yield Fact(f"{name} preserved", side.size, Kind.SIZE)
 
 
 def _left_open(name: str, spans: list[Unknown]) -> Finding:

@@ -151,8 +151,8 @@ def diff(
     if stat and (pages or owners):
         raise UsageError("--stat lists no runs", hint="leave --pages and --owners out")
     with pair.opened(terminal) as (old, new):
-        found = Diff(old, new, owners=owners)
-        terminal.write(found.result(pages=pages, stat=stat))
+        found = Diff(old, new, owners=owners, stat=stat)
+        terminal.write(found.result(pages=pages))
         if found.differ:
             return Status.FOUND
         return Status.DONE if found.complete else Status.BAD_REQUEST

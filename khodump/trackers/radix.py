@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import Final
 
 from khodump.abi.kexec_handover import RadixGeometry, radix_depth
+from khodump.arrays import U8, U64
 from khodump.memory import PhysicalMemory
 from khodump.numbers import format_size
 from khodump.tracker import Coverage, Nodes, Trace, Tracker, Walk
 from khodump.trackers.coverage import coverage_of
-from khodump.trackers.tables import TableTree
+from khodump.trackers.tables import Entries, TableTree
 
 #: A dump's ranges are not the machine's RAM. Taking RAM to reach at least here keeps order-0 keys of shallow trees
 #: apart from real blocks, unless those exceed 256 GiB.
@@ -48,6 +49,14 @@ class RadixTracker(Tracker):
         if self.demand_root(walk):
             walk.batches = self._tree.walk_by_address(walk)
         return walk
+
+    def leaves(self, walk: Walk) -> Entries:
+        """Pointers to the bitmaps, by ascending key prefix; `walk` takes the tables, and findings."""
+        return self._tree.descend(walk) if self.demand_root(walk) else Entries.none()
+
+    def bitmaps(self, leaves: Entries, walk: Walk) -> tuple[U64, U8]:
+        """See `TableTree.bitmaps`."""
+        return self._tree.bitmaps(leaves, walk)
 
     def holds(self, phys: int, order: int) -> bool | None:
         """See `Tracker.holds`."""

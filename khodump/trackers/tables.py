@@ -41,6 +41,12 @@ class Entries:
     prefix: U64
     parent: U64
 
+    @classmethod
+    def none(cls) -> Entries:
+        """No pointers."""
+        nothing = np.zeros(0, np.uint64)
+        return cls(nothing, nothing, nothing)
+
     def __len__(self) -> int:
         return len(self.phys)
 
@@ -144,6 +150,19 @@ class TableTree:
             seen = np.sort(np.concatenate([seen, entries.phys]))
             entries = self._children(entries, level, walk)
             level -= 1
+
+    def bitmaps(self, leaves: Entries, walk: Walk) -> tuple[U64, U8]:
+        """The words of those leaves that can be read, a row each, and of what order their blocks are.
+
+        NO_ORDER stands for several orders, and for keys that no kernel makes. `walk` takes nodes and findings.
+        """
+        words, readable = self._gather(leaves, 0, walk, self._word)
+        held = leaves.take(readable)
+        orders = self._orders(held, 0)
+        end = (held.prefix + _ONE) << np.uint64(self.geometry.leaf_bits)
+        ends = np.sort(np.array([band.last for band in self.geometry.bands], np.uint64)) + np.uint64(2)
+        orders[among(end, ends) & (words[:, -1] >> np.uint64(63) != 0)] = NO_ORDER
+        return words, orders
 
     def _children(self, tables: Entries, level: int, walk: Walk) -> Entries:
         """The pointers in these tables, in ascending key order."""
