@@ -26,11 +26,13 @@ class Command:
         words: the command line.
         seconds: from what it wrote to stderr; None times the whole process.
         before: to be done before each run, untimed.
+        status: how it ends when all is well.
     """
 
     words: Sequence[str]
     seconds: Callable[[str], float] | None = None
     before: Callable[[], None] = lambda: None
+    status: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class Cost:
     peak: int
 
 
-def python(*words: str) -> Command:
+def python(*words: str, status: int = 0) -> Command:
     """A whole process of this interpreter."""
-    return Command([sys.executable, *words])
+    return Command([sys.executable, *words], status=status)
 
 
 def task(name: str, *words: str) -> Command:
@@ -74,7 +76,7 @@ def run(command: Command) -> tuple[float, int]:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     taken = time.perf_counter() - begun
-    if process.returncode:
+    if process.returncode != command.status:
         raise RuntimeError(f"{' '.join(command.words)} failed: {said}")
     return (taken if command.seconds is None else command.seconds(said)), usage.ru_maxrss * 1024
 
