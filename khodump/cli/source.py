@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from khodump.handover import Broken, Handover
 
 IMAGES = typer.Argument(
-    metavar="IMAGE",
+    metavar="IMAGE...",
     help="Memory image, by content: raw, ELF core, kdump, LiME (khodump formats lists all), or a URL of one. "
     "FILE@BASE places a raw file at a physical address; several files make one memory.",
     show_default=False,
