@@ -48,7 +48,7 @@ def lookup(
     source: LookupSource,
     terminal: Terminal,
     addresses: Annotated[
-        list[str], typer.Argument(metavar="ADDR", help="Physical addresses.", show_default=False)
+        list[str], typer.Argument(metavar="ADDR...", help="Physical addresses.", show_default=False)
     ],
 ) -> Status:
     """Say of physical addresses whether they are preserved, how the map says so, by whom, and where their bytes are."""
