@@ -72,13 +72,15 @@ def opened_empty():
 def test_memory_nodes_are_read(cells):
     banks = ((0x8000_0000, 0xC000_0000), (0xD000_0000, 0xF000_0000))
     told = told_by_tree(machine_tree(None, None, cells=cells, ram=banks))
-    assert told is not None and told.ram == banks
+    assert told is not None
+    assert told.ram == banks
 
 
 def test_neighbouring_banks_are_one_and_order_does_not_matter():
     banks = ((0x8000_0000, 0x9000_0000), (0x4000_0000, 0x8000_0000))
     told = told_by_tree(machine_tree(None, None, ram=banks))
-    assert told is not None and told.ram == ((0x4000_0000, 0x9000_0000),)
+    assert told is not None
+    assert told.ram == ((0x4000_0000, 0x9000_0000),)
 
 
 def test_what_the_kernel_may_use_comes_before_what_there_is():
@@ -86,7 +88,8 @@ def test_what_the_kernel_may_use_comes_before_what_there_is():
     node = FdtNode("memory@0", {"device_type": b"memory\0", "reg": reg, "linux,usable-memory": usable})
     cells = {name: (2).to_bytes(4, "big") for name in ("#address-cells", "#size-cells")}
     told = told_by_tree(build_fdt(FdtNode("", cells, (node,))))
-    assert told is not None and told.ram == ((0x4000_0000, 0x4010_0000),)
+    assert told is not None
+    assert told.ram == ((0x4000_0000, 0x4010_0000),)
 
 
 def test_a_tree_without_memory_says_nothing():
