@@ -230,7 +230,9 @@ def _opened(found: Found, options: Options, scratch: Scratch | None, progress: P
                 opened = again
                 break
     if not opened.certain:
-        notes.append(f"the page size is {opened.reason}; --page-size forces it")
+        notes.append(f"how to read the map is {opened.reason}; --page-size and --as force a reading")
+    if opened.contradicts:
+        notes.append(opened.contradicts)
     if opened.tracker.doubt:
         notes.append(opened.tracker.doubt)
     return Handover(
