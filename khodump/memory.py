@@ -104,6 +104,7 @@ class PhysicalMemory(ABC):
         warnings: what is wrong with the image as a whole, one sentence each.
         placement: where the bytes of a raw file were put, and why; None where headers say it.
         layouts: those that a raw file may have, the likeliest first; none where headers say it.
+        is_told: whether these are all, for the machine's RAM was given with the file.
     """
 
     description: str
@@ -111,6 +112,7 @@ class PhysicalMemory(ABC):
     warnings: tuple[str, ...] = ()
     placement: Placement | None = None
     layouts: tuple[Layout, ...] = ()
+    is_told: bool = False
 
     @property
     @abstractmethod
