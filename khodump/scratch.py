@@ -27,6 +27,14 @@ def read_table(memory: PhysicalMemory, addr: int, size: int) -> Scratch | Hole:
     return tuple(KHO_SCRATCH.parse(data[end - KHO_SCRATCH.size : end]) for end in ends)
 
 
+def files_of(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The files that are meant: those of debugfs in a directory, or these themselves."""
+    files = [Path(path) for path in paths]
+    if len(files) == 1 and files[0].is_dir():
+        return [files[0] / name for name in _DEBUGFS_NAMES]
+    return files
+
+
 def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
     """The regions in debugfs' `scratch_phys` and `scratch_len`: both files, or the directory that holds them.
 
@@ -34,9 +42,7 @@ def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
         UsageError: not such a pair.
         ImageError: a file cannot be read.
     """
-    files = [Path(path) for path in paths]
-    if len(files) == 1 and files[0].is_dir():
-        files = [files[0] / name for name in _DEBUGFS_NAMES]
+    files = files_of(paths)
     if len(files) != 2:
         raise UsageError(
             "--scratch takes the pair scratch_phys and scratch_len",

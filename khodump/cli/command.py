@@ -14,6 +14,7 @@ from typing import Any, Final, get_type_hints, overload
 import typer
 
 from khodump.cli.help import OPTIONS, Example
+from khodump.cli.interrupts import INTERRUPTED
 from khodump.cli.streams import say, silence
 from khodump.errors import KhodumpError, NoHandoverError
 from khodump.output.text import printable
@@ -27,7 +28,7 @@ class Status(IntEnum):
     BAD_REQUEST = 2
     NO_HANDOVER = 3
     PARTIAL = 4
-    INTERRUPTED = 130
+    INTERRUPTED = INTERRUPTED
 
     @property
     def meaning(self) -> str:
@@ -143,6 +144,13 @@ def _ended(function: Callable[[], Status]) -> Status:
     except KhodumpError as error:
         complain(str(error), error.hint)
         return Status.NO_HANDOVER if isinstance(error, NoHandoverError) else Status.BAD_REQUEST
+    except MemoryError as error:
+        complain(
+            f"there is not enough memory for this{': ' if str(error) else ''}{error}",
+            "run it on a machine with more, or without its limit (ulimit -v)",
+        )
+        _silence_stdout()
+        return Status.BAD_REQUEST
     except BrokenPipeError:
         _silence_stdout()
         return Status.DONE  # the reader has what it wanted, as with `| head`

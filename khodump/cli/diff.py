@@ -92,7 +92,7 @@ class Pair:
             self.fdt_new,
             self.scratch_new,
         )
-        terminal.spare([*old.paths, *new.paths])
+        terminal.spare([*old.inputs, *new.inputs])
         with _opened("old", old, terminal) as before, _opened("new", new, terminal) as after:
             yield before, after
 

@@ -13,9 +13,10 @@ from khodump.cli import completion
 from khodump.cli.command import Status, command, complain
 from khodump.cli.help import Example
 from khodump.cli.source import Source
-from khodump.cli.terminal import Voice
+from khodump.cli.terminal import FORCE, Voice
 from khodump.errors import UsageError
 from khodump.numbers import format_size, parse_number
+from khodump.output.files import is_stdout, refuse
 
 if TYPE_CHECKING:
     from khodump.analysis.extraction.copying import Sink
@@ -75,7 +76,7 @@ def extract(
             "--output", "-o", metavar="FILE", help="Write there, for your eyes only, instead of stdout."
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help=FORCE)] = False,
     fill: Annotated[
         bool, typer.Option("--fill", help="Put zeros where the image holds nothing, instead of giving up.")
     ] = False,
@@ -91,12 +92,16 @@ def extract(
     selected = _selected(memfd, reserve_mem, blob, range_, vmalloc)
     filler = _fill_byte(fill_byte) if fill_byte is not None else 0 if fill else None
     limit = None if max_size is None else parse_number(max_size)
-    if output is None and sys.stdout.isatty():
-        raise UsageError(
-            "the output would go to this terminal", hint="--output FILE, or pipe it to a command"
-        )
+    file = None if is_stdout(output) else output
+    if file is None:
+        if sys.stdout.isatty():
+            raise UsageError(
+                "the output would go to this terminal", hint="--output FILE, or pipe it to a command"
+            )
+    else:
+        refuse(file, force=force, inputs=source.inputs)
     with source.opened(terminal) as handover:
-        return _extract(terminal, handover, selected, output, source.paths, filler, limit, force=force)
+        return _extract(terminal, handover, selected, file, source.inputs, filler, limit, force=force)
 
 
 def _extract(
@@ -104,7 +109,7 @@ def _extract(
     handover: Handover,
     selected: Callable[[Handover], Plan],
     output: str | None,
-    images: list[str],
+    inputs: list[str],
     fill: int | None,
     limit: int | None,
     *,
@@ -113,14 +118,15 @@ def _extract(
     """Plan, copy and report."""
     from khodump.analysis.extract import MissingError, UnreadableError
     from khodump.analysis.extract import extract as carry_out
-    from khodump.analysis.extraction.sinks import StreamSink, new_file
+    from khodump.analysis.extraction.sinks import StreamSink
+    from khodump.output.files import new_file
 
     stdout = StreamSink(sys.stdout.buffer)
 
     def target(room: int) -> AbstractContextManager[Sink]:
         if output is None:
             return nullcontext(stdout)
-        return new_file(output, room=room, force=force, sources=images)
+        return new_file(output, room=room, force=force, inputs=inputs)
 
     try:
         plan = selected(handover)

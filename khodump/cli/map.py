@@ -60,7 +60,6 @@ def map_(
         typer.Option(metavar="N", help="Characters a line. Default: the terminal's.", min=40, max=1000),
     ] = None,
     ascii_: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII alone.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
 ) -> Status:
     """Draw physical memory: what the image holds, scratch, what is preserved, and the map's own pages.
 
@@ -75,7 +74,7 @@ def map_(
         with source.opened(terminal) as handover:
             return terminal.write(segments_of(handover, view, CANVAS))
     if terminal.output is not None:
-        return _into_file(source, terminal, view, terminal.output, force=force)
+        return _into_file(source, terminal, view, terminal.output)
     with source.opened(terminal) as handover:
         return _on_screen(terminal, handover, view, width, ascii_=ascii_)
 
@@ -96,16 +95,18 @@ def _on_screen(
     return terminal.conclude(tail_of(handover))
 
 
-def _into_file(source: Source, terminal: _Terminal, view: View, output: str, *, force: bool) -> Status:
+def _into_file(source: Source, terminal: _Terminal, view: View, output: str) -> Status:
     import numpy as np
 
-    from khodump.analysis.extraction.sinks import new_file
     from khodump.analysis.picture import paint, tail_of
+    from khodump.output.files import new_file
     from khodump.report.scene import CANVAS
 
     drawn = _drawing(output)
-    with new_file(output, force=force, sources=source.paths) as sink, source.opened(terminal) as handover:
-        sink.write(np.frombuffer(drawn(paint(handover, view, CANVAS)), np.uint8))
+    with source.opened(terminal) as handover:
+        picture = np.frombuffer(drawn(paint(handover, view, CANVAS)), np.uint8)
+        with new_file(output, room=len(picture), force=terminal.force, inputs=source.inputs) as sink:
+            sink.write(picture)
         tail = tail_of(handover)
     return terminal.conclude(tail)
 

@@ -77,6 +77,11 @@ class Image:
         return self.images
 
     @property
+    def inputs(self) -> list[str]:
+        """All files that are read, which no output may replace."""
+        return [*self.paths, *([self.ranges] if self.ranges else [])]
+
+    @property
     def page_bytes(self) -> int | None:
         """Bytes a page, when forced."""
         return None if self.page_size is None else parse_number(self.page_size)
@@ -104,16 +109,25 @@ class Source(Image):
     def fdt_argument(self) -> str | int | None:
         """A file name, or a physical address where the text is one and no such file exists."""
         text = self.fdt
-        if text is None or not text.lower().startswith("0x") or Path(text).exists():
+        if text is None or not text.lower().startswith("0x") or _is_there(text):
             return text
         return parse_number(text)
+
+    @property
+    def inputs(self) -> list[str]:
+        """See `Image.inputs`."""
+        from khodump.scratch import files_of
+
+        fdt = self.fdt_argument
+        scratch = [str(path) for path in files_of(self.scratch or ())]
+        return [*super().inputs, *([fdt] if isinstance(fdt, str) else []), *scratch]
 
     @contextmanager
     def opened(self, terminal: Voice) -> Iterator[Handover]:
         """The handover, with progress and notes on stderr; closed afterwards."""
         from khodump.opening import open_handover
 
-        terminal.spare(self.paths)
+        terminal.spare(self.inputs)
         with terminal.progress("searching for the root FDT") as progress:
             handover = open_handover(self.paths, progress=progress, **self.options)
         with handover:
@@ -128,7 +142,7 @@ class Source(Image):
         from khodump.handover import Handover
         from khodump.opening import open_suspect
 
-        terminal.spare(self.paths)
+        terminal.spare(self.inputs)
         with terminal.progress("searching for the root FDT") as progress:
             suspect = open_suspect(self.paths, progress=progress, **self.options)
         with suspect:
@@ -151,3 +165,10 @@ class Source(Image):
             "ranges": self.ranges,
             "scratch": self.scratch or (),
         }
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # longer than a name may be
+        return False
