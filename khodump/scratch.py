@@ -10,7 +10,7 @@ from typing import Final
 from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
 from khodump.errors import ImageError, UsageError
 from khodump.memory import Hole, PhysicalMemory
-from khodump.numbers import parse_number
+from khodump.numbers import format_size, parse_number
 
 Scratch = tuple[KhoScratch, ...]
 
@@ -61,14 +61,20 @@ def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
 
 def _numbers(path: Path) -> list[int]:
     try:
-        text = path.read_text(encoding="ascii", errors="replace")
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ImageError(
             f"cannot read {path}: {error.strerror}",
             hint="name debugfs' kho/out/scratch_phys and scratch_len, or copies of them",
         ) from error
+    if len(data) > _MAX_BYTES:
+        raise UsageError(
+            f"{path} is no list of addresses: it has more than {format_size(_MAX_BYTES)}",
+            hint="name debugfs' own files",
+        )
     try:
-        return [parse_number(word) for word in text.split()]
+        return [parse_number(word) for word in data.decode("ascii", "replace").split()]
     except UsageError as error:
         raise UsageError(
             f"{path} is no list of addresses: {error}", hint="name debugfs' own files"

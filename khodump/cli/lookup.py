@@ -61,7 +61,7 @@ def lookup(
 
 def _address(text: str) -> int:
     try:
-        return parse_number(text)
+        return parse_number(text, "ADDR")
     except UsageError as error:
         if Path(text).exists():
             hint = "further files of the image go behind --image"

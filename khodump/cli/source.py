@@ -84,7 +84,7 @@ class Image:
     @property
     def page_bytes(self) -> int | None:
         """Bytes a page, when forced."""
-        return None if self.page_size is None else parse_number(self.page_size)
+        return None if self.page_size is None else parse_number(self.page_size, "--page-size")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Source(Image):
         text = self.fdt
         if text is None or not text.lower().startswith("0x") or _is_there(text):
             return text
-        return parse_number(text)
+        return parse_number(text, "--fdt")
 
     @property
     def inputs(self) -> list[str]:

@@ -42,7 +42,7 @@ class ImageSpec(NamedTuple):
         match = re.fullmatch(r"(.+)@([0-9][0-9a-zA-Z]*)", name)
         base = None
         if match and not Path(name).exists():
-            name, base = match[1], parse_number(match[2])
+            name, base = match[1], parse_number(match[2], "@BASE")
         return cls(name if is_url(name) else Path(name), base)
 
 
