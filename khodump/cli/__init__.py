@@ -8,9 +8,8 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line; the entry point of the `khodump` script."""
+    _leave_when_interrupted()
     from khodump.cli import interrupts
-
-    interrupts.leave_quietly()
     from khodump.cli.application import run
 
     interrupts.leave_tidily()
@@ -18,3 +17,13 @@ def main() -> None:
         run()
     finally:
         interrupts.finish()
+
+
+def _leave_when_interrupted() -> None:
+    """Let signals end a run that has done nothing yet: Python's own handler would print a traceback."""
+    import os
+    import signal
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda _, __: os._exit(130))

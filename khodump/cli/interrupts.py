@@ -30,13 +30,7 @@ _OTHERS: Final = (
     signal.SIGUSR2,
     signal.SIGXCPU,
 )
-_DEFAULTS: Final = (signal.SIG_DFL, signal.default_int_handler)
 _ERASE: Final = b"\r\x1b[K"
-
-
-def leave_quietly() -> None:
-    """Let the signals end the run while it has done nothing yet: Python's own handlers would print a traceback."""
-    _handle(_ASKED, _leave)
 
 
 def leave_tidily() -> None:
@@ -68,12 +62,8 @@ def raising() -> Iterator[None]:
 
 def _handle(numbers: tuple[signal.Signals, ...], handler: signal._HANDLER) -> None:
     for number in numbers:
-        if signal.getsignal(number) in (*_DEFAULTS, _leave):  # not what is ignored, as under nohup
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, handler)
-
-
-def _leave(_: int, __: FrameType | None) -> None:
-    os._exit(INTERRUPTED)
 
 
 def _tidy_and_leave(_: int, __: FrameType | None) -> None:

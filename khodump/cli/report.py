@@ -11,7 +11,7 @@ import typer
 
 from khodump.cli.command import Status, command
 from khodump.cli.help import Example
-from khodump.cli.source import Source
+from khodump.cli.source import Source, named_fdt
 from khodump.cli.terminal import FORCE, Voice
 from khodump.errors import UsageError
 
@@ -48,7 +48,8 @@ class Subject(Source):
     @property
     def inputs(self) -> list[str]:
         """See `Image.inputs`."""
-        return [*super().inputs, *self.images[1:], *([self.fdt_new] if self.fdt_new else [])]
+        fdt = None if self.fdt_new is None else named_fdt(self.fdt_new, "--fdt-new")
+        return [*super().inputs, *self.images[1:], *([fdt] if isinstance(fdt, str) else [])]
 
     @property
     def compares(self) -> bool:

@@ -108,10 +108,7 @@ class Source(Image):
     @property
     def fdt_argument(self) -> str | int | None:
         """A file name, or a physical address where the text is one and no such file exists."""
-        text = self.fdt
-        if text is None or not text.lower().startswith("0x") or _is_there(text):
-            return text
-        return parse_number(text, "--fdt")
+        return None if self.fdt is None else named_fdt(self.fdt, "--fdt")
 
     @property
     def inputs(self) -> list[str]:
@@ -165,6 +162,13 @@ class Source(Image):
             "ranges": self.ranges,
             "scratch": self.scratch or (),
         }
+
+
+def named_fdt(text: str, option: str) -> str | int:
+    """A file name, or a physical address where the text is one and no such file exists."""
+    if not text.lower().startswith("0x") or _is_there(text):
+        return text
+    return parse_number(text, option)
 
 
 def _is_there(name: str) -> bool:
