@@ -14,7 +14,6 @@ from typing import Any, Final, get_type_hints, overload
 import typer
 
 from khodump.cli.help import OPTIONS, Example
-from khodump.cli.interrupts import INTERRUPTED
 from khodump.cli.streams import say, silence
 from khodump.errors import KhodumpError, NoHandoverError
 from khodump.output.text import printable
@@ -28,7 +27,7 @@ class Status(IntEnum):
     BAD_REQUEST = 2
     NO_HANDOVER = 3
     PARTIAL = 4
-    INTERRUPTED = INTERRUPTED
+    INTERRUPTED = 130
 
     @property
     def meaning(self) -> str:

@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from khodump.cli.command import Status
 from khodump.output.drafts import remove_drafts
 
 if TYPE_CHECKING:
     from types import FrameType
-
-INTERRUPTED: Final = 130
 
 _ASKED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: What ends a process whatever it does, but leaves it the time to remove files.
@@ -71,7 +70,7 @@ def _tidy_and_leave(_: int, __: FrameType | None) -> None:
     line = b"khodump: interrupted\n"
     with suppress(OSError):
         os.write(2, _ERASE + line if os.isatty(2) else line)
-    os._exit(INTERRUPTED)
+    os._exit(Status.INTERRUPTED)
 
 
 def _tidy_and_die(number: int, _: FrameType | None) -> None:

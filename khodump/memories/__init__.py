@@ -41,7 +41,7 @@ class ImageSpec(NamedTuple):
         name = os.fspath(text)
         match = re.fullmatch(r"(.+)@([0-9][0-9a-zA-Z]*)", name)
         base = None
-        if match and not Path(name).exists():
+        if match and not os.path.exists(name):  # noqa: PTH110 - Path.exists raises for a name that is too long
             name, base = match[1], parse_number(match[2], "@BASE")
         return cls(name if is_url(name) else Path(name), base)
 

@@ -211,13 +211,19 @@ def _refuse_home(name: str) -> None:
     home = _target(name).parent
     if not home.is_dir():
         raise UsageError(
-            f"cannot write {name}: there is no directory {home}", hint="make it, or write elsewhere"
+            f"cannot write {name}: there is no directory {_shown(name)}", hint="make it, or write elsewhere"
         )
     if not os.access(home, os.W_OK | os.X_OK):
         raise UsageError(
-            f"cannot write {name}: you may not make files in {home}",
+            f"cannot write {name}: you may not make files in {_shown(name)}",
             hint="name a file in a directory that you may write to",
         )
+
+
+def _shown(name: str) -> Path:
+    """The directory where the file would be: as the user wrote it, but where a link leads elsewhere."""
+    home, written = _target(name).parent, Path(name).parent
+    return written if written.resolve() == home else home
 
 
 def _refuse_full(name: str, room: int) -> None:

@@ -6,7 +6,10 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from tests.transcript import run
 
 COMMAND = [
     sys.executable,
@@ -21,6 +24,7 @@ COMMAND = [
 ]
 #: Modules behind whose import the signal comes: from the first of our own to the last of numpy's.
 MODULES = [
+    "signal",
     "khodump.cli.interrupts",
     "khodump.errors",
     "typer",
@@ -52,10 +56,6 @@ def test_an_interrupt_while_modules_are_imported(module, number):
 
 
 def test_what_a_memory_error_is(monkeypatch):
-    import numpy as np
-
-    from tests.transcript import run
-
     def swell(*_, **__):
         return np.zeros(1 << 60, np.uint8)
 

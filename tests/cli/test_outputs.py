@@ -43,7 +43,7 @@ def image(tmp_path) -> Path:
     return build_handover(Description(subtrees={"x": b"blob"})).image.to_elf(tmp_path / "in" / "image.svg")
 
 
-def written(name: str, image: object, output: object, *options: object):
+def written(name: str, image: Path | str, output: Path | str, *options: Path | str):
     extra = [image if each == "IMAGE" else each for each in WRITING[name]]
     return run(name, image, *extra, "--output", output, *options)
 
@@ -57,7 +57,7 @@ def test_every_command_that_writes_is_here_and_has_force():
         assert any("--force" in param.opts for param in COMMANDS[name].params), name
 
 
-def spoken(road: str, image: Path, tmp_path: Path) -> tuple[object, object]:
+def spoken(road: str, image: Path, tmp_path: Path) -> tuple[Path | str, Path | str]:
     """An image and an output, named so that they are the same file."""
     other = tmp_path / "other.svg"
     if road == "hard link":
@@ -177,11 +177,9 @@ def test_what_cannot_be_written_is_said_before_anything_is_read(
     assert "hint: " in ran.stderr
 
 
-@each_command
+@pytest.mark.parametrize("name", ["inspect", "extract", "report", "slim"])
 @pytest.mark.parametrize("how", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "pipe"])
 def test_streams_take_the_bytes(name, how, image, tmp_path):
-    if name == "map":
-        pytest.skip("a picture's kind is told by the name of its file")
     extra = [str(image) if each == "IMAGE" else each for each in WRITING[name]]
     command = [sys.executable, "-m", "khodump", name, str(image), *extra]
     if how == "pipe":
@@ -251,8 +249,8 @@ def test_a_kill_at_any_moment_leaves_the_old_file_or_the_whole_new_one(number, i
     began = time.monotonic()
     subprocess.run(command, capture_output=True, check=True)
     took, whole = time.monotonic() - began, output.read_bytes()
-    rng = random.Random(number)
-    for _ in range(12):
+    rng = random.Random(number)  # noqa: S311 - moments, no secrets
+    for _ in range(8):
         output.write_bytes(b"old")
         with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
             time.sleep(rng.random() * took * 1.1)
