@@ -22,9 +22,8 @@ COMMAND = [
     "-f",
     "tsv",
 ]
-#: Modules behind whose import the signal comes: from the first of our own to the last of numpy's.
+#: Modules behind whose import the signal comes: from the first behind our handler. What Python does before it runs a line of ours is not ours to guard.
 MODULES = [
-    "signal",
     "khodump.cli.interrupts",
     "khodump.errors",
     "typer",
