@@ -112,6 +112,17 @@ class AvmlFile(ByteSource):
                 yield low, high
             row += 1
 
+    def lost_extents(self, start: int, end: int) -> Iterator[tuple[int, int, Presence]]:
+        """See `ByteSource.lost_extents`: what the header of a block claims, and its chunks do not hold."""
+        row = int(np.searchsorted(self._edges, np.uint64(start), "right")) - 1
+        while row < len(self._blocks) and (base := int(self._edges[row])) < end:
+            chunks, why = self._chunks(row)
+            low = max(start, base + int(chunks["end"].max(initial=0)))
+            high = min(end, int(self._edges[row + 1]))
+            if low < high:
+                yield low, high, why
+            row += 1
+
     def missing(self, offset: int) -> Presence:
         """See `ByteSource.missing`."""
         data = self._chunk_at(offset)[0] if offset < self.size else Presence.TRUNCATED

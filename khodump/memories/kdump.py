@@ -16,7 +16,7 @@ import numpy as np
 
 from khodump.arrays import I64, U8, U64
 from khodump.errors import UsageError
-from khodump.memories.bitmap import PageBitmap
+from khodump.memories.bitmap import BLOCK_SHIFT, PageBitmap, stretches
 from khodump.memories.codecs import CODECS, unpack_page
 from khodump.memories.file import ByteSource
 from khodump.memories.kdump_header import (
@@ -81,12 +81,16 @@ class _KdumpFile:
         return Presence.DAMAGED if page is None else page
 
     def kinds(self, last: int) -> Iterator[tuple[int, U8]]:
-        """What the bitmaps say of the window up to `last`, in bounded batches: (first PFN, uint8 `Presence` a page)."""
-        window = (self.header.first, last)
-        known, dumped = self.memory.chunks(*window), self.dumped.chunks(*window)
-        for (at, is_ram), (_, is_dumped) in zip(known, dumped, strict=True):
+        """What the bitmaps say of the window up to `last`, in bounded batches: (first PFN, uint8 `Presence` a page).
+
+        What no batch speaks of is absent: in a bitmap of a machine whose RAM begins at 96 TiB, nearly all.
+        """
+        for start, end, blocks in stretches((self.memory, self.dumped), self.header.first, last):
+            low = start - (int(blocks[0]) << BLOCK_SHIFT)
+            window = slice(low, low + end - start)
+            is_ram, is_dumped = (bitmap.flags(blocks)[window] for bitmap in (self.memory, self.dumped))
             holes = np.where(is_ram, Presence.EXCLUDED, Presence.ABSENT)
-            yield at, np.where(is_dumped, Presence.PRESENT, holes).astype(np.uint8)
+            yield start, np.where(is_dumped, Presence.PRESENT, holes).astype(np.uint8)
 
 
 class KdumpMemory(PhysicalMemory):
