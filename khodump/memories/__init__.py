@@ -193,7 +193,8 @@ def _part(image: _Image, index: int, *, assume_zero: bool, ranges: str | os.Path
         return _Part("raw, by ranges", source, table, warnings=warnings)
     if image.key == "elf":
         table, platform = elf.segments(source, index, assume_zero=assume_zero)
-        return _Part(f"ELF64 core, {platform.machine}", source, table, platform)
+        warnings = tuple(elf.warnings(source, table))
+        return _Part(f"ELF64 core, {platform.machine}", source, table, platform, warnings)
     if image.key == "lime":
         if lime.first_header(source).version == lime.COMPRESSED:
             unpacked = AvmlFile(source, index)

@@ -241,6 +241,17 @@ class SegmentedMemory(PhysicalMemory):
                 for low, high in self._files[file].data_extents(offset, offset + end - start):
                     yield Range(start + low - offset, start + high - offset, Presence.PRESENT)
 
+    def lacking(self) -> Iterator[Range]:
+        """See `PhysicalMemory.lacking`."""
+        table = self._segments
+        columns = (table.start, table.end, table.presence, table.file, table.offset)
+        for start, end, presence, file, offset in zip(*(column.tolist() for column in columns), strict=True):
+            if presence != Presence.PRESENT:
+                yield Range(start, end, Presence(presence))
+            elif file != ZERO_FILE:
+                for low, high, why in self._files[file].lost_extents(offset, offset + end - start):
+                    yield Range(start + low - offset, start + high - offset, why)
+
     def rebased(self, base: int) -> SegmentedMemory | None:
         """See `PhysicalMemory.rebased`."""
         table, shift = self._segments, np.uint64(base)
