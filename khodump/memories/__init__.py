@@ -207,7 +207,7 @@ def _part(image: _Image, index: int, *, assume_zero: bool, ranges: str | os.Path
             f"{source.name} placed at {base:#x} would reach the end of the address space",
             hint="FILE@BASE takes the physical address of its first byte",
         )
-    return _Part(_RAW, source, raw.segments(source, index, base))
+    return _Part(_RAW, source, raw.segments(source, index, base), warnings=tuple(raw.warnings(source)))
 
 
 def _description(images: Sequence[str | os.PathLike[str]], formats: Sequence[str]) -> str:
