@@ -32,6 +32,11 @@ class Reason(Enum):
     UNNAMED = "in parts of the split dump that were not named"
     UNREADABLE = "not to be read, though the image speaks of them"
 
+    @property
+    def advice(self) -> str:
+        """What to do next."""
+        return _NEXT[self]
+
 
 _REASONS: Final = {
     Presence.TRUNCATED: Reason.CUT_OFF,
@@ -147,7 +152,7 @@ class Searched:
     def advice(self) -> str:
         """What to do next."""
         if self.lacks:
-            return f"{_NEXT[self.lacks[0].reason]}; or {_FILE}"
+            return f"{self.lacks[0].reason.advice}; or {_FILE}"
         if self.is_whole:
             return "the kernel may not have used KHO, or its FDT page is not in the dump: pass --fdt FILE if you have it"
         return f"copy the dump again, or take another, whole; or {_FILE}"
