@@ -77,9 +77,8 @@ class Misses:
         """Note the pages at the physical addresses `start` that are not PRESENT."""
         for kind in np.unique(presence[presence != Presence.PRESENT]).tolist():
             those = start[presence == kind]
-            reason = _REASONS[Presence(kind)]
-            lack = Lack(reason, len(those) * page_size, int(those.min()))
-            self._lacks[reason] = _joined([*self.lacks, lack])[reason]
+            lack = Lack(_REASONS[Presence(kind)], len(those) * page_size, int(those.min()))
+            self._lacks = _joined([*self.lacks, lack])
 
     @property
     def lacks(self) -> tuple[Lack, ...]:

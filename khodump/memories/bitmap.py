@@ -115,11 +115,15 @@ class PageBitmap:
         return int(last.rank[0]) + bool(last.is_set[0])
 
     def reach(self, count: int) -> int:
-        """A page, the first of its block, from which on `count` or more bits below are set; `pages` without one."""
+        """The page behind the last of the first `count` bits that are set; `pages` where there are fewer."""
         row = int(np.searchsorted(self._ranks, np.uint64(count), "left"))
         if row == len(self._ranks):
             return self.pages
-        return int(self.blocks[row - 1] + 1) << BLOCK_SHIFT if row else 0
+        if not row:
+            return 0
+        block = self.blocks[row - 1 : row]
+        within = np.flatnonzero(self.flags(block))[count - int(self._ranks[row - 1]) - 1]
+        return (int(block[0]) << BLOCK_SHIFT) + int(within) + 1
 
     def flags(self, blocks: I64) -> U8:
         """The bits of all pages of these blocks (ascending numbers), unpacked: uint8, 0 or 1 a page."""

@@ -99,7 +99,8 @@ def test_ranks_and_flags_are_those_of_a_plain_list(tmp_path_factory, bits, data)
     ]
     assert told == sorted(bit for bit in bits if first <= bit < last)
     count = data.draw(st.integers(0, len(bits)))
-    assert bitmap.rank(bitmap.reach(count)) >= count
+    assert bitmap.reach(count) == (sorted(bits)[count - 1] + 1 if count else 0)
+    assert bitmap.reach(len(bits) + 1) == pages
 
 
 def test_a_bitmap_that_the_file_cuts_off_is_refused(tmp_path: Path):
