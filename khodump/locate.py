@@ -204,7 +204,7 @@ def _readable(memory: PhysicalMemory, at: int, size: int, step: int, misses: Mis
     pages = memory.pages(numbers, _STEP)
     pages.data[pages.presence != Presence.PRESENT] = 0
     own = slice(-(-step // _STEP))
-    misses.add(numbers[own] * np.uint64(_STEP), pages.presence[own], _STEP)
+    misses.add(numbers[own] * np.uint64(_STEP), pages.presence[own], _STEP, at + step)
     return pages.data.tobytes()[:size]
 
 

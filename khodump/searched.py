@@ -73,11 +73,12 @@ class Misses:
     def __init__(self) -> None:
         self._lacks: dict[Reason, Lack] = {}
 
-    def add(self, start: U64, presence: U8, page_size: int) -> None:
-        """Note the pages at the physical addresses `start` that are not PRESENT."""
+    def add(self, start: U64, presence: U8, page_size: int, end: int) -> None:
+        """Note the pages at the physical addresses `start` that are not PRESENT; only what of them is below `end`."""
         for kind in np.unique(presence[presence != Presence.PRESENT]).tolist():
             those = start[presence == kind]
-            lack = Lack(_REASONS[Presence(kind)], len(those) * page_size, int(those.min()))
+            size = int(np.minimum(np.uint64(end) - those, np.uint64(page_size)).sum())
+            lack = Lack(_REASONS[Presence(kind)], size, int(those.min()))
             self._lacks = _joined([*self.lacks, lack])
 
     @property
