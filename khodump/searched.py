@@ -30,6 +30,7 @@ class Reason(Enum):
     EXCLUDED = "excluded: left out of the dump on purpose"
     DAMAGED = "damaged: what is stored of them could not be decoded"
     UNNAMED = "in parts of the split dump that were not named"
+    UNPLACED = "in doubt: nothing proves where in the raw file they are"
     UNREADABLE = "not to be read, though the image speaks of them"
 
     @property
@@ -42,6 +43,7 @@ _REASONS: Final = {
     Presence.TRUNCATED: Reason.CUT_OFF,
     Presence.EXCLUDED: Reason.EXCLUDED,
     Presence.DAMAGED: Reason.DAMAGED,
+    Presence.UNPLACED: Reason.UNPLACED,
     Presence.ABSENT: Reason.UNREADABLE,
 }
 _NEXT: Final = {
@@ -49,6 +51,7 @@ _NEXT: Final = {
     Reason.EXCLUDED: "take a dump that leaves nothing out (makedumpfile -d 0)",
     Reason.DAMAGED: "copy the dump again and compare checksums: the root FDT may be in what is damaged",
     Reason.UNNAMED: "name all parts of the split dump",
+    Reason.UNPLACED: "say where the file belongs: FILE@BASE, or --ranges",
     Reason.UNREADABLE: "take a dump of the machine, and search that",
 }
 
