@@ -15,6 +15,7 @@ from khodump.errors import FdtError, KhodumpError, NoHandoverError
 from khodump.fdt import parse_fdt
 from khodump.locate import Landmark, LandmarkKind, Progress, RootFdt, at_address, landmarks, read_blob
 from khodump.memory import Hole, PhysicalMemory
+from khodump.searched import Misses, Searched
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
 from khodump.trackers import READABLE_VERSIONS, open_tracker
 
@@ -111,10 +112,12 @@ class Survey(NamedTuple):
     Attributes:
         candidates: the root FDTs, the likeliest first.
         notices: what the boot protocol told of a handover.
+        searched: what was and was not searched.
     """
 
     candidates: list[Candidate]
     notices: list[Notice]
+    searched: Searched
 
 
 def survey(
@@ -127,7 +130,8 @@ def survey(
     """Search the whole image for root FDTs and for what the boot protocol says of them."""
     found: list[Candidate] = []
     notices: dict[Notice, None] = {}
-    for mark in landmarks(memory, progress, deep=deep):
+    misses = Misses()
+    for mark in landmarks(memory, progress, deep=deep, misses=misses):
         if mark.kind is LandmarkKind.BOOT_PARAMS:
             notices |= dict.fromkeys(in_setup_data(memory, mark.phys))
         elif len(found) < _MAX_CANDIDATES:
@@ -135,7 +139,8 @@ def survey(
             found += [candidate] if candidate else []
             notice = None if candidate else _devicetree(memory, mark.phys)
             notices |= {notice: None} if notice else {}
-    return Survey(sorted(found, key=lambda candidate: candidate.rank, reverse=True), list(notices))
+    likeliest_first = sorted(found, key=lambda candidate: candidate.rank, reverse=True)
+    return Survey(likeliest_first, list(notices), Searched(memory, misses.lacks))
 
 
 def _devicetree(memory: PhysicalMemory, phys: int) -> Notice | None:

@@ -45,6 +45,11 @@ class Broken:
     fdt: RootFdt | None
     problem: KhodumpError
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """As `Handover.notes`: what is wrong with the image as a whole."""
+        return self.memory.warnings
+
     def close(self) -> None:
         """Close the image files."""
         self.memory.close()

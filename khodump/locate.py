@@ -16,6 +16,7 @@ from khodump.abi.kexec_handover import COMPATIBLE_PREFIX, PAGE_SIZES, PROP_COMPA
 from khodump.errors import FdtError, FdtTruncatedError, ImageError, NoHandoverError
 from khodump.fdt import FDT_HEADER, MAGIC, UNFINISHED_MAGIC, FdtNode, parse_fdt, total_size
 from khodump.memory import Hole, PhysicalMemory, Presence
+from khodump.searched import Misses
 
 #: Called with (bytes scanned, bytes to scan).
 Progress = Callable[[int, int], None]
@@ -146,7 +147,11 @@ class Landmark(NamedTuple):
 
 
 def landmarks(
-    memory: PhysicalMemory, progress: Progress | None = None, *, deep: bool = False
+    memory: PhysicalMemory,
+    progress: Progress | None = None,
+    *,
+    deep: bool = False,
+    misses: Misses | None = None,
 ) -> Iterator[Landmark]:
     """What stands at the start of the image's pages; holes of sparse files cost nothing.
 
@@ -154,19 +159,23 @@ def landmarks(
         memory: where to look.
         progress: called as it goes.
         deep: look for boot_params at any address, as in a kernel's own variables, not only at the start of a page.
+        misses: told of what could not be read.
     """
+    misses = misses or Misses()
     stretches = [(span.start, span.end) for span in memory.populated()]
     total, done = sum(end - start for start, end in stretches), 0
     for start, end in stretches:
         for at in range(-(-start // _STEP) * _STEP, end, _WINDOW):
             size = min(_WINDOW, end - at)
-            yield from _in_window(memory, at, size, end, deep=deep)
+            yield from _in_window(memory, at, size, end, misses, deep=deep)
             done += size
             if progress:
                 progress(done, total)
 
 
-def _in_window(memory: PhysicalMemory, start: int, size: int, end: int, *, deep: bool) -> list[Landmark]:
+def _in_window(
+    memory: PhysicalMemory, start: int, size: int, end: int, misses: Misses, *, deep: bool
+) -> list[Landmark]:
     """The landmarks in `size` bytes from page-aligned `start`; the stretch they are a part of goes on to `end`."""
     if not deep:  # a few bytes a page are enough
         with memory.viewed(start, size) as view:
@@ -175,7 +184,7 @@ def _in_window(memory: PhysicalMemory, start: int, size: int, end: int, *, deep:
     found: list[Landmark] = []
     for at in range(start, start + size, _CHUNK):
         step = min(_CHUNK, start + size - at)
-        chunk = _readable(memory, at, min(step + _OVERLAP, end - at))
+        chunk = _readable(memory, at, min(step + _OVERLAP, end - at), step, misses)
         marks = (
             chain(_page_marks(chunk, step), _deep_marks(chunk, step)) if deep else _page_marks(chunk, step)
         )
@@ -183,13 +192,19 @@ def _in_window(memory: PhysicalMemory, start: int, size: int, end: int, *, deep:
     return found
 
 
-def _readable(memory: PhysicalMemory, at: int, size: int) -> bytes:
-    """The bytes from page-aligned `at`; pages that cannot be read look empty, for nothing can be found in them."""
+def _readable(memory: PhysicalMemory, at: int, size: int, step: int, misses: Misses) -> bytes:
+    """The bytes from page-aligned `at`; pages that cannot be read look empty, for nothing can be found in them.
+
+    Those that begin in the first `step` bytes are noted in `misses`.
+    """
     data = memory.read(at, size)
     if not isinstance(data, Hole):
         return data
-    pages = memory.pages(np.arange(at // _STEP, -(-(at + size) // _STEP), dtype=np.uint64), _STEP)
+    numbers = np.arange(at // _STEP, -(-(at + size) // _STEP), dtype=np.uint64)
+    pages = memory.pages(numbers, _STEP)
     pages.data[pages.presence != Presence.PRESENT] = 0
+    own = slice(-(-step // _STEP))
+    misses.add(numbers[own] * np.uint64(_STEP), pages.presence[own], _STEP, at + step)
     return pages.data.tobytes()[:size]
 
 

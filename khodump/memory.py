@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
@@ -158,6 +158,14 @@ class PhysicalMemory(ABC):
     def populated(self) -> Iterator[Range]:
         """The present ranges, without those that are known to read as zeros (holes of sparse files)."""
 
+    def lacking(self) -> Iterator[Range]:
+        """What of `ranges` is known not to be held before any of it is read, and why."""
+        return (span for span in self.ranges if span.presence is not Presence.PRESENT)
+
+    def elsewhere(self) -> Iterator[Range]:
+        """What further files of the same dump hold that were not named, as far as the named ones tell."""
+        return iter(())
+
     @property
     def is_placed(self) -> bool:
         """Whether it is known which physical memory the image holds; until then file offsets are taken for addresses."""
@@ -173,6 +181,17 @@ class PhysicalMemory(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release the files. The memory cannot be read afterwards."""
+
+    @contextmanager
+    def closed_on_error(self) -> Iterator[None]:
+        """Close it when the block ends in an error, which then carries what is wrong with the image as its notes."""
+        try:
+            yield
+        except BaseException as error:
+            for warning in self.warnings:
+                error.add_note(warning)
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -157,11 +157,8 @@ def search(
     options = _checked(Options(version, page_size, force_placement=force_placement))
     told = in_devicetree_file(devicetree) if devicetree else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    try:
+    with memory.closed_on_error():
         memory, found, notes = search_placed(memory, options, progress, deep=deep)
-    except BaseException:
-        memory.close()
-        raise
     return memory, found._replace(notices=[*([told] if told else []), *found.notices]), notes
 
 
@@ -192,12 +189,9 @@ def _handover(
     scratch: Scratch | None,
     progress: Progress | None,
 ) -> Handover:
-    try:
+    with memory.closed_on_error():
         found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
         return _opened(found, options, scratch, progress)
-    except BaseException:
-        memory.close()
-        raise
 
 
 def _suspect(
@@ -207,15 +201,12 @@ def _suspect(
     scratch: Scratch | None,
     progress: Progress | None,
 ) -> Handover | Broken:
-    try:
+    with memory.closed_on_error():
         try:
             found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
             return _opened(found, options, scratch, progress)
         except (NoHandoverError, FdtError) as error:
             return broken_root(memory, fdt, error, options, progress)
-    except BaseException:
-        memory.close()
-        raise
 
 
 def _opened(found: Found, options: Options, scratch: Scratch | None, progress: Progress | None) -> Handover:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from khodump import locate
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX
 from khodump.boot import Notice
-from khodump.candidates import Candidate, Options, Survey, survey, weigh
+from khodump.candidates import Options, Survey, survey, weigh
 from khodump.errors import FdtError, FdtTruncatedError, KhodumpError, NoHandoverError, UnknownVersionError
 from khodump.fdt import parse_fdt, total_size
 from khodump.handover import Broken
@@ -16,6 +16,7 @@ from khodump.locate import Progress, RootFdt
 from khodump.memory import Hole, PhysicalMemory
 from khodump.placing import notes_of, place
 from khodump.reading import Sighting, read_by
+from khodump.searched import nothing_found
 from khodump.trackers import map_root
 
 StrPath = str | os.PathLike[str]
@@ -46,7 +47,7 @@ def resolve_root(
         return _at(memory, fdt, options, progress)
     if fdt is None:
         moved, found, notes = search_placed(memory, options, progress)
-        root, note = _best(found.candidates, tolerant=options.tolerant)
+        root, note = _best(found, tolerant=options.tolerant)
         return Found(moved, root, tuple(found.notices), (*notes, note))
     try:
         return Found(memory, locate.from_file(fdt))
@@ -122,7 +123,7 @@ def _completed(
             note = f"{name} is {cut}, and older than the image; using the FDT at {candidate.phys:#x}, of the same map"
             return Found(moved, replace(candidate.fdt, cut=len(data)), tuple(found.notices), (*notes, note))
     raise NoHandoverError(
-        f"{name} is {cut}, and no page of the image begins with its bytes or leads to its map",
+        f"{name} is {cut}, and no page of the image begins with its bytes or leads to its map; {found.searched}",
         hint="khodump scan IMAGE lists the root FDTs that are there; pass one with --fdt 0xPHYS",
     ) from cut
 
@@ -162,19 +163,19 @@ def placed(found: Found, options: Options, progress: Progress | None) -> Found:
     return replace(found, memory=moved, fdt=replace(root, phys=fdt_phys), notes=(*found.notes, *notes))
 
 
-def _best(found: list[Candidate], *, tolerant: bool) -> tuple[RootFdt, str]:
+def _best(survey: Survey, *, tolerant: bool) -> tuple[RootFdt, str]:
     """The likeliest of the candidates."""
+    found = survey.candidates
     if not found:
-        raise NoHandoverError(
-            "no root FDT in the image: no page begins with an FDT that says kho-v…",
-            hint="the kernel may not have used KHO, or its FDT page is not in the dump: pass --fdt FILE if you have it",
-        )
+        raise nothing_found(survey.searched)
     best = found[0]
     if best.fdt is None or best.problem is not None:
+        unsearched = f"; {survey.searched}" if survey.searched.lacks else ""
         raise NoHandoverError(
-            f"the only root FDT in the image, at {best.phys:#x}, is damaged: {best.problem}"
+            f"the only root FDT in the image, at {best.phys:#x}, is damaged: {best.problem}{unsearched}"
             if len(found) == 1
-            else f"all {len(found)} root FDTs in the image are damaged; the one at {best.phys:#x}: {best.problem}",
+            else f"all {len(found)} root FDTs in the image are damaged; "
+            f"the one at {best.phys:#x}: {best.problem}{unsearched}",
             hint="khodump scan IMAGE lists them; pass a good copy with --fdt FILE",
         )
     if best.unknown_version and not tolerant:

@@ -15,6 +15,7 @@ import pytest
 from khodump.abi.kernels import KERNELS
 from khodump.analysis.rules import RULES
 from khodump.memories.formats import FORMATS as IMAGE_FORMATS
+from khodump.searched import Reason
 from khodump.trackers import FORMATS as MAP_FORMATS
 from tests.commands import COMMANDS, GROUP
 from tests.transcript import PROMPT, ROOT, commands, run
@@ -116,6 +117,20 @@ def checks_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def lacks_section() -> list[str]:
+    """The part of docs/formats.md on images that are not whole, from the reasons that a search gives."""
+    return [
+        "\n## Images that are not whole\n",
+        "That a dump is cut short, or says of itself that it is incomplete, is said on stderr by every command, once, and the",
+        "status says whether the answer suffers. Where no root FDT is found, khodump says what was not searched, in bytes and",
+        "share, with the lowest address, the largest lack first. That the kernel may not have used KHO is said only when all was",
+        "searched. Holes of a sparse file count as searched: they read as zeros.\n",
+        "| not searched because it is | next |\n| --- | --- |",
+        *(f"| {reason.value} | {reason.advice} |" for reason in Reason),
+        "\nA raw file does not tell how long it should be, nor a LiME or AVML dump that ends exactly where one of its ranges does.",
+    ]
+
+
 def formats_page() -> str:
     """docs/formats.md, from what `khodump formats` and the table of trackers say."""
     images = [
@@ -138,6 +153,7 @@ def formats_page() -> str:
                 "packages: `pip install 'khodump[all]'`.\n",
                 "| format | read | extra | otherwise |\n| --- | --- | --- | --- |",
                 *images,
+                *lacks_section(),
                 "\n## Maps of preserved memory\n",
                 "The compatible string of the root FDT and the property that is there decide together. `--as` takes the first column.\n",
                 "| version | property | kernels |\n| --- | --- | --- |",

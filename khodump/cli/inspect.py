@@ -50,7 +50,7 @@ class LiveSource(Source):
             return
         from khodump.opening import open_live_handover
 
-        with terminal.progress("searching for the root FDT") as progress:
+        with terminal.noting(), terminal.progress("searching for the root FDT") as progress:
             handover = open_live_handover(
                 incoming=self.incoming, version=self.as_, page_size=self.page_bytes, progress=progress
             )

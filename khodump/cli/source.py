@@ -132,7 +132,7 @@ class Source(Image):
         from khodump.opening import open_handover
 
         terminal.spare(self.inputs)
-        with terminal.progress("searching for the root FDT") as progress:
+        with terminal.noting(), terminal.progress("searching for the root FDT") as progress:
             handover = open_handover(self.paths, progress=progress, **self.options)
         with handover:
             for note in handover.notes:
@@ -147,14 +147,14 @@ class Source(Image):
         from khodump.opening import open_suspect
 
         terminal.spare(self.inputs)
-        with terminal.progress("searching for the root FDT") as progress:
+        with terminal.noting(), terminal.progress("searching for the root FDT") as progress:
             suspect = open_suspect(self.paths, progress=progress, **self.options)
         with suspect:
+            for note in suspect.notes:
+                terminal.note(note)
             if not isinstance(suspect, Handover):
                 yield suspect
                 return
-            for note in suspect.notes:
-                terminal.note(note)
             with terminal.progress("walking the map", "pages") as watch:
                 yield replace(suspect, watch=watch)
 

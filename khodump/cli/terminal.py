@@ -18,7 +18,7 @@ from khodump.cli import pager
 from khodump.cli.command import Status
 from khodump.cli.progress import Bar
 from khodump.cli.streams import say
-from khodump.errors import UsageError
+from khodump.errors import KhodumpError, UsageError
 from khodump.extras import require_arrow
 from khodump.output.files import is_stdout, new_text, refuse, refuse_stdout
 from khodump.output.formats import Format
@@ -73,6 +73,16 @@ class Voice:
         """A line for the person, on stderr."""
         if not self.quiet:
             say(f"khodump: {printable(text)}")
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Pass on the notes of an error that ends the block, before it goes on its way."""
+        try:
+            yield
+        except KhodumpError as error:
+            for note in error.notes:
+                self.note(note)
+            raise
 
     def spare(self, inputs: Sequence[str]) -> None:
         """Refuse to write where one of these is."""

@@ -61,7 +61,7 @@ class ProgramSource:
     @contextmanager
     def opened(self, voice: Voice) -> Iterator[Handover]:
         """The handover, with notes on stderr."""
-        with voice.progress("searching for the root FDT") as progress:
+        with voice.noting(), voice.progress("searching for the root FDT") as progress:
             handover = open_program(_program.get(), progress=progress, **self._options)
         with handover:
             for note in handover.notes:
@@ -71,10 +71,10 @@ class ProgramSource:
     @contextmanager
     def suspect(self, voice: Voice) -> Iterator[Handover | Broken]:
         """As `opened`, for one that may be broken."""
-        with voice.progress("searching for the root FDT") as progress:
+        with voice.noting(), voice.progress("searching for the root FDT") as progress:
             suspect = open_suspect_program(_program.get(), progress=progress, **self._options)
         with suspect:
-            for note in suspect.notes if isinstance(suspect, Handover) else ():
+            for note in suspect.notes:
                 voice.note(note)
             yield suspect
 

@@ -22,6 +22,7 @@ from khodump.memories.flattened import FlattenedFile
 from khodump.memories.formats import recognise
 from khodump.memories.live import LivePaths, is_dev_mem, open_dev_mem
 from khodump.memories.raw import RawMemory, laid_out
+from khodump.memories.raw import warnings as raw_warnings
 from khodump.memories.remote import RemoteFile, is_url
 from khodump.memories.segments import ZERO_FILE, SegmentedMemory, Segments
 from khodump.memory import PhysicalMemory, Platform, Presence
@@ -212,11 +213,12 @@ def _given(spec: ImageSpec, source: ByteSource) -> Layout:
 def _raw(image: _Image, description: str, ranges: str | os.PathLike[str] | None) -> RawMemory:
     """The memory of one raw file, placed as far as it was said where."""
     source = image.source
+    oddities = tuple(raw_warnings(source, image.layout or one_stretch(source.size)))
     if image.layout is not None:
         given = Placement(image.layout, Basis.GIVEN)
-        return RawMemory(source, (image.layout,), given, description=description)
+        return RawMemory(source, (image.layout,), given, description=description, warnings=oddities)
     if ranges is None:
-        return RawMemory(source, tuple(usual(source.size)), description=description)
+        return RawMemory(source, tuple(usual(source.size)), description=description, warnings=oddities)
     layouts, warnings = ranges_file.layouts(source, ranges)
     is_only = len(layouts) == 1 and layouts[0].is_literal
     told = Placement(layouts[0], Basis.RANGES) if is_only else None
@@ -249,7 +251,8 @@ def _part(image: _Image, index: int, *, assume_zero: bool) -> _Part:
     source = image.source
     if image.key == "elf":
         table, platform = elf.segments(source, index, assume_zero=assume_zero)
-        return _Part(f"ELF64 core, {platform.machine}", source, table, platform)
+        warnings = tuple(elf.warnings(source, table))
+        return _Part(f"ELF64 core, {platform.machine}", source, table, platform, warnings)
     if image.key == "lime":
         if lime.first_header(source).version == lime.COMPRESSED:
             unpacked = AvmlFile(source, index)
@@ -257,7 +260,8 @@ def _part(image: _Image, index: int, *, assume_zero: bool) -> _Part:
         table, warnings = lime.segments(source, index)
         return _Part("LiME", source, table, warnings=warnings)
     layout = image.layout or one_stretch(source.size)
-    return _Part(_RAW, source, Segments.of(laid_out(layout, file=index)))
+    table = Segments.of(laid_out(layout, file=index))
+    return _Part(_RAW, source, table, warnings=tuple(raw_warnings(source, layout)))
 
 
 def _description(images: Sequence[str | os.PathLike[str]], formats: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from khodump.memory import Presence
 EXTRA: Final = "kdump"
 
 _LENGTH: Final = 8
+_CHUNK_HEAD: Final = 4 + 4 + 5  # kind and size, checksum, and the longest varint of a length
 _CHUNK_BYTES: Final = 1 << 16  # what a chunk yields at most
 _MAX_STORED: Final = 76490 + 4  # and what it takes at most, with its checksum: snappy's own bound for 64 KiB
 _STREAM_ID: Final = b"\xff\x06\x00\x00sNaPpY"
@@ -112,6 +113,17 @@ class AvmlFile(ByteSource):
                 yield low, high
             row += 1
 
+    def lost_extents(self, start: int, end: int) -> Iterator[tuple[int, int, Presence]]:
+        """See `ByteSource.lost_extents`: what the header of a block claims, and its chunks do not hold."""
+        row = int(np.searchsorted(self._edges, np.uint64(start), "right")) - 1
+        while row < len(self._blocks) and (base := int(self._edges[row])) < end:
+            chunks, why = self._chunks(row)
+            low = max(start, base + int(chunks["end"].max(initial=0)))
+            high = min(end, int(self._edges[row + 1]))
+            if low < high:
+                yield low, high, why
+            row += 1
+
     def missing(self, offset: int) -> Presence:
         """See `ByteSource.missing`."""
         data = self._chunk_at(offset)[0] if offset < self.size else Presence.TRUNCATED
@@ -137,7 +149,7 @@ class AvmlFile(ByteSource):
         block = self._blocks[row]
         chunks = np.fromiter(_walk(self._file, block.stream, block.end - block.start), _CHUNK_DTYPE)
         end = int(chunks["offset"][-1] + chunks["size"][-1]) if len(chunks) else block.stream
-        return chunks, Presence.DAMAGED if end + 4 < self._file.size else Presence.TRUNCATED
+        return chunks, Presence.DAMAGED if end + _CHUNK_HEAD <= self._file.size else Presence.TRUNCATED
 
     def _unpack(self, chunk: Chunk) -> bytes | Presence:
         data = self._file.read(chunk.offset, chunk.size)
@@ -154,7 +166,7 @@ class AvmlFile(ByteSource):
 def _walk(file: ByteSource, at: int, size: int) -> Iterator[Chunk]:
     """The chunks of the stream at `at` that make up `size` bytes; fewer when it is damaged or cut off."""
     done = 0
-    while done < size and len(head := file.read(at, 4 + 4 + 5)) > 4:
+    while done < size and len(head := file.read(at, _CHUNK_HEAD)) > 4:
         kind, stored = head[0], int.from_bytes(head[1:4], "little")
         if kind in (_PACKED, _PLAIN):
             held = stored - 4 if kind == _PLAIN else _varint(head[8:])

@@ -253,7 +253,6 @@ def _unread(handover: Handover) -> Section:
 
 
 def _made(suspect: Handover | Broken, checkup: Checkup) -> Section:
-    notes = suspect.notes if isinstance(suspect, Handover) else ()
     columns = (Column("rule not run", Kind.TEXT), Column("because", Kind.TEXT))
     skipped = [[rule for rule, _ in checkup.not_run], [why for _, why in checkup.not_run]]
     tables = (
@@ -262,6 +261,6 @@ def _made(suspect: Handover | Broken, checkup: Checkup) -> Section:
     facts = (
         ("khodump", __version__),
         ("image", suspect.memory.description),
-        *(("note", note) for note in notes),
+        *(("note", note) for note in suspect.notes),
     )
     return Section("made", "How this was made", facts=facts, tables=tables)
