@@ -11,7 +11,7 @@ from khodump.extents import Extents
 from khodump.findings import Finding, Severity
 from khodump.layouts import Layout
 from khodump.numbers import format_size
-from khodump.placement import Placement
+from khodump.placement import Basis, Placement
 from khodump.tracker import Tracker
 
 IN_DOUBT: Final = "reading-in-doubt"
@@ -34,7 +34,7 @@ def doubts(
             f"the map is damaged, or misread ({_suspects(placement)})"
         )
         yield Finding(IN_DOUBT, Severity.ERROR, fdt_phys, message)
-    if placement is not None and outside:
+    if placement is not None and placement.basis is Basis.GUESSED and outside:
         message = (
             f"{format_size(outside)} of what is preserved lie outside the file: it is cut short, "
             f"or lies elsewhere. {placement.remedy}"

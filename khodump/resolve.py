@@ -14,6 +14,7 @@ from khodump.fdt import parse_fdt, total_size
 from khodump.handover import Broken
 from khodump.locate import Progress, RootFdt
 from khodump.memory import Hole, PhysicalMemory
+from khodump.placement import Basis, Placement
 from khodump.placing import notes_of, place
 from khodump.reading import Sighting, read_by
 from khodump.searched import nothing_found
@@ -94,9 +95,18 @@ def _suspect(
 
 
 def _at(memory: PhysicalMemory, phys: int, options: Options, progress: Progress | None) -> Found:
-    """The root FDT at an address, which may count on the image being put in its place first."""
+    """The root FDT at an address. In a raw file that is not placed yet, finding it there tells where that part belongs."""
     if memory.is_placed:
         return Found(memory, locate.at_address(memory, phys))
+    for layout in memory.layouts:
+        try:
+            root = locate.at_address(memory.placed(Placement(layout, Basis.GUESSED)), phys)
+        except NoHandoverError:
+            continue
+        sighting = Sighting(root, phys - (layout.delta_at(phys) or 0), phys)
+        moved = place(memory, [sighting], options, progress).memory
+        notes = () if moved.placement is None else tuple(notes_of(moved.placement))
+        return Found(moved, root, notes=notes)
     moved, found, notes = search_placed(memory, options, progress)
     return Found(moved, locate.at_address(moved, phys), tuple(found.notices), notes)
 

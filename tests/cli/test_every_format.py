@@ -54,6 +54,11 @@ def write(path: Path, data: bytes) -> Path:
     return path
 
 
+def raw(built: BuiltHandover, home: Path) -> list[object]:
+    """What the image holds, and no more: blocks that were never written may lie behind it."""
+    return [f"{built.image.to_raw(home / 'raw', end=built.image.ranges[-1][1])}@0"]
+
+
 def raw_by_ranges(built: BuiltHandover, home: Path) -> list[object]:
     ranges = built.image.ranges
     data = b"".join(built.image.read(start, end - start) for start, end in ranges)
@@ -74,7 +79,7 @@ def kdump_of(codec: str) -> Callable[[BuiltHandover, Path], list[object]]:
 
 
 DUMPS: dict[str, Callable[[BuiltHandover, Path], list[object]]] = {
-    "raw": lambda built, home: [built.image.to_raw(home / "raw")],
+    "raw": raw,
     "raw parts": lambda built, home: list(built.image.to_raw_parts(home, built.image.ranges)),
     "raw by ranges": raw_by_ranges,
     "ELF": lambda built, home: [built.image.to_elf(home / "core")],
