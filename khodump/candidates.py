@@ -66,7 +66,7 @@ class Candidate:
         if not self.root_readable:
             told.append("the root of its map cannot be read")
         elif self.own_page_preserved is None:
-            told.append("its map is damaged")
+            told.append("its map cannot be followed to its own page")
         return "; ".join(told)
 
     @property

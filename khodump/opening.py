@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from khodump import locate
 from khodump.abi.kexec_handover import PAGE_SIZES
@@ -131,7 +132,8 @@ def open_live_handover(
     paths = paths or LivePaths()
     options = _checked(Options(version, page_size or os.sysconf("SC_PAGESIZE")))
     fdt = paths.fdt(incoming=incoming)
-    return _handover(open_live(paths), fdt, options, None, progress)
+    handover = _handover(open_live(paths), fdt, options, None, progress)
+    return replace(handover, is_received=incoming)
 
 
 def search(
@@ -237,6 +239,7 @@ def _opened(found: Found, options: Options, scratch: Scratch | None, progress: P
         opened.reason,
         scratch if scratch is not None else _told_scratch(found),
         (*memory.warnings, *notes),
+        candidates=found.candidates,
     )
 
 

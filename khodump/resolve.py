@@ -29,12 +29,14 @@ class Found:
         fdt: the root FDT.
         notices: what the boot protocol told, as far as the image was searched.
         notes: what was chosen, and why.
+        candidates: all root FDTs of the image; None where it was not searched.
     """
 
     memory: PhysicalMemory
     fdt: RootFdt
     notices: tuple[Notice, ...] = ()
     notes: tuple[str, ...] = ()
+    candidates: tuple[Candidate, ...] | None = None
 
 
 def resolve_root(
@@ -46,7 +48,7 @@ def resolve_root(
     if fdt is None:
         moved, found, notes = search_placed(memory, options, progress)
         root, note = _best(found.candidates, tolerant=options.tolerant)
-        return Found(moved, root, tuple(found.notices), (*notes, note))
+        return Found(moved, root, tuple(found.notices), (*notes, note), tuple(found.candidates))
     try:
         return Found(memory, locate.from_file(fdt))
     except FdtTruncatedError as cut:
@@ -99,7 +101,8 @@ def _at(memory: PhysicalMemory, phys: int, options: Options, progress: Progress 
         if memory.rebased(0) is None:
             raise
         moved, found, notes = search_placed(memory, options, progress)
-        return Found(moved, locate.at_address(moved, phys), tuple(found.notices), notes)
+        root = locate.at_address(moved, phys)
+        return Found(moved, root, tuple(found.notices), notes, tuple(found.candidates))
 
 
 def _completed(
@@ -122,7 +125,9 @@ def _completed(
         root = map_root(candidate.fdt.tree, options.version) if candidate.fdt else None
         if candidate.fdt is not None and root and root.to_bytes(8, "little") in data:
             note = f"{name} is {cut}, and older than the image; using the FDT at {candidate.phys:#x}, of the same map"
-            return Found(moved, replace(candidate.fdt, cut=len(data)), tuple(found.notices), (*notes, note))
+            root_fdt = replace(candidate.fdt, cut=len(data))
+            searched = tuple(found.candidates)
+            return Found(moved, root_fdt, tuple(found.notices), (*notes, note), searched)
     raise NoHandoverError(
         f"{name} is {cut}, and no page of the image begins with its bytes or leads to its map",
         hint="khodump scan IMAGE lists the root FDTs that are there; pass one with --fdt 0xPHYS",
@@ -160,7 +165,8 @@ def placed(found: Found, options: Options, progress: Progress | None) -> Found:
         moved = memory.rebased(base) if base else None
         if base and moved:
             fdt = replace(root, phys=offset + base)
-            return replace(found, memory=moved, fdt=fdt, notes=(*found.notes, _placement(base)))
+            notes = (*found.notes, _placement(base))
+            return replace(found, memory=moved, fdt=fdt, notes=notes, candidates=None)
     return found
 
 

@@ -15,10 +15,10 @@ from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
 from khodump.memory import Hole, PhysicalMemory
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.succession import STALE_INCOMING
 
 _SEEN_BYTES: Final = 16
 _GRAVITY: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
-_STALE: Final = "stale-incoming"
 _COLUMNS: Final = (
     Column("severity", Kind.TEXT),
     Column("rule", Kind.TEXT),
@@ -87,7 +87,7 @@ def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup
             not_run.append((rule.name, lack.value))
             continue
         diagnoses += _diagnosed(case, rule)
-    if any(diagnosis.finding.rule == _STALE for diagnosis in diagnoses):
+    if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in diagnoses):
         diagnoses = [_bygone(diagnosis) for diagnosis in diagnoses]
     diagnoses.sort(key=lambda diagnosis: _GRAVITY.index(diagnosis.finding.severity))
     return Checkup(_verdict(case, diagnoses), tuple(diagnoses), tuple(not_run), len(RULES) - len(not_run))
@@ -105,7 +105,7 @@ def _bytes_at(memory: PhysicalMemory, phys: int | None) -> bytes | None:
 
 def _bygone(diagnosis: Diagnosis) -> Diagnosis:
     """What is wrong with a handover that was taken over long ago says nothing against it."""
-    if diagnosis.finding.rule == _STALE:
+    if diagnosis.finding.rule == STALE_INCOMING:
         return diagnosis
     finding = replace(diagnosis.finding, severity=Severity.INFO)
     return replace(
@@ -119,7 +119,7 @@ def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
     for diagnosis in grave:
         by_effect.setdefault(diagnosis.outcome.effect, []).append(diagnosis)
     who = f"{case.kernel.root} kernels"
-    if any(diagnosis.finding.rule == _STALE for diagnosis in grave):
+    if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in grave):
         return "This handover has been taken over by the kernel that runs in this image: nothing here speaks against it."
     if Effect.COLD_BOOT in by_effect:
         first = by_effect[Effect.COLD_BOOT][0].finding

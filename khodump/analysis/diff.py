@@ -74,9 +74,14 @@ class Diff:
     @property
     def complete(self) -> bool:
         """Whether all could be read in which they may differ."""
-        return not self.meaning.unsure and all(
-            finding.severity is not Severity.ERROR for finding in self._findings
-        )
+        if self._gone or self.meaning.unsure:
+            return False
+        return all(finding.severity is not Severity.ERROR for finding in self._findings)
+
+    @property
+    def _gone(self) -> bool:
+        """Whether a side's map was given back, so that what it lists no more cannot be compared."""
+        return any(handover.is_map_gone for _, handover in self._sides)
 
     @cached_property
     def meaning(self) -> Meaning:
@@ -112,9 +117,8 @@ class Diff:
     @property
     def _legible(self) -> bool:
         """Whether both maps could be read whole."""
-        return not any(
-            finding.severity is Severity.ERROR for side in self._census for finding in side.findings
-        )
+        errors = (finding.severity is Severity.ERROR for side in self._census for finding in side.findings)
+        return not self._gone and not any(errors)
 
     @property
     def _equal(self) -> str:
@@ -122,7 +126,7 @@ class Diff:
 
     @cached_property
     def _bits(self) -> BitDiff | None:
-        return bit_diff(self.old, self.new) if self.stat and not self.owners else None
+        return bit_diff(self.old, self.new) if self.stat and not self.owners and not self._gone else None
 
     @cached_property
     def _census(self) -> tuple[Census, Census]:
@@ -244,9 +248,8 @@ class Diff:
         ]
         for (name, handover), side in zip(self._sides, self._census, strict=True):
             users = (finding for subtree in handover.subtrees for finding in subtree.decoded.findings)
-            found += [
-                replace(finding, message=f"{name}: {finding.message}") for finding in (*side.findings, *users)
-            ]
+            told = handover.told([*side.findings, *users])
+            found += [replace(finding, message=f"{name}: {finding.message}") for finding in told]
         return found
 
     def _tail(self) -> Tail:

@@ -76,17 +76,18 @@ def sessions(handover: Handover, *, session: str | None = None, token: int | Non
         _demand(luo, chosen, session, token)
     rows = [row for found in chosen for row in _rows(handover, found, token)]
     block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
-    findings = [
-        finding
-        for subtree in handover.subtrees
-        if subtree.name == NODE_NAME
-        for finding in subtree.decoded.findings
-    ]
+    users = [subtree for subtree in handover.subtrees if subtree.name == NODE_NAME]
+    findings = [finding for subtree in users for finding in subtree.decoded.findings]
+    gone = bool(handover.gone_of(users))
     return Result(
         "khodump.sessions/1",
         lambda: _head(handover, luo),
         Rows("files", _COLUMNS, [block]),
-        lambda: Tail(_summary(luo, len(chosen), sum(row[1] is not None for row in rows)), findings),
+        lambda: Tail(
+            _summary(luo, len(chosen), sum(row[1] is not None for row in rows), gone=gone),
+            handover.told(findings) if findings else (),
+            is_partial=gone,
+        ),
     )
 
 
@@ -174,7 +175,10 @@ def _head(handover: Handover, luo: Luo | None) -> Head:
     return Head(tuple(facts), (Rows("flbs", _FLB_COLUMNS, [flbs]),) if luo.flbs else ())
 
 
-def _summary(luo: Luo | None, sessions: int, files: int) -> str:
+def _summary(luo: Luo | None, sessions: int, files: int, *, gone: bool) -> str:
+    if gone:
+        left = f"{sessions} sessions, {files} files are left of" if luo else "nothing is left of"
+        return f"{left} LUO's state: the kernel that took this handover over has given it back"
     if luo is None:
         return "this handover has no LUO state that can be read"
     if not luo.is_serialized:
