@@ -7,7 +7,6 @@ settled by what the firmware told the kernel, where a copy of it is in the image
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -19,34 +18,11 @@ from khodump.abi.bootparam import (
     E820_TABLE_OFFSET,
 )
 from khodump.fdt import FdtNode, cells_of, ranges_of
+from khodump.layouts import RamMap, joined
 from khodump.memory import Hole, PhysicalMemory
 
 #: No table of a real machine describes memory above what its processors can address.
 _ADDRESS_END: Final = 1 << 52
-
-
-@dataclass(frozen=True)
-class RamMap:
-    """The memory of a machine, as it was told to its kernel.
-
-    Attributes:
-        ram: memory that the kernel may use, as physical bytes (start, end exclusive), sorted, without overlaps.
-        reserved: what firmware keeps of it, or of the address space; sorted.
-        source: where that is written, for a person.
-    """
-
-    ram: tuple[tuple[int, int], ...]
-    reserved: tuple[tuple[int, int], ...]
-    source: str
-
-    @property
-    def end(self) -> int:
-        """The first physical address above all RAM."""
-        return self.ram[-1][1]
-
-    def holds(self, phys: int) -> bool:
-        """Whether there is RAM at `phys`."""
-        return any(start <= phys < end for start, end in self.ram)
 
 
 def in_boot_params(memory: PhysicalMemory, boot_params: int) -> RamMap | None:
@@ -107,14 +83,3 @@ def _ram_map(
         return None
     sorted_reserved = sorted(span for span in reserved if span[0] < span[1])
     return RamMap(tuple(joined(sorted_ram)), tuple(sorted_reserved), source)
-
-
-def joined(spans: Iterable[tuple[int, int]], gap: int = 0) -> list[tuple[int, int]]:
-    """Sorted (start, end) spans, with those made one that are at most `gap` bytes apart."""
-    merged: list[tuple[int, int]] = []
-    for start, end in spans:
-        if merged and start - merged[-1][1] <= gap:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
-            merged.append((start, end))
-    return merged

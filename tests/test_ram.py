@@ -6,6 +6,7 @@ import pytest
 
 from khodump import ram
 from khodump.fdt import FdtNode, parse_fdt
+from khodump.layouts import RamMap
 from tests.builders.boot import machine_tree, write_boot_params
 from tests.builders.fdt import build_fdt
 from tests.builders.memory import MemoryImage, opened
@@ -22,7 +23,7 @@ QEMU = (
 )
 
 
-def told_by_tree(data: bytes) -> ram.RamMap | None:
+def told_by_tree(data: bytes) -> RamMap | None:
     return ram.in_devicetree(parse_fdt(data), "of a test")
 
 
@@ -94,7 +95,3 @@ def test_what_the_kernel_may_use_comes_before_what_there_is():
 
 def test_a_tree_without_memory_says_nothing():
     assert told_by_tree(machine_tree(None, None)) is None
-
-
-def test_spans_that_are_close_are_joined():
-    assert ram.joined([(0, 4), (6, 8), (20, 30)], gap=2) == [(0, 8), (20, 30)]
