@@ -17,6 +17,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from khodump.abi.kexec_handover import MAX_PHYS_BITS
 from khodump.arrays import U8, U64
 
 
@@ -78,6 +79,26 @@ class Pages:
     presence: U8
 
 
+@dataclass(frozen=True, slots=True)
+class RamEnd:
+    """An address that RAM does not reach, on evidence.
+
+    Attributes:
+        address: the first physical address above all RAM, or above where it may be.
+        source: what says so, as the end of a sentence.
+        is_told: whether the machine, or the dump, says where RAM ends; else it may end far below.
+    """
+
+    address: int
+    source: str
+    is_told: bool = False
+
+    @classmethod
+    def of_architecture(cls) -> RamEnd:
+        """What no machine's RAM reaches: x86_64 and arm64 have at most 52 bits of physical address."""
+        return cls(1 << MAX_PHYS_BITS, f"for no machine addresses more than {MAX_PHYS_BITS} bits")
+
+
 @dataclass(frozen=True)
 class Platform:
     """What the image says of the machine it was taken from.
@@ -98,11 +119,13 @@ class PhysicalMemory(ABC):
         description: the files and their format, for a person.
         platform: what the image says of its machine.
         warnings: what is wrong with the image as a whole, one sentence each.
+        ram_end: where RAM ends, as far as the format tells, or as was found in the image since; see `khodump.ram_end`.
     """
 
     description: str
     platform: Platform
     warnings: tuple[str, ...] = ()
+    ram_end: RamEnd | None = None
 
     @property
     @abstractmethod
@@ -167,11 +190,18 @@ class PhysicalMemory(ABC):
     ) -> None:
         self.close()
 
+    def end_below(self, phys: int) -> RamEnd | None:
+        """The evidence that there is no RAM at `phys`, because all of it ends below; None without any."""
+        ends = (end for end in (self.ram_end, RamEnd.of_architecture()) if end is not None)
+        return next((end for end in ends if phys >= end.address), None)
+
     def hole_at(self, phys: int, presence: Presence) -> str:
         """Why `phys` could not be read, as the end of a sentence."""
-        if presence is Presence.ABSENT and phys >= self.end:
-            return f"outside memory: the image ends at {self.end:#x}"
-        return presence.reason
+        end = self.end_below(phys) if presence is Presence.ABSENT else None
+        if end is None:
+            return presence.reason
+        reach = "ends at" if end.is_told else "does not reach"
+        return f"outside memory: RAM {reach} {end.address:#x}, {end.source}"
 
 
 def page_numbers(addresses: U64, page_size: int) -> U64:

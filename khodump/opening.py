@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from khodump import locate
-from khodump.abi.kexec_handover import PAGE_SIZES
+from khodump.abi.kexec_handover import PAGE_SIZES, PROP_FDT, PROP_PRESERVED_DATA
 from khodump.boot import in_devicetree_file
 from khodump.candidates import Options, Survey
 from khodump.errors import FdtError, NoHandoverError, UsageError, near
 from khodump.handover import Broken, Handover
-from khodump.locate import Progress
+from khodump.locate import Progress, RootFdt
 from khodump.memories import open_memory
 from khodump.memories.live import LivePaths, open_live
 from khodump.memory import Hole, PhysicalMemory
+from khodump.ram_end import find_ram_end
 from khodump.resolve import Found, StrPath, broken_root, placed, resolve_root, search_placed
 from khodump.scratch import Scratch, read_files, read_table
-from khodump.trackers import READABLE_VERSIONS, open_tracker
+from khodump.trackers import READABLE_VERSIONS, map_root, open_tracker
 
 
 def open_handover(
@@ -219,6 +220,7 @@ def _suspect(
 def _opened(found: Found, options: Options, scratch: Scratch | None, progress: Progress | None) -> Handover:
     """The handover of this root FDT; looks for its page when only that can settle the geometry."""
     memory, root, notes = found.memory, found.fdt, list(found.notes)
+    memory.ram_end = find_ram_end(memory, found.ram, _named(root, options))
     version, page_size = options.version_of(root), options.page_size
     opened = open_tracker(memory, root.tree, fdt_phys=root.phys, version=version, page_size=page_size)
     if not opened.certain and root.phys is None:
@@ -241,6 +243,14 @@ def _opened(found: Found, options: Options, scratch: Scratch | None, progress: P
         (*memory.warnings, *notes),
         candidates=found.candidates,
     )
+
+
+def _named(root: RootFdt, options: Options) -> Iterator[int]:
+    """The physical addresses that the root FDT names, its own among them, where they are known."""
+    tree = root.tree
+    nodes = (node.u64(prop) for node in tree.children for prop in (PROP_PRESERVED_DATA, PROP_FDT))
+    named = (root.phys, map_root(tree, options.version_of(root)), *nodes)
+    return (address for address in named if address is not None)
 
 
 def _told_scratch(found: Found) -> Scratch | None:

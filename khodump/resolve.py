@@ -12,6 +12,7 @@ from khodump.candidates import Candidate, Options, Survey, survey, weigh
 from khodump.errors import FdtError, FdtTruncatedError, KhodumpError, NoHandoverError, UnknownVersionError
 from khodump.fdt import parse_fdt, total_size
 from khodump.handover import Broken
+from khodump.layouts import RamMap
 from khodump.locate import Progress, RootFdt
 from khodump.memory import Hole, PhysicalMemory
 from khodump.relocate import find_base
@@ -30,6 +31,7 @@ class Found:
         notices: what the boot protocol told, as far as the image was searched.
         notes: what was chosen, and why.
         candidates: all root FDTs of the image; None where it was not searched.
+        ram: what is written in the image of some machine's RAM, as far as it was searched.
     """
 
     memory: PhysicalMemory
@@ -37,6 +39,12 @@ class Found:
     notices: tuple[Notice, ...] = ()
     notes: tuple[str, ...] = ()
     candidates: tuple[Candidate, ...] | None = None
+    ram: tuple[RamMap, ...] = ()
+
+    @classmethod
+    def searched(cls, memory: PhysicalMemory, fdt: RootFdt, survey: Survey, notes: tuple[str, ...]) -> Found:
+        """With all that a search of the image found."""
+        return cls(memory, fdt, tuple(survey.notices), notes, tuple(survey.candidates), survey.ram)
 
 
 def resolve_root(
@@ -48,7 +56,7 @@ def resolve_root(
     if fdt is None:
         moved, found, notes = search_placed(memory, options, progress)
         root, note = _best(found.candidates, tolerant=options.tolerant)
-        return Found(moved, root, tuple(found.notices), (*notes, note), tuple(found.candidates))
+        return Found.searched(moved, root, found, (*notes, note))
     try:
         return Found(memory, locate.from_file(fdt))
     except FdtTruncatedError as cut:
@@ -101,8 +109,7 @@ def _at(memory: PhysicalMemory, phys: int, options: Options, progress: Progress 
         if memory.rebased(0) is None:
             raise
         moved, found, notes = search_placed(memory, options, progress)
-        root = locate.at_address(moved, phys)
-        return Found(moved, root, tuple(found.notices), notes, tuple(found.candidates))
+        return Found.searched(moved, locate.at_address(moved, phys), found, notes)
 
 
 def _completed(
@@ -125,9 +132,7 @@ def _completed(
         root = map_root(candidate.fdt.tree, options.version) if candidate.fdt else None
         if candidate.fdt is not None and root and root.to_bytes(8, "little") in data:
             note = f"{name} is {cut}, and older than the image; using the FDT at {candidate.phys:#x}, of the same map"
-            root_fdt = replace(candidate.fdt, cut=len(data))
-            searched = tuple(found.candidates)
-            return Found(moved, root_fdt, tuple(found.notices), (*notes, note), searched)
+            return Found.searched(moved, replace(candidate.fdt, cut=len(data)), found, (*notes, note))
     raise NoHandoverError(
         f"{name} is {cut}, and no page of the image begins with its bytes or leads to its map",
         hint="khodump scan IMAGE lists the root FDTs that are there; pass one with --fdt 0xPHYS",

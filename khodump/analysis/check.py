@@ -9,7 +9,7 @@ from typing import Final
 from khodump.abi.kernels import Kernel
 from khodump.analysis.rules import RULES
 from khodump.analysis.rules.case import Case, metadata_of, producer
-from khodump.analysis.rules.rule import Effect, Outcome, Rule
+from khodump.analysis.rules.rule import Effect, Need, Outcome, Rule
 from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
@@ -18,6 +18,9 @@ from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Ta
 from khodump.succession import STALE_INCOMING
 
 _SEEN_BYTES: Final = 16
+_ADRIFT: Final = (
+    "is not known to meet this: the root FDT's own page is not found in this map, which may be none"
+)
 _GRAVITY: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 _COLUMNS: Final = (
     Column("severity", Kind.TEXT),
@@ -84,13 +87,23 @@ def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup
     for rule in RULES:
         lack = next((need for need in rule.needs if not need.met(case)), None)
         if lack is not None:
-            not_run.append((rule.name, lack.value))
+            not_run.append((rule.name, _why_not_run(case, lack)))
             continue
         diagnoses += _diagnosed(case, rule)
     if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in diagnoses):
         diagnoses = [_bygone(diagnosis) for diagnosis in diagnoses]
+    elif case.is_adrift:
+        diagnoses = [_doubted(diagnosis) for diagnosis in diagnoses]
     diagnoses.sort(key=lambda diagnosis: _GRAVITY.index(diagnosis.finding.severity))
     return Checkup(_verdict(case, diagnoses), tuple(diagnoses), tuple(not_run), len(RULES) - len(not_run))
+
+
+def _why_not_run(case: Case, lack: Need) -> str:
+    """What a rule lacks; of a handover that was taken over, no damage is the reason."""
+    taken_over = case.handover is not None and case.handover.successor is not None
+    if taken_over and lack in (Need.WHOLE_MAP, Need.WHOLE_USERS, Need.WHOLE_LISTS):
+        return "the handover was taken over: what these rules look at was given back"
+    return lack.value
 
 
 def _diagnosed(case: Case, rule: Rule) -> Iterator[Diagnosis]:
@@ -113,6 +126,13 @@ def _bygone(diagnosis: Diagnosis) -> Diagnosis:
     )
 
 
+def _doubted(diagnosis: Diagnosis) -> Diagnosis:
+    """What a map seems to say that may be no map any more speaks against nobody; what the root FDT says does."""
+    if diagnosis.outcome.effect in (Effect.NONE, Effect.UNKNOWN, Effect.COLD_BOOT):
+        return diagnosis
+    return replace(diagnosis, outcome=Outcome(Effect.UNKNOWN, _ADRIFT))
+
+
 def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
     grave = [diagnosis for diagnosis in diagnoses if diagnosis.finding.severity is not Severity.INFO]
     by_effect: dict[Effect, list[Diagnosis]] = {}
@@ -125,6 +145,12 @@ def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
         first = by_effect[Effect.COLD_BOOT][0].finding
         return (
             f"This handover would be refused by {who}, which boot cold and reuse all memory: {first.message}."
+        )
+    if case.is_adrift and not case.is_unread_only:
+        where = f"{case.fdt_phys or 0:#x}"
+        return (
+            f"Whether this handover would be accepted by {who} cannot be told: the root FDT's own page, {where}, is not "
+            "found in its map, where every kernel puts it: the map was given back, or is misread, or damaged."
         )
     if Effect.PANIC in by_effect:
         first = by_effect[Effect.PANIC][0].finding

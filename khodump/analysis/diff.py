@@ -132,6 +132,13 @@ class Diff:
     def _census(self) -> tuple[Census, Census]:
         return (self._bits.old, self._bits.new) if self._bits else (census(self.old), census(self.new))
 
+    @property
+    def _left_open(self) -> Iterator[tuple[str, list[Unknown]]]:
+        """What the map of each side does not tell; a map that was given back tells nothing, which is said otherwise."""
+        for (name, handover), spans in zip(self._sides, self._unknown, strict=True):
+            if spans and not handover.is_map_gone:
+                yield name, spans
+
     @cached_property
     def _unknown(self) -> tuple[list[Unknown], list[Unknown]]:
         if self._bits:
@@ -223,11 +230,7 @@ class Diff:
         ]
         facts.append(Fact("same", sum(self._same().values()), Kind.SIZE))
         facts += [Fact(change, self._tally.size(change, self._unit), Kind.SIZE) for change in CHANGES]
-        spans = [
-            (name, *span)
-            for (name, _), found in zip(self._sides, self._unknown, strict=True)
-            for span in found
-        ]
+        spans = [(name, *span) for name, found in self._left_open for span in found]
         doubts = [
             Rows(name, columns, [_columns(rows, columns)])
             for name, columns, rows in (
@@ -241,11 +244,7 @@ class Diff:
     @cached_property
     def _findings(self) -> list[Finding]:
         """What the maps leave open, and all that is wrong with either side."""
-        found = [
-            _left_open(name, spans)
-            for (name, _), spans in zip(self._sides, self._unknown, strict=True)
-            if spans
-        ]
+        found = [_left_open(name, spans) for name, spans in self._left_open]
         for (name, handover), side in zip(self._sides, self._census, strict=True):
             users = (finding for subtree in handover.subtrees for finding in subtree.decoded.findings)
             told = handover.told([*side.findings, *users])

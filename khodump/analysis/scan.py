@@ -30,7 +30,7 @@ _NOTICE_COLUMNS = (
 
 def scan(memory: PhysicalMemory, survey: Survey) -> Result:
     """The candidates, the likeliest first; `announced` are those that the boot protocol told some kernel of."""
-    found, notices = survey
+    found, notices, _ = survey
     announced = {notice.fdt for notice in notices}
     block = (
         [candidate.phys for candidate in found],

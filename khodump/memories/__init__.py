@@ -117,7 +117,7 @@ def open_memory(
     for part in parts:
         told = part.platform
         platform = Platform(platform.machine or told.machine, {**told.vmcoreinfo, **platform.vmcoreinfo})
-    return SegmentedMemory(
+    memory = SegmentedMemory(
         [part.source for part in parts],
         table,
         is_placed=len(parts) > 1 or parts[0].name != _RAW or found[0].base is not None,
@@ -129,6 +129,9 @@ def open_memory(
             for warning in image.warnings + part.warnings
         ),
     )
+    if ranges is not None:
+        memory.ram_end = ranges_file.ram_end(ranges)
+    return memory
 
 
 def _open(spec: ImageSpec, opened: list[ByteSource], *, forced_raw: bool) -> _Image:

@@ -10,7 +10,7 @@ from typing import Final
 from khodump.errors import ImageError
 from khodump.memories.file import ByteSource
 from khodump.memories.segments import Segments
-from khodump.memory import Presence
+from khodump.memory import Presence, RamEnd
 from khodump.numbers import format_size
 
 _RAM: Final = re.compile(r"([0-9a-fA-F]+)-([0-9a-fA-F]+) : System RAM")
@@ -46,6 +46,16 @@ def read_ranges(path: str | os.PathLike[str]) -> list[tuple[int, int]]:
     if any(left >= right or right > 1 << 63 for left, right in ranges):
         raise ImageError(f"{name} has a range that makes no sense", hint="save /proc/iomem again")
     return ranges
+
+
+def ram_end(path: str | os.PathLike[str]) -> RamEnd:
+    """Where RAM ends, by a file like /proc/iomem.
+
+    Raises:
+        ImageError: see `read_ranges`.
+    """
+    end = max(end for _, end in read_ranges(path))
+    return RamEnd(end, f"as {os.fspath(path)} says", is_told=True)
 
 
 def segments(file: ByteSource, index: int, path: str | os.PathLike[str]) -> tuple[Segments, tuple[str, ...]]:
