@@ -15,6 +15,7 @@ from khodump.extents import Extents
 from khodump.findings import Finding, Severity
 from khodump.locate import Progress, RootFdt
 from khodump.memory import PhysicalMemory
+from khodump.ram_end import reaching
 from khodump.scratch import Scratch
 from khodump.subtree import Context, Subtree
 from khodump.subtrees import open_subtrees
@@ -194,6 +195,17 @@ class Handover:
 
     @cached_property
     def _walked(self) -> _Walked:
+        walked = self._walked_once()
+        ends = walked.preserved.end
+        end = reaching(self.memory.ram_end, int(ends.max()) if len(ends) else 0)
+        if end == self.memory.ram_end:
+            return walked
+        self.memory.ram_end = (
+            end  # what the walk met tells that RAM may reach higher than was taken for granted
+        )
+        return self._walked_once()
+
+    def _walked_once(self) -> _Walked:
         walk = self.walk()
         preserved = Extents.concatenate(self.tracker.page_shift, walk).sorted()
         return _Walked(preserved, walk.nodes, tuple(walk.findings))

@@ -13,12 +13,16 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
 from khodump.abi.kexec_handover import MAX_PHYS_BITS
 from khodump.arrays import U8, U64
+
+#: An address from here on, and so many times as high as all else, is no machine's RAM, but a damaged pointer.
+_FAR: Final = 1 << 45
+_TIMES_AS_HIGH: Final = 1024
 
 
 class Presence(IntEnum):
@@ -97,6 +101,16 @@ class RamEnd:
     def of_architecture(cls) -> RamEnd:
         """What no machine's RAM reaches: x86_64 and arm64 have at most 52 bits of physical address."""
         return cls(1 << MAX_PHYS_BITS, f"for no machine addresses more than {MAX_PHYS_BITS} bits")
+
+    @classmethod
+    def far_above(cls, top: int) -> RamEnd:
+        """What RAM does not reach of which all that is known ends at `top`: no machine's is so far apart.
+
+        Machines whose RAM reaches up there (the second socket of an Ampere Altra begins at 64 TiB) have scratch, and so
+        much else, there.
+        """
+        source = f"for all else that the image and the handover name ends at {top:#x}, far below"
+        return cls(max(_FAR, _TIMES_AS_HIGH * top), source)
 
 
 @dataclass(frozen=True)
@@ -192,7 +206,7 @@ class PhysicalMemory(ABC):
 
     def end_below(self, phys: int) -> RamEnd | None:
         """The evidence that there is no RAM at `phys`, because all of it ends below; None without any."""
-        ends = (end for end in (self.ram_end, RamEnd.of_architecture()) if end is not None)
+        ends = (self.ram_end or RamEnd.far_above(self.end), RamEnd.of_architecture())
         return next((end for end in ends if phys >= end.address), None)
 
     def hole_at(self, phys: int, presence: Presence) -> str:

@@ -19,7 +19,7 @@ from khodump.memory import Hole, PhysicalMemory
 from khodump.ram_end import find_ram_end
 from khodump.resolve import Found, StrPath, broken_root, placed, resolve_root, search_placed
 from khodump.scratch import Scratch, read_files, read_table
-from khodump.trackers import READABLE_VERSIONS, map_root, open_tracker
+from khodump.trackers import READABLE_VERSIONS, open_tracker
 
 
 def open_handover(
@@ -220,7 +220,8 @@ def _suspect(
 def _opened(found: Found, options: Options, scratch: Scratch | None, progress: Progress | None) -> Handover:
     """The handover of this root FDT; looks for its page when only that can settle the geometry."""
     memory, root, notes = found.memory, found.fdt, list(found.notes)
-    memory.ram_end = find_ram_end(memory, found.ram, _named(root, options))
+    told_scratch = scratch if scratch is not None else _told_scratch(found)
+    memory.ram_end = find_ram_end(memory, found.ram, _named(root, told_scratch))
     version, page_size = options.version_of(root), options.page_size
     opened = open_tracker(memory, root.tree, fdt_phys=root.phys, version=version, page_size=page_size)
     if not opened.certain and root.phys is None:
@@ -239,18 +240,18 @@ def _opened(found: Found, options: Options, scratch: Scratch | None, progress: P
         version or root.compatible or "",
         opened.tracker,
         opened.reason,
-        scratch if scratch is not None else _told_scratch(found),
+        told_scratch,
         (*memory.warnings, *notes),
         candidates=found.candidates,
     )
 
 
-def _named(root: RootFdt, options: Options) -> Iterator[int]:
-    """The physical addresses that the root FDT names, its own among them, where they are known."""
-    tree = root.tree
-    nodes = (node.u64(prop) for node in tree.children for prop in (PROP_PRESERVED_DATA, PROP_FDT))
-    named = (root.phys, map_root(tree, options.version_of(root)), *nodes)
-    return (address for address in named if address is not None)
+def _named(root: RootFdt, scratch: Scratch | None) -> Iterator[int]:
+    """The physical addresses that the root FDT and the boot protocol name, as far as they are known."""
+    yield from (region.addr + region.size for region in scratch or ())
+    nodes = (node.u64(prop) for node in root.tree.children for prop in (PROP_PRESERVED_DATA, PROP_FDT))
+    named = (root.phys, *nodes)
+    yield from (address for address in named if address is not None)
 
 
 def _told_scratch(found: Found) -> Scratch | None:

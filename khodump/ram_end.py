@@ -13,9 +13,6 @@ from typing import Final
 from khodump.layouts import RamMap
 from khodump.memory import PhysicalMemory, Presence, RamEnd
 
-#: RAM of real machines begins as high as 64 TiB (the second socket of an Ampere Altra); none is known from here on.
-_FAR: Final = 1 << 47
-_TIMES_AS_HIGH: Final = 64
 #: Flash and option ROMs below 4 GiB, which dumps of virtual machines hold and no table calls RAM.
 _FIRMWARE: Final = (0xE000_0000, 1 << 32)
 _MAX_PHYSMEM_BITS: Final = "NUMBER(MAX_PHYSMEM_BITS)"
@@ -27,7 +24,7 @@ def find_ram_end(memory: PhysicalMemory, told: Iterable[RamMap], named: Iterable
     Args:
         memory: the image.
         told: what is found in it of the machine's own words; some may be another machine's, such as a guest's.
-        named: physical addresses of what the root FDT leads to.
+        named: physical addresses that the handover names, without the one that leads to its map.
     """
     if memory.ram_end is not None and memory.ram_end.is_told:
         return memory.ram_end
@@ -51,10 +48,19 @@ def _is_contradicted(ram: RamMap, memory: PhysicalMemory) -> bool:
 
 def _bounds(memory: PhysicalMemory, named: Iterable[int]) -> Iterator[RamEnd]:
     """Addresses that RAM does not reach, whatever the machine: it may end far below."""
-    yield RamEnd.of_architecture()
+    architecture = RamEnd.of_architecture()
+    yield architecture
     bits = memory.platform.vmcoreinfo.get(_MAX_PHYSMEM_BITS, "")
     if re.fullmatch(r"[3-5]\d", bits):
         yield RamEnd(1 << int(bits), f"as VMCOREINFO says, whose MAX_PHYSMEM_BITS is {bits}")
-    top = max((address for address in (memory.end, *named) if address < _FAR), default=0)
-    source = f"for all else that the image and the handover name ends at {top:#x}, far below"
-    yield RamEnd(max(_FAR, _TIMES_AS_HIGH * top), source)
+    yield RamEnd.far_above(
+        max(address for address in (memory.end, *named, 0) if address < architecture.address)
+    )
+
+
+def reaching(end: RamEnd | None, top: int) -> RamEnd | None:
+    """Evidence that still holds when there turns out to be something up to `top`; the same where that was known."""
+    raised = min(RamEnd.far_above(top), RamEnd.of_architecture(), key=lambda bound: bound.address)
+    if end is None or end.is_told or raised.address <= end.address:
+        return end
+    return raised

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from khodump.abi.kernels import Kernel
+from khodump.analysis.ownership import ROOT_FDT
 from khodump.analysis.rules import RULES
 from khodump.analysis.rules.case import Case, metadata_of, producer
 from khodump.analysis.rules.rule import Effect, Need, Outcome, Rule
@@ -127,8 +128,9 @@ def _bygone(diagnosis: Diagnosis) -> Diagnosis:
 
 
 def _doubted(diagnosis: Diagnosis) -> Diagnosis:
-    """What a map seems to say that may be no map any more speaks against nobody; what the root FDT says does."""
-    if diagnosis.outcome.effect in (Effect.NONE, Effect.UNKNOWN, Effect.COLD_BOOT):
+    """What a map seems to say that may be no map any more speaks against nobody; what is about the root FDT does."""
+    stands = diagnosis.outcome.effect in (Effect.NONE, Effect.UNKNOWN, Effect.COLD_BOOT)
+    if stands or diagnosis.finding.owner == ROOT_FDT:
         return diagnosis
     return replace(diagnosis, outcome=Outcome(Effect.UNKNOWN, _ADRIFT))
 
