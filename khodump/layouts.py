@@ -72,10 +72,12 @@ class Layout:
     Attributes:
         name: what it is, as the end of "the file holds ...".
         stretches: by ascending offset and address; bytes of the file outside them are of no known address.
+        cut: physical (start, end) of what it lacks, because the file ends before.
     """
 
     name: str
     stretches: tuple[Stretch, ...]
+    cut: tuple[tuple[int, int], ...] = ()
 
     def phys(self, offset: int) -> int | None:
         """The physical address of the byte at a file offset."""
@@ -137,14 +139,16 @@ def behind_header(size: int, header: int) -> Layout:
 def in_a_row(name: str, spans: Iterable[tuple[int, int]], size: int) -> Layout:
     """The (start, end) spans one after the other, as far as a file of `size` bytes goes."""
     stretches: list[Stretch] = []
+    cut: list[tuple[int, int]] = []
     offset = 0
     for start, end in spans:
         held = min(end - start, size - offset)
-        if held <= 0:
-            break
-        stretches.append(Stretch(offset, start, held))
+        if held:
+            stretches.append(Stretch(offset, start, held))
+        if start + held < end:
+            cut.append((start + held, end))
         offset += held
-    return Layout(name, tuple(stretches))
+    return Layout(name, tuple(stretches), tuple(cut))
 
 
 def usual(size: int) -> Iterator[Layout]:
@@ -153,17 +157,17 @@ def usual(size: int) -> Iterator[Layout]:
     for start in _HOLE_STARTS:
         if size > start:
             name = f"RAM with the hole from {format_size(start)} to 4 GiB squeezed out"
-            yield in_a_row(name, ((0, start), (_4_GIB, _4_GIB + size)), size)
+            yield in_a_row(name, ((0, start), (_4_GIB, _4_GIB + size - start)), size)
     if size > _AMD_HOLE - _4_GIB:
         for start in _HOLE_STARTS[:2]:
             name = f"RAM with the hole from {format_size(start)} to 1 TiB squeezed out"
-            yield in_a_row(name, ((0, start), (_AMD_RELOCATED, _AMD_RELOCATED + size)), size)
+            yield in_a_row(name, ((0, start), (_AMD_RELOCATED, _AMD_RELOCATED + size - start)), size)
     for base in _BASES:
         yield one_stretch(size, base)
     for base, first, second in _BANKS:
         if size > first:
             name = f"banks of RAM from {base:#x} and {second:#x}, one after the other"
-            yield in_a_row(name, ((base, base + first), (second, second + size)), size)
+            yield in_a_row(name, ((base, base + first), (second, second + size - first)), size)
 
 
 def fitting(ram: RamMap, size: int) -> list[Layout]:

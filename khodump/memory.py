@@ -19,6 +19,8 @@ import numpy as np
 
 from khodump.abi.kexec_handover import MAX_PHYS_BITS
 from khodump.arrays import U8, U64
+from khodump.layouts import Layout
+from khodump.placement import Placement
 
 #: An address from here on, and so many times as high as all else, is no machine's RAM, but a damaged pointer.
 _FAR: Final = 1 << 45
@@ -33,6 +35,7 @@ class Presence(IntEnum):
     EXCLUDED = 2
     TRUNCATED = 3
     DAMAGED = 4
+    UNPLACED = 5
 
     @property
     def reason(self) -> str:
@@ -46,6 +49,7 @@ _REASONS = {
     Presence.EXCLUDED: "excluded from the dump",
     Presence.TRUNCATED: "cut off: the image file ends before it",
     Presence.DAMAGED: "damaged in the dump: what is stored of it cannot be decoded",
+    Presence.UNPLACED: "in doubt: nothing proves where in the raw file it is",
 }
 
 
@@ -134,12 +138,16 @@ class PhysicalMemory(ABC):
         platform: what the image says of its machine.
         warnings: what is wrong with the image as a whole, one sentence each.
         ram_end: where RAM ends, as far as the format tells, or as was found in the image since; see `khodump.ram_end`.
+        placement: where the bytes of a raw file were put, and why; None where headers say it.
+        layouts: those that a raw file may have, the likeliest first; none where headers say it.
     """
 
     description: str
     platform: Platform
     warnings: tuple[str, ...] = ()
     ram_end: RamEnd | None = None
+    placement: Placement | None = None
+    layouts: tuple[Layout, ...] = ()
 
     @property
     @abstractmethod
@@ -185,12 +193,17 @@ class PhysicalMemory(ABC):
     def populated(self) -> Iterator[Range]:
         """The present ranges, without those that are known to read as zeros (holes of sparse files)."""
 
-    def rebased(self, base: int) -> PhysicalMemory | None:  # noqa: ARG002 - for those that can
-        """The same image with its first byte at physical address `base`; None where the addresses are known.
+    @property
+    def is_placed(self) -> bool:
+        """Whether it is known which physical memory the image holds; until then file offsets are taken for addresses."""
+        return True
+
+    def placed(self, placement: Placement) -> PhysicalMemory:  # noqa: ARG002 - for those that can
+        """The same image, which is not placed yet, with its bytes where `placement` puts them.
 
         Both share the files: closing one closes the other.
         """
-        return None
+        return self
 
     @abstractmethod
     def close(self) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from khodump.abi.kernels import Kernel
-from khodump.analysis.ownership import ROOT_FDT
 from khodump.analysis.rules import RULES
 from khodump.analysis.rules.case import Case, metadata_of, producer
 from khodump.analysis.rules.rule import Effect, Need, Outcome, Rule
+from khodump.doubt import IN_DOUBT
 from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
@@ -23,6 +23,8 @@ _ADRIFT: Final = (
     "is not known to meet this: the root FDT's own page is not found in this map, which may be none"
 )
 _GRAVITY: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
+#: A reading in doubt gives no accusation, whatever else was found in it.
+_UNTOLD: Final = Outcome(Effect.UNKNOWN, "cannot be foretold: the image may be misread")
 _COLUMNS: Final = (
     Column("severity", Kind.TEXT),
     Column("rule", Kind.TEXT),
@@ -93,6 +95,8 @@ def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup
         diagnoses += _diagnosed(case, rule)
     if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in diagnoses):
         diagnoses = [_bygone(diagnosis) for diagnosis in diagnoses]
+    elif any(diagnosis.finding.rule == IN_DOUBT for diagnosis in diagnoses):
+        diagnoses = [replace(diagnosis, outcome=_UNTOLD) for diagnosis in diagnoses]
     elif case.is_adrift:
         diagnoses = [_doubted(diagnosis) for diagnosis in diagnoses]
     diagnoses.sort(key=lambda diagnosis: _GRAVITY.index(diagnosis.finding.severity))
@@ -128,9 +132,8 @@ def _bygone(diagnosis: Diagnosis) -> Diagnosis:
 
 
 def _doubted(diagnosis: Diagnosis) -> Diagnosis:
-    """What a map seems to say that may be no map any more speaks against nobody; what is about the root FDT does."""
-    stands = diagnosis.outcome.effect in (Effect.NONE, Effect.UNKNOWN, Effect.COLD_BOOT)
-    if stands or diagnosis.finding.owner == ROOT_FDT:
+    """Where the map cannot be read as far as its root FDT's own page, only what the FDT itself says is held against it."""
+    if diagnosis.outcome.effect in (Effect.NONE, Effect.UNKNOWN, Effect.COLD_BOOT):
         return diagnosis
     return replace(diagnosis, outcome=Outcome(Effect.UNKNOWN, _ADRIFT))
 
@@ -143,16 +146,13 @@ def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
     who = f"{case.kernel.root} kernels"
     if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in grave):
         return "This handover has been taken over by the kernel that runs in this image: nothing here speaks against it."
+    doubt = next((diagnosis.finding for diagnosis in grave if diagnosis.finding.rule == IN_DOUBT), None)
+    if doubt is not None:
+        return f"Whether this handover would be accepted by {who} cannot be told: {doubt.message}."
     if Effect.COLD_BOOT in by_effect:
         first = by_effect[Effect.COLD_BOOT][0].finding
         return (
             f"This handover would be refused by {who}, which boot cold and reuse all memory: {first.message}."
-        )
-    if case.is_adrift and not case.is_unread_only:
-        where = f"{case.fdt_phys or 0:#x}"
-        return (
-            f"Whether this handover would be accepted by {who} cannot be told: the root FDT's own page, {where}, is not "
-            "found in its map, where every kernel puts it: the map was given back, or is misread, or damaged."
         )
     if Effect.PANIC in by_effect:
         first = by_effect[Effect.PANIC][0].finding

@@ -61,8 +61,14 @@ def test_too_long(opened):
         opened(b"A" * 12289)
     assert "/proc/iomem" in (caught.value.hint or "")
     with pytest.raises(ImageError, match="not the ranges of this dump") as caught:
-        opened(b"A" * 0x10000, "00001000-00002fff : System RAM\n0000f000-0000ffff : System RAM\n")
+        opened(b"A" * 0x11000, "00001000-00002fff : System RAM\n0000f000-0000ffff : System RAM\n")
     assert "leave --ranges out" in (caught.value.hint or "")
+
+
+def test_a_file_that_holds_the_holes_too(opened):
+    ranges = "00001000-00002fff : System RAM\n0000f000-0000ffff : System RAM\n"
+    with opened(b"A" * 0xF000 + b"B" * 0x1000, ranges) as memory:
+        assert memory.read(0xF000, 0x1000) == b"B" * 0x1000
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ from khodump.memory import PhysicalMemory
 from khodump.subtree import WHOLE_BLOCK, Claims
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
 from khodump.subtrees.luo_state import Luo, LuoFile, file_owner, session_owner
-from khodump.tracker import UNREADABLE_NODE
 from khodump.trackers import map_property
 
 _Found = TypeVar("_Found")
@@ -128,12 +127,6 @@ class Case:
         Every kernel preserves that page. The map was given back since, or is misread, or damaged.
         """
         return self.handover is not None and self.fdt_phys is not None and not self.handover.is_anchored
-
-    @property
-    def is_unread_only(self) -> bool:
-        """Whether nothing is wrong with the map but that the image does not hold all of it."""
-        findings = self.opened.findings
-        return bool(findings) and all(finding.rule == UNREADABLE_NODE for finding in findings)
 
     @cached_property
     def users_are_whole(self) -> bool:
