@@ -22,6 +22,11 @@ from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
 from khodump.trackers import READABLE_VERSIONS, open_tracker
 
 _MAX_CANDIDATES: Final = 1024
+_KEPT: Final = {
+    True: "its own page is in its map",
+    False: "its own page is not in its map",
+    None: "whether its own page is in its map cannot be told",
+}
 
 
 @dataclass(frozen=True)
@@ -69,15 +74,13 @@ class Candidate:
         if not self.root_readable:
             told.append("the root of its map cannot be read")
         elif self.own_page_preserved is None:
-            told.append("its map cannot be followed to its own page")
+            told.append("its map cannot be followed that far")
         return "; ".join(told)
 
     @property
     def evidence(self) -> str:
         """What speaks for it, for a person."""
-        told = (
-            ["its own page is in its map"] if self.own_page_preserved else ["its own page is not in its map"]
-        )
+        told = [_KEPT[self.own_page_preserved]]
         told += [self.remarks] if self.remarks else []
         if self.metadata:
             told.append(f"made by {self.metadata.release}, kexec count {self.metadata.kexec_count}")

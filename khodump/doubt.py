@@ -12,7 +12,7 @@ from khodump.findings import Finding, Severity
 from khodump.layouts import Layout
 from khodump.numbers import format_size
 from khodump.placement import Placement
-from khodump.tracker import UNREADABLE_NODE, Tracker
+from khodump.tracker import NO_ROOT, UNREADABLE_NODE, Tracker
 
 IN_DOUBT: Final = "reading-in-doubt"
 
@@ -34,7 +34,7 @@ def doubts(
         findings: what else is wrong with the map.
     """
     kept = fdt_phys is None or tracker.holds(fdt_phys, 0)
-    is_lost = kept is None and any(finding.rule != UNREADABLE_NODE for finding in findings)
+    is_lost = kept is None and not {finding.rule for finding in findings} <= {UNREADABLE_NODE, NO_ROOT}
     if kept is False or is_lost:
         message = (
             f"the root FDT's own page, {fdt_phys or 0:#x}, is not in its map, though every kernel keeps it there: "

@@ -170,6 +170,12 @@ class Handover:
         """Whether the map was given back and has been written over since: what it listed is no longer to be had."""
         return self.successor is not None and not (self.is_whole and self.is_anchored)
 
+    @property
+    def all_findings(self) -> list[Finding]:
+        """What is wrong with the map, and with what its users wrote."""
+        users = (finding for subtree in self.subtrees for finding in subtree.decoded.findings)
+        return [*self.findings, *users]
+
     def told(self, findings: Sequence[Finding]) -> tuple[Finding, ...]:
         """What a person is to be told of these findings, which the map or the users of this handover gave.
 

@@ -20,6 +20,8 @@ from khodump.memory import PhysicalMemory, Presence
 #: The slot of a node that no other points to.
 NO_SLOT: Final = -1
 
+#: The rule of a map that begins nowhere.
+NO_ROOT: Final = "map-root-missing"
 #: The rule of a page of the map that the image does not hold.
 UNREADABLE_NODE: Final = "map-node-unreadable"
 
@@ -278,5 +280,5 @@ class Tracker(ABC):
         """Whether there is a root to start from; a finding if not."""
         if not self.root:
             message = "the map's root pointer is 0: nothing was handed over, or the map was not finished"
-            walk.findings.append(Finding("map-root-missing", Severity.ERROR, None, message, {"value": 0}))
+            walk.findings.append(Finding(NO_ROOT, Severity.ERROR, None, message, {"value": 0}))
         return bool(self.root)

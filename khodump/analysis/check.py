@@ -19,9 +19,7 @@ from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Ta
 from khodump.succession import STALE_INCOMING
 
 _SEEN_BYTES: Final = 16
-_ADRIFT: Final = (
-    "is not known to meet this: the root FDT's own page is not found in this map, which may be none"
-)
+_ADRIFT: Final = "cannot be foretold: the image does not hold the map as far as the root FDT's own page"
 _GRAVITY: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 #: A reading in doubt gives no accusation, whatever else was found in it.
 _UNTOLD: Final = Outcome(Effect.UNKNOWN, "cannot be foretold: the image may be misread")

@@ -220,4 +220,4 @@ def _tail(handover: Handover, addresses: Sequence[int]) -> Tail:
         summary += f"; {lost} of the map's {len(handover.nodes)} nodes unreadable"
     if handover.is_map_gone:
         summary += "; the map was given back: what is not found in it may have been preserved"
-    return Tail(summary, handover.told(handover.findings), is_partial=handover.is_map_gone)
+    return Tail(summary, handover.told(handover.all_findings), is_partial=handover.is_map_gone)

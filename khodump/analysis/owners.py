@@ -117,9 +117,5 @@ def _tail(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
         summary += f"; {lost} claimed but not preserved: the next kernel overwrites it"
     if ownership.claimed_twice.size:
         summary += f"; {format_size(ownership.claimed_twice.size)} claimed twice"
-    findings = [
-        *handover.findings,
-        *(finding for subtree in handover.subtrees for finding in subtree.decoded.findings),
-    ]
     gone = handover.is_map_gone or bool(handover.gone_of(handover.subtrees))
-    return Tail(summary, handover.told(findings), is_partial=gone)
+    return Tail(summary, handover.told(handover.all_findings), is_partial=gone)

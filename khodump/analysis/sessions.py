@@ -40,17 +40,17 @@ class _Folios(NamedTuple):
 
     Attributes:
         number: how many.
-        size: their bytes.
+        size: their bytes; None where the map does not tell the orders of all.
         orders: how many of which order, in words.
         first: the lowest physical address.
-        runs: stretches of memory, in file order.
+        runs: stretches of memory, in file order; None as for `size`.
     """
 
     number: int
-    size: int
+    size: int | None
     orders: str
     first: int | None
-    runs: int
+    runs: int | None
 
 
 def find_luo(handover: Handover) -> Luo | None:
@@ -75,10 +75,13 @@ def sessions(handover: Handover, *, session: str | None = None, token: int | Non
     if luo and luo.is_serialized:
         _demand(luo, chosen, session, token)
     rows = [row for found in chosen for row in _rows(handover, found, token)]
+    has_files = any(row[1] is not None for row in rows)
     block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
     users = [subtree for subtree in handover.subtrees if subtree.name == NODE_NAME]
     findings = [finding for subtree in users for finding in subtree.decoded.findings]
-    gone = bool(handover.gone_of(users))
+    if has_files:  # their folios' orders are looked up in the map
+        findings = [*handover.findings, *findings]
+    gone = bool(handover.gone_of(users)) or (has_files and handover.is_map_gone)
     return Result(
         "khodump.sessions/1",
         lambda: _head(handover, luo),
@@ -151,7 +154,11 @@ def _folios(handover: Handover, memfd: Memfd) -> _Folios:
         lowest, previous = int(batch.phys.min()), ends[-1:]
         first = lowest if first is None else min(first, lowest)
     told = [f"{totals[order]} of order {order}" for order in np.flatnonzero(totals[:NO_ORDER]).tolist()]
-    told += [f"{totals[NO_ORDER]} not preserved"] if totals[NO_ORDER] else []
+    lost = int(totals[NO_ORDER])
+    if lost and not handover.is_whole:
+        told.append(f"{lost} not found in what could be read of the map")
+        return _Folios(int(totals.sum()), None, ", ".join(told), first, None)
+    told += [f"{lost} not preserved"] if lost else []
     return _Folios(int(totals.sum()), size, ", ".join(told), first, runs)
 
 

@@ -137,9 +137,8 @@ class Slim:
             machine=_machine(handover, spans),
             vmcoreinfo=_vmcoreinfo(handover),
         )
-        users = (finding for subtree in handover.subtrees for finding in subtree.decoded.findings)
         findings = [
-            *handover.told([*handover.findings, *users]),
+            *handover.told(handover.all_findings),
             *notes,
             *_missing(memory, spans, pages, size),
         ]
