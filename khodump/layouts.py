@@ -7,7 +7,7 @@ with the holes between them squeezed out, as QEMU's memory backends, VMware's .v
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from khodump.numbers import format_size
@@ -47,6 +47,10 @@ _BANKS: Final = (
 _ROUNDINGS: Final = tuple(1 << shift for shift in (16, 20, 21, 24, 26, 27, 28, 29, 30))
 
 
+#: How much of the end of RAM firmware may keep without a line for it.
+_MOST_UNSAID: Final = 1 << 28
+
+
 class Stretch(NamedTuple):
     """Bytes of a file in a row: `size` bytes from file offset `offset` are the memory from `phys`."""
 
@@ -73,11 +77,13 @@ class Layout:
         name: what it is, as the end of "the file holds ...".
         stretches: by ascending offset and address; bytes of the file outside them are of no known address.
         cut: physical (start, end) of what it lacks, because the file ends before.
+        is_literal: whether it is what a machine's RAM was said to be, nothing rounded or added.
     """
 
     name: str
     stretches: tuple[Stretch, ...]
     cut: tuple[tuple[int, int], ...] = ()
+    is_literal: bool = False
 
     def phys(self, offset: int) -> int | None:
         """The physical address of the byte at a file offset."""
@@ -172,28 +178,48 @@ def usual(size: int) -> Iterator[Layout]:
 
 def fitting(ram: RamMap, size: int) -> list[Layout]:
     """The ways to lay out this machine's RAM that add up to a file of `size` bytes; the simplest first."""
-    layouts = [in_a_row(name, spans, size) for name, spans in _readings(ram) if _total(spans) == size]
-    distinct = {layout.stretches: layout for layout in reversed(layouts)}
-    return list(distinct.values())[::-1]
+    layouts = [layout for layout in _readings(ram, size) if not layout.cut and _held(layout) == size]
+    return _distinct([*layouts, *_with_more(ram, size)])
 
 
 def cut_short(ram: RamMap, size: int) -> list[Layout]:
     """The ways to lay it out in a file that lost its end, the simplest first; none if the file is larger than all."""
-    layouts = [in_a_row(name, spans, size) for name, spans in _readings(ram) if _total(spans) > size]
+    return _distinct([layout for layout in _readings(ram, size) if layout.cut])
+
+
+def _held(layout: Layout) -> int:
+    return sum(stretch.size for stretch in layout.stretches)
+
+
+def _distinct(layouts: Sequence[Layout]) -> list[Layout]:
+    """The layouts without those that put the same bytes in the same places as one before."""
     distinct = {layout.stretches: layout for layout in reversed(layouts)}
     return list(distinct.values())[::-1]
 
 
-def _readings(ram: RamMap) -> Iterator[tuple[str, Sequence[tuple[int, int]]]]:
+def _readings(ram: RamMap, size: int) -> Iterator[Layout]:
     """What a file of this machine's memory may hold: RAM is seldom all, for the files hold what firmware keeps of it."""
-    yield f"the RAM of {ram.source}", ram.ram
-    yield f"the RAM of {ram.source} and what firmware reserves of it", _with_reserved(ram)
+    alone = in_a_row(f"the RAM of {ram.source}", ram.ram, size)
+    yield replace(alone, is_literal=True)
+    kept = in_a_row(f"the RAM of {ram.source} and what firmware reserves of it", _with_reserved(ram), size)
+    yield replace(kept, is_literal=bool(ram.reserved))
     for rounding in _ROUNDINGS:
-        rounded = [(start // rounding * rounding, -(-end // rounding) * rounding) for start, end in ram.ram]
-        name = f"the RAM of {ram.source}, each stretch rounded out to {format_size(rounding)}"
-        yield name, joined(rounded)
+        ends = [(start, -(-end // rounding) * rounding) for start, end in ram.ram]
+        both = [(start // rounding * rounding, end) for start, end in ends]
+        for spans in (both, ends):
+            name = f"the RAM of {ram.source}, each stretch rounded out to {format_size(rounding)}"
+            yield in_a_row(name, joined(spans), size)
     for start, name in ((ram.ram[0][0], "its first byte"), (0, "physical 0")):
-        yield f"all addresses from {name} to the end of the RAM of {ram.source}", ((start, ram.end),)
+        yield in_a_row(
+            f"all memory from {name} to the end of the RAM of {ram.source}", ((start, ram.end),), size
+        )
+
+
+def _with_more(ram: RamMap, size: int) -> Iterator[Layout]:
+    """One stretch of RAM that goes on a little behind what was said of it, where firmware keeps the end unsaid."""
+    start, end = ram.ram[0]
+    if len(ram.ram) == 1 and end - start < size <= end - start + _MOST_UNSAID:
+        yield in_a_row(f"the RAM of {ram.source}, and what lies behind it", ((start, start + size),), size)
 
 
 def _with_reserved(ram: RamMap) -> list[tuple[int, int]]:
@@ -211,10 +237,6 @@ def _with_reserved(ram: RamMap) -> list[tuple[int, int]]:
         elif is_ram:
             grown.append((start, end))
     return grown
-
-
-def _total(spans: Iterable[tuple[int, int]]) -> int:
-    return sum(end - start for start, end in spans)
 
 
 def joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -140,6 +140,7 @@ class PhysicalMemory(ABC):
         ram_end: where RAM ends, as far as the format tells, or as was found in the image since; see `khodump.ram_end`.
         placement: where the bytes of a raw file were put, and why; None where headers say it.
         layouts: those that a raw file may have, the likeliest first; none where headers say it.
+        is_told: whether these are all, for the machine's RAM was given with the file.
     """
 
     description: str
@@ -148,6 +149,7 @@ class PhysicalMemory(ABC):
     ram_end: RamEnd | None = None
     placement: Placement | None = None
     layouts: tuple[Layout, ...] = ()
+    is_told: bool = False
 
     @property
     @abstractmethod

@@ -47,19 +47,38 @@ def place(
         progress: called while the file is searched for what the machine was told of its RAM.
     """
     sightings = sightings[:_MAX_SIGHTINGS]
+    if memory.is_told:
+        return _among(memory, memory.layouts, Basis.RANGES, sightings, options) or _unsupported(
+            memory, Basis.RANGES, options
+        )
     usual = _best(_readings(memory, memory.layouts, sightings, options))
     if usual is not None and usual.fits and usual.is_sound and _is_small(usual.layout):
         return _placed(memory, usual, Basis.GUESSED, options)
     told = {layout: each for each in _told(memory, progress) for layout in fitting(each, memory.end)}
-    by_machine = _best(_readings(memory, tuple(told), sightings, options))
-    if by_machine is not None and by_machine.fits:
-        source = told[by_machine.layout].source
-        return _placed(memory, by_machine, Basis.TOLD, options, f"{source} adds up to the file's size")
+    by_machine = _among(memory, tuple(told), Basis.TOLD, sightings, options)
+    if by_machine is not None:
+        return by_machine
     if usual is None or not usual.fits:
         usual = _best(_suggested(memory, sightings, options), usual)
     if usual is None:
-        return Placed(memory.placed(_unsupported(memory.layouts[0], options)), None)
+        return _unsupported(memory, Basis.GUESSED, options)
     return _placed(memory, usual, Basis.GUESSED, options)
+
+
+def _among(
+    memory: PhysicalMemory,
+    layouts: Sequence[Layout],
+    basis: Basis,
+    sightings: Sequence[Sighting],
+    options: Options,
+) -> Placed | None:
+    """The file by the one of these layouts of a known machine that fits; a guess where several do."""
+    fitting_ones = [reading for reading in _readings(memory, layouts, sightings, options) if reading.fits]
+    best = _best(fitting_ones)
+    if best is None:
+        return None
+    is_only = len({reading.layout for reading in fitting_ones}) == 1
+    return _placed(memory, best, basis if is_only or best.layout.is_literal else Basis.GUESSED, options)
 
 
 def _is_small(layout: Layout) -> bool:
@@ -95,15 +114,14 @@ def _best(readings: Iterable[Reading], first: Reading | None = None) -> Reading 
     return best
 
 
-def _placed(
-    memory: PhysicalMemory, reading: Reading, basis: Basis, options: Options, *evidence: str
-) -> Placed:
+def _placed(memory: PhysicalMemory, reading: Reading, basis: Basis, options: Options) -> Placed:
     """The file as it was read. Where that is a guess, only what is proved may be read, unless the user forces it."""
     supported = support(reading)
     contradictions = tuple(supported.contradictions)
     certain = None
     if basis is Basis.GUESSED or contradictions:
         certain = certain_ranges(reading.layout, supported.anchors, is_contradicted=bool(contradictions))
+    evidence = () if basis is Basis.GUESSED else ("it adds up to the file's size",)
     if reading.holds_fdt:
         evidence = (*evidence, "the root FDT's own page is in its map")
     placement = Placement(
@@ -117,12 +135,17 @@ def _placed(
     return Placed(memory.placed(placement), reading.fdt_phys)
 
 
-def _unsupported(layout: Layout, options: Options) -> Placement:
-    """The first layout that comes to mind, where no root FDT tells anything."""
-    is_served = _is_small(layout) or options.force_placement
-    return Placement(
-        layout, Basis.GUESSED, certain=None if is_served else (), is_forced=options.force_placement
+def _unsupported(memory: PhysicalMemory, basis: Basis, options: Options) -> Placed:
+    """The file by the first layout that comes to mind, where no root FDT tells anything."""
+    layout = memory.layouts[0]
+    is_served = _is_small(layout) or layout.is_literal or options.force_placement
+    placement = Placement(
+        layout,
+        basis if layout.is_literal else Basis.GUESSED,
+        certain=None if is_served else (),
+        is_forced=options.force_placement,
     )
+    return Placed(memory.placed(placement), None)
 
 
 def _told(memory: PhysicalMemory, progress: Progress | None) -> list[RamMap]:
@@ -152,8 +175,8 @@ def notes_of(placement: Placement) -> Iterator[str]:
         yield f"--force-placement: the file is read as {placement.layout.name}, whatever the evidence"
     why = " and ".join(placement.evidence) or "nothing proves it"
     stretches = placement.layout.stretches
-    if placement.basis in (Basis.GUESSED, Basis.TOLD) and not placement.is_plain:
-        if len(stretches) == 1 and stretches[0].offset == 0:
+    if placement.basis is not Basis.GIVEN and not placement.is_plain:
+        if len(stretches) == 1 and stretches[0].offset == 0 and placement.basis is Basis.GUESSED:
             base = stretches[0].phys
             yield f"the image does not begin at physical 0: with base {base:#x} {why}; FILE@{base:#x} forces it"
         else:

@@ -217,8 +217,9 @@ def _raw(image: _Image, description: str, ranges: str | os.PathLike[str] | None)
     if ranges is None:
         return RawMemory(source, tuple(usual(source.size)), description=description)
     layouts, warnings = ranges_file.layouts(source, ranges)
-    told = Placement(layouts[0], Basis.RANGES) if len(layouts) == 1 else None
-    memory = RawMemory(source, layouts, told, description=description, warnings=warnings)
+    is_only = len(layouts) == 1 and layouts[0].is_literal
+    told = Placement(layouts[0], Basis.RANGES) if is_only else None
+    memory = RawMemory(source, layouts, told, is_told=True, description=description, warnings=warnings)
     memory.ram_end = ranges_file.ram_end(ranges)
     return memory
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from khodump.layouts import Layout
+from khodump.layouts import Layout, one_stretch
 from khodump.memories.file import ByteSource
 from khodump.memories.segments import SegmentedMemory, Segments
 from khodump.memory import Platform, Presence
@@ -16,7 +16,8 @@ class RawMemory(SegmentedMemory):
 
     Args:
         file: the file.
-        layouts: those it may have, the likeliest first. It is read by the first until it is placed.
+        layouts: those it may have, the likeliest first. Until it is placed, file offsets are taken for addresses.
+        is_told: see `PhysicalMemory`.
         placement: where its bytes were put, once that is decided.
         description: see `PhysicalMemory`.
         warnings: see `PhysicalMemory`.
@@ -28,18 +29,21 @@ class RawMemory(SegmentedMemory):
         layouts: Sequence[Layout],
         placement: Placement | None = None,
         *,
+        is_told: bool = False,
         description: str,
         warnings: tuple[str, ...] = (),
     ) -> None:
+        read_as = placement.layout if placement else one_stretch(file.size)
         certain = placement.certain if placement else None
         super().__init__(
             [file],
-            Segments.of(laid_out(layouts[0], certain)),
+            Segments.of(laid_out(read_as, certain)),
             description=description,
             platform=Platform(),
             warnings=warnings,
         )
         self.layouts = tuple(layouts)
+        self.is_told = is_told
         self.placement = placement
         self._file = file
 

@@ -7,6 +7,7 @@ import pytest
 from khodump.errors import ImageError, UsageError
 from khodump.memories import open_memory
 from khodump.memory import Hole, PhysicalMemory, Presence, Range
+from khodump.placement import Basis, Placement
 
 IOMEM = """\
 00000000-00000fff : Reserved
@@ -23,7 +24,10 @@ def opened(tmp_path: Path):
     def write_and_open(data: bytes, iomem: str = IOMEM) -> PhysicalMemory:
         (tmp_path / "raw").write_bytes(data)
         (tmp_path / "iomem").write_text(iomem)
-        return open_memory([tmp_path / "raw"], ranges=tmp_path / "iomem")
+        memory = open_memory([tmp_path / "raw"], ranges=tmp_path / "iomem")
+        if memory.is_placed:
+            return memory
+        return memory.placed(Placement(memory.layouts[0], Basis.RANGES))
 
     return write_and_open
 
