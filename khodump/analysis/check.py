@@ -92,7 +92,7 @@ def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup
             continue
         diagnoses += _diagnosed(case, rule)
     if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in diagnoses):
-        diagnoses = [_bygone(diagnosis) for diagnosis in diagnoses]
+        diagnoses = [_bygone(diagnosis) for diagnosis in diagnoses if diagnosis.finding.rule != IN_DOUBT]
     elif any(diagnosis.finding.rule == IN_DOUBT for diagnosis in diagnoses):
         diagnoses = [replace(diagnosis, outcome=_UNTOLD) for diagnosis in diagnoses]
     elif case.is_adrift:
