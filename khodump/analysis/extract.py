@@ -34,6 +34,7 @@ from khodump.subtrees.text import quoted
 from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
 
 _SMALL: Final = 1 << 30
+_LARGEST_FILE: Final = (1 << 63) - 1  # off_t
 _ENTRY_SIZE: Final = dtype_of(MEMFD_LUO_FOLIO_SER).itemsize
 
 
@@ -115,6 +116,11 @@ def refuse_larger(memory: PhysicalMemory, plan: Plan, limit: int | None = None) 
     Raises:
         UsageError: it is larger.
     """
+    if plan.size > _LARGEST_FILE:
+        raise UsageError(
+            f"{plan.what} claims {plan.size} bytes ({format_size(plan.size)}), more than any file can have",
+            hint="khodump check IMAGE says what is damaged; extract --range ADDR+SIZE takes what is at an address",
+        )
     allowed = max(_memory_size(memory), _SMALL) if limit is None else limit
     if plan.size > allowed:
         why = "as much as the image holds" if limit is None and allowed > _SMALL else "the limit"

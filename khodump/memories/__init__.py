@@ -59,12 +59,13 @@ class ImageSpec(NamedTuple):
         """
         name = os.fspath(text)
         match = _PLACED.fullmatch(name)
-        if match is None or Path(name).exists():
+        if match is None or os.path.exists(name):  # noqa: PTH110 - Path.exists raises for a name that is too long
             return cls._of(name)
-        base = parse_number(match["base"])
+        base = parse_number(match["base"], "@BASE")
         if match["offset"] is None:
             return cls._of(match["file"], base)
-        return cls._of(match["file"], base, parse_number(match["offset"]), parse_number(match["size"]))
+        offset = parse_number(match["offset"], "[OFFSET+SIZE]")
+        return cls._of(match["file"], base, offset, parse_number(match["size"], "[OFFSET+SIZE]"))
 
     @classmethod
     def _of(cls, name: str, *where: int) -> ImageSpec:
