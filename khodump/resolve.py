@@ -12,6 +12,7 @@ from khodump.candidates import Options, Survey, survey, weigh
 from khodump.errors import FdtError, FdtTruncatedError, KhodumpError, NoHandoverError, UnknownVersionError
 from khodump.fdt import parse_fdt, total_size
 from khodump.handover import Broken
+from khodump.layouts import RamMap
 from khodump.locate import Progress, RootFdt
 from khodump.memory import Hole, PhysicalMemory
 from khodump.placement import Basis, Placement
@@ -32,12 +33,21 @@ class Found:
         fdt: the root FDT.
         notices: what the boot protocol told, as far as the image was searched.
         notes: what was chosen, and why.
+        candidates: all root FDTs of the image; None where it was not searched.
+        ram: what is written in the image of some machine's RAM, as far as it was searched.
     """
 
     memory: PhysicalMemory
     fdt: RootFdt
     notices: tuple[Notice, ...] = ()
     notes: tuple[str, ...] = ()
+    candidates: tuple[Candidate, ...] | None = None
+    ram: tuple[RamMap, ...] = ()
+
+    @classmethod
+    def searched(cls, memory: PhysicalMemory, fdt: RootFdt, survey: Survey, notes: tuple[str, ...]) -> Found:
+        """With all that a search of the image found."""
+        return cls(memory, fdt, tuple(survey.notices), notes, tuple(survey.candidates), survey.ram)
 
 
 def resolve_root(
@@ -49,7 +59,7 @@ def resolve_root(
     if fdt is None:
         moved, found, notes = search_placed(memory, options, progress)
         root, note = _best(found, tolerant=options.tolerant)
-        return Found(moved, root, tuple(found.notices), (*notes, note))
+        return Found.searched(moved, root, found, (*notes, note))
     try:
         return Found(memory, locate.from_file(fdt))
     except FdtTruncatedError as cut:
@@ -108,7 +118,7 @@ def _at(memory: PhysicalMemory, phys: int, options: Options, progress: Progress 
         notes = () if moved.placement is None else tuple(notes_of(moved.placement))
         return Found(moved, root, notes=notes)
     moved, found, notes = search_placed(memory, options, progress)
-    return Found(moved, locate.at_address(moved, phys), tuple(found.notices), notes)
+    return Found.searched(moved, locate.at_address(moved, phys), found, notes)
 
 
 def _completed(
@@ -131,7 +141,7 @@ def _completed(
         root = map_root(candidate.fdt.tree, options.version) if candidate.fdt else None
         if candidate.fdt is not None and root and root.to_bytes(8, "little") in data:
             note = f"{name} is {cut}, and older than the image; using the FDT at {candidate.phys:#x}, of the same map"
-            return Found(moved, replace(candidate.fdt, cut=len(data)), tuple(found.notices), (*notes, note))
+            return Found.searched(moved, replace(candidate.fdt, cut=len(data)), found, (*notes, note))
     raise NoHandoverError(
         f"{name} is {cut}, and no page of the image begins with its bytes or leads to its map; {found.searched}",
         hint="khodump scan IMAGE lists the root FDTs that are there; pass one with --fdt 0xPHYS",
@@ -170,7 +180,8 @@ def placed(found: Found, options: Options, progress: Progress | None) -> Found:
         sightings = [Sighting(root, offset) for offset in copies] or sightings
     moved, fdt_phys = place(memory, sightings, options, progress)
     notes = () if moved.placement is None else tuple(notes_of(moved.placement))
-    return replace(found, memory=moved, fdt=replace(root, phys=fdt_phys), notes=(*found.notes, *notes))
+    root = replace(root, phys=fdt_phys)
+    return replace(found, memory=moved, fdt=root, notes=(*found.notes, *notes), candidates=None)
 
 
 def _best(survey: Survey, *, tolerant: bool) -> tuple[RootFdt, str]:

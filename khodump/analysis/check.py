@@ -9,17 +9,18 @@ from typing import Final
 from khodump.abi.kernels import Kernel
 from khodump.analysis.rules import RULES
 from khodump.analysis.rules.case import Case, metadata_of, producer
-from khodump.analysis.rules.rule import Effect, Outcome, Rule
+from khodump.analysis.rules.rule import Effect, Need, Outcome, Rule
 from khodump.doubt import IN_DOUBT
 from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
 from khodump.memory import Hole, PhysicalMemory
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.succession import STALE_INCOMING
 
 _SEEN_BYTES: Final = 16
+_ADRIFT: Final = "cannot be foretold: the image does not hold the map as far as the root FDT's own page"
 _GRAVITY: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
-_STALE: Final = "stale-incoming"
 #: A reading in doubt gives no accusation, whatever else was found in it.
 _UNTOLD: Final = Outcome(Effect.UNKNOWN, "cannot be foretold: the image may be misread")
 _COLUMNS: Final = (
@@ -87,15 +88,25 @@ def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup
     for rule in RULES:
         lack = next((need for need in rule.needs if not need.met(case)), None)
         if lack is not None:
-            not_run.append((rule.name, lack.value))
+            not_run.append((rule.name, _why_not_run(case, lack)))
             continue
         diagnoses += _diagnosed(case, rule)
-    if any(diagnosis.finding.rule == _STALE for diagnosis in diagnoses):
-        diagnoses = [_bygone(diagnosis) for diagnosis in diagnoses]
+    if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in diagnoses):
+        diagnoses = [_bygone(diagnosis) for diagnosis in diagnoses if diagnosis.finding.rule != IN_DOUBT]
     elif any(diagnosis.finding.rule == IN_DOUBT for diagnosis in diagnoses):
         diagnoses = [replace(diagnosis, outcome=_UNTOLD) for diagnosis in diagnoses]
+    elif case.is_adrift:
+        diagnoses = [_doubted(diagnosis) for diagnosis in diagnoses]
     diagnoses.sort(key=lambda diagnosis: _GRAVITY.index(diagnosis.finding.severity))
     return Checkup(_verdict(case, diagnoses), tuple(diagnoses), tuple(not_run), len(RULES) - len(not_run))
+
+
+def _why_not_run(case: Case, lack: Need) -> str:
+    """What a rule lacks; of a handover that was taken over, no damage is the reason."""
+    taken_over = case.handover is not None and case.handover.successor is not None
+    if taken_over and lack in (Need.WHOLE_MAP, Need.WHOLE_USERS, Need.WHOLE_LISTS):
+        return "the handover was taken over: what these rules look at was given back"
+    return lack.value
 
 
 def _diagnosed(case: Case, rule: Rule) -> Iterator[Diagnosis]:
@@ -110,12 +121,19 @@ def _bytes_at(memory: PhysicalMemory, phys: int | None) -> bytes | None:
 
 def _bygone(diagnosis: Diagnosis) -> Diagnosis:
     """What is wrong with a handover that was taken over long ago says nothing against it."""
-    if diagnosis.finding.rule == _STALE:
+    if diagnosis.finding.rule == STALE_INCOMING:
         return diagnosis
     finding = replace(diagnosis.finding, severity=Severity.INFO)
     return replace(
         diagnosis, finding=finding, outcome=Outcome(Effect.NONE, "has read it before this was overwritten")
     )
+
+
+def _doubted(diagnosis: Diagnosis) -> Diagnosis:
+    """Where the map cannot be read as far as its root FDT's own page, only what the FDT itself says is held against it."""
+    if diagnosis.outcome.effect in (Effect.NONE, Effect.UNKNOWN, Effect.COLD_BOOT):
+        return diagnosis
+    return replace(diagnosis, outcome=Outcome(Effect.UNKNOWN, _ADRIFT))
 
 
 def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
@@ -124,7 +142,7 @@ def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
     for diagnosis in grave:
         by_effect.setdefault(diagnosis.outcome.effect, []).append(diagnosis)
     who = f"{case.kernel.root} kernels"
-    if any(diagnosis.finding.rule == _STALE for diagnosis in grave):
+    if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in grave):
         return "This handover has been taken over by the kernel that runs in this image: nothing here speaks against it."
     doubt = next((diagnosis.finding for diagnosis in grave if diagnosis.finding.rule == IN_DOUBT), None)
     if doubt is not None:

@@ -41,10 +41,9 @@ _ENTRY_SIZE: Final = dtype_of(MEMFD_LUO_FOLIO_SER).itemsize
 class UnreadableError(KhodumpError):
     """What leads to the data is damaged, or not in the image."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(
-            message, hint="khodump check IMAGE says what is damaged, and khodump lookup IMAGE ADDR where"
-        )
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        where = "khodump check IMAGE says what is damaged, and khodump lookup IMAGE ADDR where"
+        super().__init__(message, hint=hint or where)
 
 
 class MissingError(KhodumpError):
@@ -142,7 +141,7 @@ def plan_memfd(handover: Handover, session: str, token: int) -> Plan:
     what = f"memfd {token:#x} of session {quoted(session)}"
     if file.state is None:
         if file.handler.startswith("memfd-"):
-            raise UnreadableError(f"the state of {what}, at {file.data:#x}, cannot be read")
+            raise _unreadable(handover, LUO_NODE, f"the state of {what}, at {file.data:#x}, cannot be read")
         raise UsageError(
             f"file {token:#x} of session {quoted(session)} is no memfd: its handler is {quoted(file.handler)}",
             hint=f"khodump subtrees IMAGE shows what is known of it; --range {file.data:#x}+4K takes the page of its state",
@@ -179,7 +178,8 @@ def plan_blob(handover: Handover, node: str) -> Plan:
     """
     subtree = _subtree(handover, node, "blob")
     if subtree.blob is None:
-        raise UnreadableError(_first_finding(subtree) or f"the blob of node {quoted(node)} cannot be read")
+        message = _first_finding(subtree) or f"the blob of node {quoted(node)} cannot be read"
+        raise _unreadable(handover, node, message)
     return plan_range(handover, subtree.blob.phys, subtree.blob.size, f"blob {quoted(node)}")
 
 
@@ -259,7 +259,8 @@ def _file(handover: Handover, session: str, token: int) -> LuoFile:
     subtree = _subtree(handover, LUO_NODE, "memfd")
     luo = subtree.decoded.content
     if not isinstance(luo, Luo):
-        raise UnreadableError(_first_finding(subtree) or "the state of LUO cannot be read")
+        message = _first_finding(subtree) or "the state of LUO cannot be read"
+        raise _unreadable(handover, LUO_NODE, message)
     if not luo.is_serialized:
         raise UsageError(
             "LUO has no sessions written down in this image",
@@ -287,6 +288,15 @@ def _subtree(handover: Handover, node: str, wanted: str) -> Subtree:
     raise UsageError(
         f"there is no {wanted}: the root FDT has no node {quoted(node)}", hint=choice("nodes", names, node)
     )
+
+
+def _unreadable(handover: Handover, node: str, message: str) -> UnreadableError:
+    """The error for what leads to the data, which this node's user wrote; or why it is not to be had any more."""
+    users = [subtree for subtree in handover.subtrees if subtree.name == node]
+    if not handover.gone_of(users) or handover.successor is None:
+        return UnreadableError(message)
+    told = f"what node {quoted(node)} leads to is not to be had: {handover.successor.message}"
+    return UnreadableError(told, "khodump subtrees IMAGE shows what is left of the handover")
 
 
 def _unlisted(subtree: Subtree, what: str, hint: str) -> KhodumpError:

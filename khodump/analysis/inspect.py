@@ -99,7 +99,7 @@ def inspect(
         "khodump.inspect/1",
         lambda: _head(handover, selection, streams=pages),
         rows,
-        lambda: _tail(tally, source.nodes, source.findings),
+        lambda: _tail(handover, tally, source.nodes, source.findings),
     )
 
 
@@ -119,7 +119,7 @@ def _owned(handover: Handover, selection: Selection, *, pages: bool) -> Result:
         Rows(
             rows.name, (*rows.columns, Column("owner", Kind.TEXT)), _owned_blocks(chosen, names, pages=pages)
         ),
-        lambda: _tail(tally, handover.nodes, handover.findings),
+        lambda: _tail(handover, tally, handover.nodes, handover.findings),
     )
 
 
@@ -167,6 +167,7 @@ def _totals(handover: Handover, selection: Selection, *, streams: bool) -> tuple
 def _head(handover: Handover, selection: Selection, *, streams: bool = False) -> Head:
     tracker, metadata = handover.tracker, handover.metadata
     totals, nodes = _totals(handover, selection, streams=streams)
+    gone = handover.is_map_gone
     facts = (
         Fact("image", handover.memory.description, Kind.TEXT),
         Fact("fdt", handover.fdt.phys, Kind.ADDRESS),
@@ -184,8 +185,8 @@ def _head(handover: Handover, selection: Selection, *, streams: bool = False) ->
         Fact("leaves", nodes.leaves, Kind.COUNT),
         Fact("empty nodes", nodes.empties, Kind.COUNT),
         Fact("unreadable nodes", sum(nodes.missing().values()), Kind.COUNT),
-        Fact("preservations", sum(total.count for total in totals), Kind.COUNT),
-        Fact("preserved", sum(total.size for total in totals), Kind.SIZE),
+        Fact("preservations", None if gone else sum(total.count for total in totals), Kind.COUNT),
+        Fact("preserved", None if gone else sum(total.size for total in totals), Kind.SIZE),
     )
     block = (
         [total.order for total in totals],
@@ -205,7 +206,14 @@ def _head(handover: Handover, selection: Selection, *, streams: bool = False) ->
     return Head(facts, (Rows("scratch", _SCRATCH_COLUMNS, [scratch]), totals_table))
 
 
-def _tail(tally: _Tally, nodes: Nodes, findings: Sequence[Finding]) -> Tail:
+def _tail(handover: Handover, tally: _Tally, nodes: Nodes, findings: Sequence[Finding]) -> Tail:
+    if handover.is_map_gone:
+        summary = (
+            f"{tally.count} preservations, {format_size(tally.size)}, are left of a map that was given back"
+        )
+        return Tail(
+            f"{summary}: what else it listed is not to be had", handover.told(findings), is_partial=True
+        )
     missing = nodes.missing()
     summary = f"{tally.count} preservations, {format_size(tally.size)}"
     summary += f"; walked {len(nodes) - sum(missing.values())} of {len(nodes)} nodes"
@@ -215,4 +223,4 @@ def _tail(tally: _Tally, nodes: Nodes, findings: Sequence[Finding]) -> Tail:
     bad = sum(finding.evidence.get("slots", 1) for finding in findings) - sum(missing.values())
     if bad:
         summary += f"; {bad} bad pointers or keys not followed"
-    return Tail(summary, findings)
+    return Tail(summary, handover.told(findings))

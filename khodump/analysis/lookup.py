@@ -211,9 +211,13 @@ def _tail(handover: Handover, addresses: Sequence[int]) -> Tail:
     if handover.scratch is None:
         summary += "; nothing tells where scratch is"
     problems = sum(len(subtree.decoded.findings) for subtree in handover.subtrees)
-    if problems:
+    if problems and handover.successor is not None:
+        summary += "; owners may be missing: some of what KHO's users wrote was given back"
+    elif problems:
         summary += f"; owners may be missing: {problems} problems in what KHO's users wrote"
     lost = sum(handover.nodes.missing().values())
     if lost:
         summary += f"; {lost} of the map's {len(handover.nodes)} nodes unreadable"
-    return Tail(summary, handover.findings)
+    if handover.is_map_gone:
+        summary += "; the map was given back: what is not found in it may have been preserved"
+    return Tail(summary, handover.told(handover.all_findings), is_partial=handover.is_map_gone)

@@ -40,17 +40,17 @@ class _Folios(NamedTuple):
 
     Attributes:
         number: how many.
-        size: their bytes.
+        size: their bytes; None where the map does not tell the orders of all.
         orders: how many of which order, in words.
         first: the lowest physical address.
-        runs: stretches of memory, in file order.
+        runs: stretches of memory, in file order; None as for `size`.
     """
 
     number: int
-    size: int
+    size: int | None
     orders: str
     first: int | None
-    runs: int
+    runs: int | None
 
 
 def find_luo(handover: Handover) -> Luo | None:
@@ -75,18 +75,22 @@ def sessions(handover: Handover, *, session: str | None = None, token: int | Non
     if luo and luo.is_serialized:
         _demand(luo, chosen, session, token)
     rows = [row for found in chosen for row in _rows(handover, found, token)]
+    has_files = any(row[1] is not None for row in rows)
     block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
-    findings = [
-        finding
-        for subtree in handover.subtrees
-        if subtree.name == NODE_NAME
-        for finding in subtree.decoded.findings
-    ]
+    users = [subtree for subtree in handover.subtrees if subtree.name == NODE_NAME]
+    findings = [finding for subtree in users for finding in subtree.decoded.findings]
+    if has_files:  # their folios' orders are looked up in the map
+        findings = [*handover.findings, *findings]
+    gone = bool(handover.gone_of(users)) or (has_files and handover.is_map_gone)
     return Result(
         "khodump.sessions/1",
         lambda: _head(handover, luo),
         Rows("files", _COLUMNS, [block]),
-        lambda: Tail(_summary(luo, len(chosen), sum(row[1] is not None for row in rows)), findings),
+        lambda: Tail(
+            _summary(luo, len(chosen), sum(row[1] is not None for row in rows), gone=gone),
+            handover.told(findings) if findings else (),
+            is_partial=gone,
+        ),
     )
 
 
@@ -150,7 +154,11 @@ def _folios(handover: Handover, memfd: Memfd) -> _Folios:
         lowest, previous = int(batch.phys.min()), ends[-1:]
         first = lowest if first is None else min(first, lowest)
     told = [f"{totals[order]} of order {order}" for order in np.flatnonzero(totals[:NO_ORDER]).tolist()]
-    told += [f"{totals[NO_ORDER]} not preserved"] if totals[NO_ORDER] else []
+    lost = int(totals[NO_ORDER])
+    if lost and not handover.is_whole:
+        told.append(f"{lost} not found in what could be read of the map")
+        return _Folios(int(totals.sum()), None, ", ".join(told), first, None)
+    told += [f"{lost} not preserved"] if lost else []
     return _Folios(int(totals.sum()), size, ", ".join(told), first, runs)
 
 
@@ -174,7 +182,10 @@ def _head(handover: Handover, luo: Luo | None) -> Head:
     return Head(tuple(facts), (Rows("flbs", _FLB_COLUMNS, [flbs]),) if luo.flbs else ())
 
 
-def _summary(luo: Luo | None, sessions: int, files: int) -> str:
+def _summary(luo: Luo | None, sessions: int, files: int, *, gone: bool) -> str:
+    if gone:
+        left = f"{sessions} sessions, {files} files are left of" if luo else "nothing is left of"
+        return f"{left} LUO's state: the kernel that took this handover over has given it back"
     if luo is None:
         return "this handover has no LUO state that can be read"
     if not luo.is_serialized:

@@ -155,7 +155,7 @@ class Display(Voice):
         self._warn(tail.findings)
         self.note(tail.summary)
         errors = any(finding.severity == "error" for finding in tail.findings)
-        return Status.PARTIAL if errors else Status.DONE
+        return Status.PARTIAL if errors or tail.is_partial else Status.DONE
 
     def draw(self, lines: Callable[[Screen], Iterable[str]]) -> None:
         """Write lines that depend on where they go, and that are harmless as they are."""

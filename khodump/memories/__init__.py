@@ -222,7 +222,9 @@ def _raw(image: _Image, description: str, ranges: str | os.PathLike[str] | None)
     layouts, warnings = ranges_file.layouts(source, ranges)
     is_only = len(layouts) == 1 and layouts[0].is_literal
     told = Placement(layouts[0], Basis.RANGES) if is_only else None
-    return RawMemory(source, layouts, told, is_told=True, description=description, warnings=warnings)
+    memory = RawMemory(source, layouts, told, is_told=True, description=description, warnings=warnings)
+    memory.ram_end = ranges_file.ram_end(ranges)
+    return memory
 
 
 def _kdump(

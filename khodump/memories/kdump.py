@@ -27,7 +27,7 @@ from khodump.memories.kdump_header import (
     KdumpHeader,
     read_header,
 )
-from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, Range
+from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, RamEnd, Range
 
 _CACHED_PAGES: Final = 256  # at most 16 MiB
 _READ_AT_ONCE: Final = 256  # pages
@@ -133,6 +133,7 @@ class KdumpMemory(PhysicalMemory):
         told = (header.platform for header in headers)
         self.platform: Platform = max(told, key=lambda platform: len(platform.vmcoreinfo))
         self.warnings = tuple(_warnings(self._parts))
+        self.ram_end = RamEnd(self.end, "as the dump's header says (max_mapnr)", is_told=True)
 
     @cached_property
     def ranges(self) -> tuple[Range, ...]:

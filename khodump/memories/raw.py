@@ -57,13 +57,15 @@ class RawMemory(SegmentedMemory):
         """See `PhysicalMemory.placed`."""
         layout = placement.layout
         where = f" at {layout.stretches[0].phys:#x}" if len(layout.stretches) == 1 else f" as {layout.name}"
-        return RawMemory(
+        moved = RawMemory(
             self._file,
             (layout,),
             placement,
             description=self.description if placement.is_plain else self.description + where,
             warnings=self.warnings,
         )
+        moved.ram_end = self.ram_end
+        return moved
 
 
 def laid_out(

@@ -248,6 +248,8 @@ def _unread(handover: Handover) -> Section:
         if found
         else "Everything that was looked for was in the image."
     )
+    if handover.is_map_gone and handover.successor is not None:
+        intro = f"What the map listed is not to be had. {handover.successor.message}."
     grids = (grid_of("unread", "Missing", Rows("unread", columns, [block])),) if found else ()
     return Section("unread", "What could not be read", intro, grids=grids)
 

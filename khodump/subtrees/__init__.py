@@ -58,7 +58,9 @@ def _blob(context: Context, node: FdtNode) -> Blob | Finding:
     size = node.u64(PROP_BLOB_SIZE)
     if size is None:
         head = context.memory.read(phys, FDT_HEADER.size)
-        size = None if isinstance(head, Hole) else total_size(head)
+        if isinstance(head, Hole):
+            return context.unreadable(head, f"the FDT of node {node.name}, at {phys:#x},")
+        size = total_size(head)
         if size is None:
             message = f"node {node.name} has no 8-byte {PROP_BLOB_SIZE}, and there is no FDT at {phys:#x}"
             return context.problem("subtree-incomplete", phys, message)

@@ -16,9 +16,8 @@ from khodump.abi.khoser import SMALL_BITMAP_SIZE
 from khodump.analysis.ownership import Ownership, own
 from khodump.analysis.sessions import find_luo
 from khodump.arrays import U64
-from khodump.candidates import Candidate, survey
 from khodump.extents import NO_ORDER
-from khodump.findings import Finding, Severity
+from khodump.findings import Finding
 from khodump.handover import Broken, Handover
 from khodump.intervals import Intervals, without
 from khodump.locate import RootFdt
@@ -91,12 +90,12 @@ class Case:
     @cached_property
     def fdt_phys(self) -> int | None:
         """Where the root FDT lies; of several copies, the one that is in its own map."""
+        if self.handover is not None:
+            return self.handover.fdt_phys
         root = self.fdt
         if root is None or root.phys is not None:
             return root.phys if root else None
-        copies = list(locate.find_copies(self.memory, root.blob))
-        kept = [phys for phys in copies if self.handover and self.handover.tracker.holds(phys, 0)]
-        return next(iter([*kept, *copies]), None)
+        return next(locate.find_copies(self.memory, root.blob), None)
 
     @cached_property
     def decoded(self) -> Mapping[str, tuple[Finding, ...]]:
@@ -119,7 +118,15 @@ class Case:
     @property
     def is_whole(self) -> bool:
         """Whether all of the map could be walked, so that what it does not list is not preserved."""
-        return not any(finding.severity is Severity.ERROR for finding in self.opened.findings)
+        return self.opened.is_whole
+
+    @cached_property
+    def is_adrift(self) -> bool:
+        """Whether the page of the root FDT, which is known, is not found in the map: then the map may be none.
+
+        Every kernel preserves that page. The map was given back since, or is misread, or damaged.
+        """
+        return self.handover is not None and self.fdt_phys is not None and not self.handover.is_anchored
 
     @cached_property
     def users_are_whole(self) -> bool:
@@ -187,11 +194,6 @@ class Case:
     def session_of(self, owner: str | None) -> str | None:
         """The name of the session that an owner's path belongs to, if it is a session's."""
         return _nearest(self._names_by_owner, owner)
-
-    @cached_property
-    def candidates(self) -> tuple[Candidate, ...]:
-        """All root FDTs of the image; searches it."""
-        return tuple(survey(self.memory).candidates)
 
 
 def _nearest(by_owner: Mapping[str, _Found], owner: str | None) -> _Found | None:

@@ -53,13 +53,15 @@ def _what(file: PreservedFile) -> str:
 
 
 def _placed(case: Case, memfd: Memfd) -> _Placed | None:
-    """Where the folios lie in the file; None when part of the list is not in the image."""
+    """Where the folios lie in the file; None when part of the list, or of what tells their orders, was not read."""
     none = np.zeros(0, np.uint64)
     first, stop = [none], [none]
     for batch in memfd.folios():
         if batch.missing:
             return None
         orders = case.opened.preserved.orders_at(batch.phys)
+        if not case.is_whole and (orders == NO_ORDER).any():
+            return None
         pages = np.uint64(1) << np.where(orders == NO_ORDER, 0, orders).astype(np.uint64)
         first.append(batch.index)
         stop.append(batch.index + pages)
