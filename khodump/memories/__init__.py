@@ -29,7 +29,7 @@ from khodump.memory import PhysicalMemory, Platform, Presence
 from khodump.numbers import parse_number
 from khodump.placement import Basis, Placement
 
-_SNIFF_BYTES: Final = 4096
+_TEXT_BYTES: Final = 4096  # so much of a file tells whether it is text
 _RAW: Final = "raw"
 _NUMBER: Final = r"[0-9][0-9a-zA-Z]*"
 _PLACED: Final = re.compile(
@@ -168,14 +168,15 @@ def _open(spec: ImageSpec, opened: list[ByteSource], *, forced_raw: bool) -> _Im
         return _Image(source, _RAW, _given(spec, source))
     if forced_raw:
         return _Image(source, _RAW)
-    known = recognise(head := source.read(0, _SNIFF_BYTES))
+    known = recognise(source)
     warnings: tuple[str, ...] = ()
     if known and known.key == "flattened":
         source = flat = FlattenedFile(source)
-        known = recognise(head := source.read(0, _SNIFF_BYTES))
+        known = recognise(source)
         if known is None or known.key not in ("elf", "kdump"):
+            begin = source.read(0, 8)
             raise ImageError(
-                f"{source.name} is a flattened makedumpfile stream, but of no dump (it begins with {head[:8]!r})",
+                f"{source.name} is a flattened makedumpfile stream, but of no dump (it begins with {begin!r})",
                 hint="copy the file again; its first records are missing or damaged",
             )
         if not flat.is_whole:
@@ -185,7 +186,7 @@ def _open(spec: ImageSpec, opened: list[ByteSource], *, forced_raw: bool) -> _Im
             f"{source.name} is of a format that khodump does not read: {known.name}",
             hint=known.hint.format(path=source.name),
         )
-    if known is None and _is_text(head):
+    if known is None and _is_text(source.read(0, _TEXT_BYTES)):
         raise ImageError(
             f"{source.name} is a text file, not a memory image",
             hint="name a memory image; FILE@0 forces raw",
