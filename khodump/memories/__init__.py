@@ -14,7 +14,7 @@ import numpy as np
 
 from khodump.errors import ImageError, UsageError
 from khodump.layouts import Layout, Stretch, one_stretch, usual
-from khodump.memories import elf, lime
+from khodump.memories import elf, lime, ramdump
 from khodump.memories import ranges as ranges_file
 from khodump.memories.avml import AvmlFile
 from khodump.memories.file import ByteSource, ImageFile
@@ -56,11 +56,14 @@ class ImageSpec(NamedTuple):
         """`FILE`, `FILE@BASE` or `FILE[OFFSET+SIZE]@BASE`; a file whose very name ends like that is taken by name.
 
         Raises:
-            UsageError: OFFSET, SIZE or BASE is no number.
+            UsageError: OFFSET, SIZE or BASE is no number, or these are several images in crash's form.
         """
         name = os.fspath(text)
+        if os.path.exists(name):  # noqa: PTH110 - Path.exists raises for a name that is too long
+            return cls._of(name)
+        ramdump.refuse(name)
         match = _PLACED.fullmatch(name)
-        if match is None or os.path.exists(name):  # noqa: PTH110 - Path.exists raises for a name that is too long
+        if match is None:
             return cls._of(name)
         base = parse_number(match["base"], "@BASE")
         if match["offset"] is None:
@@ -256,9 +259,9 @@ def _part(image: _Image, index: int, *, assume_zero: bool) -> _Part:
         return _Part(f"ELF64 core, {platform.machine}", source, table, platform, warnings)
     if image.key == "lime":
         if lime.first_header(source).version == lime.COMPRESSED:
-            unpacked = AvmlFile(source, index)
+            unpacked = AvmlFile(source, index, assume_zero=assume_zero)
             return _Part("AVML", unpacked, unpacked.segments, warnings=unpacked.warnings)
-        table, warnings = lime.segments(source, index)
+        table, warnings = lime.segments(source, index, assume_zero=assume_zero)
         return _Part("LiME", source, table, warnings=warnings)
     layout = image.layout or one_stretch(source.size)
     table = Segments.of(laid_out(layout, file=index))
