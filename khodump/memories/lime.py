@@ -88,7 +88,7 @@ def segments(file: ByteSource, index: int, *, assume_zero: bool = False) -> tupl
         ImageError: its first header makes no sense.
     """
     first_header(file)
-    stored = list(_chain(file))
+    stored = _weighed(list(_chain(file)))
     rows = [row for one in stored for row in one.rows(file, index)]
     if assume_zero and not any(one.is_bare for one in stored):
         rows += map(zeros, skipped(one.span for one in stored))
@@ -159,6 +159,19 @@ def _chain(file: ByteSource) -> Iterator[_Stored]:
         at = one.end_offset
 
 
+def _weighed(stored: list[_Stored]) -> list[_Stored]:
+    """The ranges, with those that have no bytes taken for lost unless the file is AVML's.
+
+    LiME can have lost all pages of a small range. A file is AVML's if a range without bytes is longer than what LiME
+    is thought to lose, none is longer than a block, and nothing else is lost.
+    """
+    bare = [one.span.size for one in stored if one.is_bare]
+    is_avmls = any(size > _MOST_LOST for size in bare) and max(bare) <= BLOCK_BYTES
+    if is_avmls and not any(one.lost for one in stored):
+        return stored
+    return [one._replace(is_bare=False, lost=one.span.size) if one.is_bare else one for one in stored]
+
+
 def _plain_at(file: ByteSource, at: int) -> LimeHeader | None:
     header = header_at(file, at)
     return header if header and header.version == PLAIN else None
@@ -176,8 +189,6 @@ def _is_bare(file: ByteSource, span: Span, at: int, *, may_end: bool) -> bool:
     Asked only where no header stands behind the bytes that it speaks of, so RAM that begins with a header is none. A
     file that was cut off behind its last header looks like a bare one: that is believed only of a file that has others.
     """
-    if span.size > BLOCK_BYTES:
-        return False
     return _goes_on(file, at, span.end) or (may_end and at == file.size)
 
 

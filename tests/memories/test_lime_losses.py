@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,22 +53,46 @@ def test_losses_in_a_row(tmp_path):
         assert {span.presence for span in memory.ranges} == {Presence.DAMAGED}
 
 
-@pytest.mark.parametrize("cut", [PAGE, 100, 5000, 3 * PAGE])
-def test_an_end_a_page_early_is_in_doubt_and_any_other_is_cut_short(tmp_path, cut):
+@pytest.mark.parametrize("cut", [PAGE, 3 * PAGE, 100, 5000, 3 * PAGE + 1])
+def test_an_end_some_pages_early_is_in_doubt_and_any_other_is_cut_short(tmp_path, cut):
     path = tmp_path / "dump"
     path.write_bytes(three(None)[:-cut])
+    left = len(HIGH) - cut
     with open_memory([path]) as memory:
         (warning,) = memory.warnings
-        assert ("lost 4096 bytes" if cut == PAGE else "cut short") in warning
-        found = memory.read(0x40000, PAGE)
-        assert found == (Hole(0x40000, Presence.DAMAGED) if cut == PAGE else HIGH[:PAGE])
         assert memory.read(0x10000, len(MIDDLE)) == MIDDLE
+        found = memory.read(0x40000, PAGE)
+        if cut % PAGE == 0:
+            assert f"lost {cut} bytes" in warning
+            assert found == Hole(0x40000, Presence.DAMAGED)
+            return
+        assert "cut short" in warning
+        assert found == (HIGH[:PAGE] if left >= PAGE else Hole(0x40000 + left, Presence.TRUNCATED))
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 6), st.none() | st.integers(0, 5)), min_size=1, max_size=5), st.data()
-)
+def test_a_file_that_lost_pages_and_was_cut_leaves_its_last_range_in_doubt(tmp_path):
+    path = tmp_path / "dump"
+    path.write_bytes(three(3)[:-100])
+    with open_memory([path]) as memory:
+        assert memory.read(0x40000, PAGE) == Hole(0x40000, Presence.DAMAGED)
+        assert memory.read(0, PAGE) == LOW[:PAGE]
+
+
+def test_a_range_that_lost_all_is_no_block_of_zeros(tmp_path):
+    path = tmp_path / "dump"
+    path.write_bytes(lime_range(0, body(1, 1), 0) + lime_range(0x10000, MIDDLE))
+    with open_memory([path]) as memory:
+        assert "lost 4096 bytes of the range 0x0 to 0x1000" in memory.warnings[0]
+        assert memory.read(0, PAGE) == Hole(0, Presence.DAMAGED)
+        assert memory.read(0x10000, PAGE) == MIDDLE[:PAGE]
+
+
+RANGES = st.lists(st.tuples(st.integers(1, 6), st.none() | st.integers(0, 5)), min_size=1, max_size=5)
+
+
+@given(RANGES, st.data())
 def test_no_shifted_byte_is_served(tmp_path_factory, ranges, data):
+    """Pages lost anywhere; or none, and the file cut anywhere."""
     truth = {}
     dump = b""
     for number, (pages, lost) in enumerate(ranges):
@@ -75,9 +101,13 @@ def test_no_shifted_byte_is_served(tmp_path_factory, ranges, data):
         truth.update({start + at * PAGE: content[at * PAGE :][:PAGE] for at in range(pages)})
         is_lost = lost is not None and lost < pages
         dump += lime_range(start, content, lost if is_lost else None)
+    edges = list(accumulate(32 + pages * PAGE for pages, _ in ranges))
+    is_whole = len(dump) == edges[-1]
+    end = data.draw(st.integers(33, len(dump))) if is_whole else len(dump)
     path = tmp_path_factory.mktemp("lime") / "dump"
-    path.write_bytes(dump[: data.draw(st.integers(33, len(dump)))])
+    path.write_bytes(dump[:end])
     with open_memory([path]) as memory:
         for phys, page in truth.items():
             found = memory.read(phys, PAGE)
             assert found == page or isinstance(found, Hole)
+        assert bool(memory.warnings) == (end not in edges)

@@ -161,6 +161,7 @@ def test_assumed_zeros_are_never_bytes_of_a_block(ranges, compress, bare_ones, a
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("khodump.memories.zero_blocks.BLOCK_BYTES", small)
         patch.setattr("khodump.memories.lime.BLOCK_BYTES", small)
+        patch.setattr("khodump.memories.lime._MOST_LOST", small // 2)
         _compare(dump, pages, assume_zero=assume_zero)
 
 
