@@ -153,8 +153,8 @@ def survey(
             ram.append(told)
             notices |= {notice: None} if notice else {}
     found.sort(key=lambda candidate: candidate.rank, reverse=True)
-    told = tuple(each for each in ram if each is not None)
-    return Survey(found, list(notices), Searched(memory, misses.lacks), told)
+    maps = tuple(each for each in ram if each is not None)
+    return Survey(found, list(notices), Searched(memory, misses.lacks), maps)
 
 
 def _devicetree(memory: PhysicalMemory, phys: int) -> tuple[Notice | None, RamMap | None]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from khodump import locate
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX
 from khodump.boot import Notice
-from khodump.candidates import Options, Survey, survey, weigh
+from khodump.candidates import Candidate, Options, Survey, survey, weigh
 from khodump.errors import FdtError, FdtTruncatedError, KhodumpError, NoHandoverError, UnknownVersionError
 from khodump.fdt import parse_fdt, total_size
 from khodump.handover import Broken
