@@ -19,6 +19,7 @@ from khodump.arrays import U64
 from khodump.fdt import FDT_HEADER
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory
+from khodump.problems import BlobUnreadable, Problem
 from khodump.rows import Fact
 
 #: In a claim: the one block that is preserved from there on, of whatever order the map says.
@@ -68,14 +69,19 @@ class Context(NamedTuple):
         """Whether a list or a chain that goes on at `phys` shares one page too many with others; notes the visit."""
         return self.visits is not None and self.visits.refuse(phys)
 
-    def problem(self, rule: str, phys: int | None, message: str, **evidence: int) -> Finding:
-        """A finding of a decoder."""
-        return Finding(rule, Severity.ERROR, phys, message, evidence, self.owner)
+    def problem(self, problem: Problem | str, phys: int | None, message: str, **evidence: int) -> Finding:
+        """A finding of a decoder.
+
+        A name alone, with whatever numbers, is an error of a kind that is not declared; khodump's own decoders have none.
+        """
+        if isinstance(problem, Problem):
+            return problem.finding(phys, message, self.owner)
+        return Finding(problem, Severity.ERROR, phys, message, evidence, self.owner)
 
     def unreadable(self, hole: Hole, what: str) -> Finding:
         """The finding for a structure that the image does not hold."""
         why = self.memory.hole_at(hole.phys, hole.presence)
-        return self.problem("blob-unreadable", hole.phys, f"{what} is {why}")
+        return self.problem(BlobUnreadable(), hole.phys, f"{what} is {why}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,6 +33,13 @@ from khodump.errors import FdtError
 from khodump.fdt import MAGIC, FdtNode, parse_fdt
 from khodump.findings import Finding
 from khodump.memory import Hole
+from khodump.problems import (
+    BlobIncompatible,
+    BlobInvalid,
+    BlobTooSmall,
+    BlockCountInvalid,
+    SessionFileCountMismatch,
+)
 from khodump.rows import Fact, Kind
 from khodump.subtree import Blob, Context, Decoded, Keep
 from khodump.subtrees.block import read_blocks
@@ -102,8 +109,8 @@ class _Reader:
         ):  # a list that could not be read says nothing of it
             message = f"{what} says it has {count} files, but its list has {len(rows)}"
             phys = head or None
-            evidence = {"value": count, "found": len(rows)}
-            self.findings.append(context.problem("session-file-count-mismatch", phys, message, **evidence))
+            problem = SessionFileCountMismatch(count, len(rows))
+            self.findings.append(context.problem(problem, phys, message))
         return Session(name, head, count, tuple(self._file(row, name) for row in rows), pages)
 
     def _file(self, row: Any, session: str) -> LuoFile:  # noqa: ANN401 - a numpy record
@@ -141,7 +148,7 @@ class _Reader:
         capacity = (array.length - array.offset) // entry.itemsize
         if said > capacity:
             message = f"the list of {array.what}, at {head:#x}, counts {said} entries, but holds {capacity}"
-            self.findings.append(context.problem("block-count-invalid", head, message, value=said))
+            self.findings.append(context.problem(BlockCountInvalid(said), head, message))
         return np.frombuffer(data, entry, min(said, capacity), array.offset)
 
 
@@ -156,7 +163,7 @@ def decode(context: Context, blob: Blob) -> Decoded:
     if version not in _STRUCT_VERSIONS:
         message = f"LUO's state at {blob.phys:#x} begins with {quoted(version[:32])}, which is no known version (a kernel that has booted from it frees it early)"
         return Decoded(
-            "unknown LUO state", findings=(context.problem("blob-incompatible", blob.phys, message),)
+            "unknown LUO state", findings=(context.problem(BlobIncompatible(), blob.phys, message),)
         )
     # The string is padded to a multiple of 8, which a longer one would move the rest by.
     offset = (len(version) + 1 + 7) // 8 * 8
@@ -169,7 +176,7 @@ def decode(context: Context, blob: Blob) -> Decoded:
 
 def _too_small(context: Context, blob: Blob, version: str, need: int) -> Decoded:
     message = f"LUO's state at {blob.phys:#x} has {len(blob.data)} bytes, and needs {need}"
-    finding = context.problem("blob-too-small", blob.phys, message, value=blob.size, need=need)
+    finding = context.problem(BlobTooSmall(blob.size, need), blob.phys, message)
     return Decoded(version, findings=(finding,))
 
 
@@ -178,12 +185,12 @@ def _decode_fdt(context: Context, blob: Blob) -> Decoded:
         tree = parse_fdt(blob.data)
     except FdtError as error:
         message = f"LUO's FDT at {blob.phys:#x} is damaged: {error}"
-        return Decoded("damaged FDT", findings=(context.problem("blob-invalid", blob.phys, message),))
+        return Decoded("damaged FDT", findings=(context.problem(BlobInvalid(), blob.phys, message),))
     version = tree.string(PROP_COMPATIBLE) or "no compatible"
     header = _abi_header(context, tree) if PROP_ABI_HEADER in tree.properties else _v1_header(tree)
     if not version.startswith(COMPATIBLE_PREFIX) or header is None:
         message = f"LUO's FDT at {blob.phys:#x} says {version}, and leads to no sessions"
-        return Decoded(version, findings=(context.problem("blob-incompatible", blob.phys, message),))
+        return Decoded(version, findings=(context.problem(BlobIncompatible(), blob.phys, message),))
     keeps = [Keep.of_fdt("LUO/blob", "blob", blob.phys, blob.data)]
     if PROP_ABI_HEADER in tree.properties:
         keeps.append(Keep.of("LUO/header", "header", (tree.u64(PROP_ABI_HEADER) or 0, LUO_HEADER.size)))

@@ -30,6 +30,7 @@ from khodump.errors import FdtError
 from khodump.fdt import MAGIC, parse_fdt
 from khodump.findings import Finding
 from khodump.memory import Hole, Presence
+from khodump.problems import BlobInvalid, MemfdFolioCount
 from khodump.subtree import WHOLE_BLOCK, Claims, Context, Keep
 from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
 
@@ -170,14 +171,14 @@ def decode_memfd(context: Context, compatible: str, phys: int, what: str) -> Mem
     elif compatible == COMPATIBLE_V2 and len(data) >= MEMFD_LUO_SER.size:
         told = MEMFD_LUO_SER.parse(data)
     if told is None:
-        return context.problem("blob-invalid", phys, f"the state of {what}, at {phys:#x}, is no {compatible}")
+        return context.problem(BlobInvalid(), phys, f"the state of {what}, at {phys:#x}, is no {compatible}")
     array = open_vmalloc(context, told.folios, f"the folio array of {what}")
     findings = list(array.findings)
     if told.nr_folios * _ENTRY.itemsize > array.size and not findings:
         message = (
             f"{what} counts {told.nr_folios} folios, but its array holds {array.size // _ENTRY.itemsize}"
         )
-        findings.append(context.problem("memfd-folio-count", phys, message, value=told.nr_folios))
+        findings.append(context.problem(MemfdFolioCount(told.nr_folios), phys, message))
     seals = told.seals if version == COMPATIBLE_V2 else None
     nr_folios = min(told.nr_folios, array.size // _ENTRY.itemsize)
     return Memfd(version, phys, told.pos, told.size, seals, nr_folios, array, tuple(findings))
