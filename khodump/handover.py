@@ -12,7 +12,7 @@ from khodump.extents import Extents
 from khodump.findings import Finding
 from khodump.locate import Progress, RootFdt
 from khodump.memory import PhysicalMemory
-from khodump.scratch import Scratch
+from khodump.scratch import Scratch, scratch_findings
 from khodump.subtree import Context, Subtree
 from khodump.subtrees import open_subtrees
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
@@ -109,6 +109,30 @@ class Handover:
     def subtrees(self) -> tuple[Subtree, ...]:
         """The users of KHO, and what they made of it."""
         return open_subtrees(Context(self.memory, self.page_size), self.fdt.tree)
+
+    @cached_property
+    def user_findings(self) -> tuple[Finding, ...]:
+        """What is wrong with what users wrote, or missing of it; reads all of that."""
+        return tuple(finding for subtree in self.subtrees for finding in subtree.findings)
+
+    @property
+    def other_findings(self) -> tuple[Finding, ...]:
+        """What is wrong with scratch, and with what users wrote."""
+        return (*scratch_findings(self.scratch or ()), *self.user_findings)
+
+    @property
+    def all_findings(self) -> tuple[Finding, ...]:
+        """What is wrong with the map, with scratch and with what users wrote: what every command tells at its end."""
+        return (*self.findings, *self.other_findings)
+
+    @property
+    def nobody(self) -> str:
+        """Whose memory is that nobody claims: as long as lists that may claim it are unread, that is not known."""
+        lists = len(self.user_findings)
+        if not lists:
+            return "nobody"
+        what = "unread" if all(finding.unread for finding in self.user_findings) else "unread or damaged"
+        return f"unknown: {lists} list{'' if lists == 1 else 's'} {what}"
 
     def walk(self) -> Walk:
         """Walk the map afresh, in the kernel's order and in bounded memory."""

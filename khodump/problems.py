@@ -303,6 +303,16 @@ class MemfdFolioMissing(
     count: int
 
 
+@dataclass(frozen=True)
+class ScratchWraps(
+    Problem, name="scratch-wraps", title="a scratch region reaches past the end of the address space"
+):
+    """`value` is its address, `size` its bytes."""
+
+    value: int
+    size: int
+
+
 #: All that the decoders and trackers of khodump can give.
 PROBLEMS: Final[tuple[type[Problem], ...]] = (
     MapRootMissing,
@@ -331,4 +341,5 @@ PROBLEMS: Final[tuple[type[Problem], ...]] = (
     MemfdFolioCount,
     MemfdListUnread,
     MemfdFolioMissing,
+    ScratchWraps,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -172,6 +173,11 @@ class Keep:
         return cls(owner, what, np.concatenate(starts), np.concatenate(lengths), doubtful)
 
 
+def no_doubts() -> Iterator[Finding]:
+    """Nothing."""
+    return iter(())
+
+
 def no_claims() -> Iterator[Claims]:
     """Nothing."""
     return iter(())
@@ -204,7 +210,8 @@ class Decoded:
         kind: what it is: its compatible string, or what else tells it.
         facts: decoded values, for a person.
         content: the same for code, of the decoder's own type.
-        findings: what is wrong with it.
+        findings: what is wrong with it, as far as it had to be read to be decoded.
+        doubts: what else is wrong with it, or missing; to find out, all that it leads to is read.
         claims: the memory it leads to, in bounded batches; the blob itself is claimed by the caller.
         keeps: the bytes that were decoded, in bounded batches, those of the blob included; of content that was not
             understood there are none.
@@ -216,6 +223,7 @@ class Decoded:
     findings: tuple[Finding, ...] = ()
     claims: Callable[[], Iterator[Claims]] = no_claims
     keeps: Callable[[], Iterator[Keep]] = no_keeps
+    doubts: Callable[[], Iterator[Finding]] = no_doubts
 
 
 @dataclass(frozen=True)
@@ -231,6 +239,11 @@ class Subtree:
     name: str
     blob: Blob | None
     decoded: Decoded
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that is wrong with it or missing; reads all that it leads to."""
+        return (*self.decoded.findings, *self.decoded.doubts())
 
     def claims(self, page_size: int) -> Iterator[Claims]:
         """All memory of this user, its blob's pages first."""

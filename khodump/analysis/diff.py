@@ -243,10 +243,8 @@ class Diff:
             if spans
         ]
         for (name, handover), side in zip(self._sides, self._census, strict=True):
-            users = (finding for subtree in handover.subtrees for finding in subtree.decoded.findings)
-            found += [
-                replace(finding, message=f"{name}: {finding.message}") for finding in (*side.findings, *users)
-            ]
+            findings = (*side.findings, *handover.other_findings)
+            found += [replace(finding, message=f"{name}: {finding.message}") for finding in findings]
         return found
 
     def _tail(self) -> Tail:

@@ -27,7 +27,7 @@ from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.numbers import format_size
 from khodump.subtree import Context, Subtree
-from khodump.subtrees.luo_state import Luo, LuoFile
+from khodump.subtrees.luo_state import Luo, LuoFile, file_owner
 from khodump.subtrees.memblock import ReserveMem
 from khodump.subtrees.memfd import Memfd
 from khodump.subtrees.text import quoted
@@ -141,7 +141,8 @@ def plan_memfd(handover: Handover, session: str, token: int) -> Plan:
             f"file {token:#x} of session {quoted(session)} is no memfd: its handler is {quoted(file.handler)}",
             hint=f"khodump subtrees IMAGE shows what is known of it; --range {file.data:#x}+4K takes the page of its state",
         )
-    return _memfd(handover, file.state, what)
+    plan = _memfd(handover, file.state, what)
+    return replace(plan, owner=file_owner(session, token, file.handler))
 
 
 def plan_reserve_mem(handover: Handover, name: str) -> Plan:
@@ -162,7 +163,8 @@ def plan_reserve_mem(handover: Handover, name: str) -> Plan:
             f"there is no reserve_mem region {quoted(name)}", hint=choice("regions", list(named), name)
         )
     region = named[name]
-    return plan_range(handover, region.start, region.size, f"reserve_mem {quoted(name)}")
+    plan = plan_range(handover, region.start, region.size, f"reserve_mem {quoted(name)}")
+    return replace(plan, owner=memblock_abi.NODE_NAME)
 
 
 def plan_blob(handover: Handover, node: str) -> Plan:
@@ -175,7 +177,8 @@ def plan_blob(handover: Handover, node: str) -> Plan:
     subtree = _subtree(handover, node, "blob")
     if subtree.blob is None:
         raise UnreadableError(_first_finding(subtree) or f"the blob of node {quoted(node)} cannot be read")
-    return plan_range(handover, subtree.blob.phys, subtree.blob.size, f"blob {quoted(node)}")
+    plan = plan_range(handover, subtree.blob.phys, subtree.blob.size, f"blob {quoted(node)}")
+    return replace(plan, owner=node)
 
 
 def plan_range(handover: Handover, phys: int, size: int, what: str | None = None) -> Plan:
@@ -247,6 +250,8 @@ def _memfd(handover: Handover, memfd: Memfd, what: str) -> Plan:
     )
     if layout.unread or broken:
         return replace(plan, doubt="unknown: that part of the list of folios cannot be read")
+    if layout.nameless:
+        return replace(plan, doubt="unknown: the list of folios has entries that name no memory")
     return plan
 
 

@@ -99,7 +99,7 @@ def inspect(
         "khodump.inspect/1",
         lambda: _head(handover, selection, streams=pages),
         rows,
-        lambda: _tail(tally, source.nodes, source.findings),
+        lambda: _tail(tally, source.nodes, source.findings, handover.other_findings),
     )
 
 
@@ -110,7 +110,8 @@ def _owned(handover: Handover, selection: Selection, *, pages: bool) -> Result:
     ownership = own(handover)
     extents, owner = ownership.extents(handover.tracker.page_shift)
     chosen, kept = extents.selected(orders=selection.orders, start=selection.start, end=selection.end)
-    names = [ownership.name(row) for row in owner[kept].tolist()]
+    nobody = handover.nobody if handover.user_findings else None
+    names = [ownership.name(row) or nobody for row in owner[kept].tolist()]
     rows = _rows([chosen], pages=pages)
     tally = _Tally(len(chosen), chosen.total_size)
     return Result(
@@ -119,7 +120,7 @@ def _owned(handover: Handover, selection: Selection, *, pages: bool) -> Result:
         Rows(
             rows.name, (*rows.columns, Column("owner", Kind.TEXT)), _owned_blocks(chosen, names, pages=pages)
         ),
-        lambda: _tail(tally, handover.nodes, handover.findings),
+        lambda: _tail(tally, handover.nodes, handover.findings, handover.other_findings),
     )
 
 
@@ -199,13 +200,14 @@ def _head(handover: Handover, selection: Selection, *, streams: bool = False) ->
     regions = handover.scratch
     scratch = (
         [region.addr for region in regions],
-        [region.addr + region.size for region in regions],
+        [None if region.wraps else region.end for region in regions],
         [region.size for region in regions],
     )
     return Head(facts, (Rows("scratch", _SCRATCH_COLUMNS, [scratch]), totals_table))
 
 
-def _tail(tally: _Tally, nodes: Nodes, findings: Sequence[Finding]) -> Tail:
+def _tail(tally: _Tally, nodes: Nodes, findings: Sequence[Finding], others: Sequence[Finding]) -> Tail:
+    """What was listed, what of the map could not be, and what is wrong with that and with all else."""
     missing = nodes.missing()
     summary = f"{tally.count} preservations, {format_size(tally.size)}"
     summary += f"; walked {len(nodes) - sum(missing.values())} of {len(nodes)} nodes"
@@ -215,4 +217,6 @@ def _tail(tally: _Tally, nodes: Nodes, findings: Sequence[Finding]) -> Tail:
     bad = sum(finding.evidence.get("slots", 1) for finding in findings) - sum(missing.values())
     if bad:
         summary += f"; {bad} bad pointers or keys not followed"
-    return Tail(summary, findings)
+    if others:
+        summary += f"; problems beside the map: {len(others)}"
+    return Tail(summary, [*findings, *others])

@@ -142,7 +142,9 @@ def tail_of(handover: Handover) -> Tail:
     missing = sum(nodes.missing().values())
     if missing:
         summary += f"; {missing} of the map's {len(nodes)} nodes unreadable: what they hold is not drawn"
-    return Tail(summary, handover.findings)
+    if handover.user_findings:
+        summary += f"; owners may be missing: {handover.nobody}"
+    return Tail(summary, handover.all_findings)
 
 
 def _bounds(pieces: Pieces, view: View, page_size: int) -> tuple[int, int]:

@@ -76,17 +76,11 @@ def sessions(handover: Handover, *, session: str | None = None, token: int | Non
         _demand(luo, chosen, session, token)
     rows = [row for found in chosen for row in _rows(handover, found, token)]
     block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
-    findings = [
-        finding
-        for subtree in handover.subtrees
-        if subtree.name == NODE_NAME
-        for finding in subtree.decoded.findings
-    ]
     return Result(
         "khodump.sessions/1",
         lambda: _head(handover, luo),
         Rows("files", _COLUMNS, [block]),
-        lambda: Tail(_summary(luo, len(chosen), sum(row[1] is not None for row in rows)), findings),
+        lambda: _tail(handover, luo, len(chosen), sum(row[1] is not None for row in rows)),
     )
 
 
@@ -136,9 +130,13 @@ def _folios(handover: Handover, memfd: Memfd) -> _Folios:
     """What a memfd's folios come to; those that are not preserved count as a page."""
     totals = np.zeros(NO_ORDER + 1, np.int64)
     size = runs = 0
+    missing = 0
+    nameless = 0
     first: int | None = None
     previous = np.zeros(1, np.uint64)
     for batch in memfd.folios():
+        missing += batch.missing
+        nameless += batch.nameless
         if not len(batch.phys):
             continue
         orders = handover.preserved.orders_at(batch.phys)
@@ -150,8 +148,14 @@ def _folios(handover: Handover, memfd: Memfd) -> _Folios:
         lowest, previous = int(batch.phys.min()), ends[-1:]
         first = lowest if first is None else min(first, lowest)
     told = [f"{totals[order]} of order {order}" for order in np.flatnonzero(totals[:NO_ORDER]).tolist()]
-    told += [f"{totals[NO_ORDER]} not preserved"] if totals[NO_ORDER] else []
+    told += _lacking(int(totals[NO_ORDER]), missing, nameless)
     return _Folios(int(totals.sum()), size, ", ".join(told), first, runs)
+
+
+def _lacking(unpreserved: int, missing: int, nameless: int) -> list[str]:
+    """What is amiss with the folios of a file, in words."""
+    counts = {"not preserved": unpreserved, "not listed": missing, "listed without an address": nameless}
+    return [f"{count} {what}" for what, count in counts.items() if count]
 
 
 def _head(handover: Handover, luo: Luo | None) -> Head:
@@ -172,6 +176,10 @@ def _head(handover: Handover, luo: Luo | None) -> Head:
         [flb.count for flb in luo.flbs],
     ]
     return Head(tuple(facts), (Rows("flbs", _FLB_COLUMNS, [flbs]),) if luo.flbs else ())
+
+
+def _tail(handover: Handover, luo: Luo | None, sessions: int, files: int) -> Tail:
+    return Tail(_summary(luo, sessions, files), handover.all_findings)
 
 
 def _summary(luo: Luo | None, sessions: int, files: int) -> str:

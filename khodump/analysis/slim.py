@@ -136,8 +136,7 @@ class Slim:
             vmcoreinfo=_vmcoreinfo(handover),
         )
         findings = [
-            *handover.findings,
-            *(finding for subtree in handover.subtrees for finding in subtree.decoded.findings),
+            *handover.all_findings,
             *notes,
             *_missing(memory, spans, pages, size),
         ]

@@ -26,14 +26,13 @@ def subtrees(handover: Handover) -> Result:
         Fact("image", handover.memory.description, Kind.TEXT),
         Fact("read as", handover.version, Kind.TEXT),
     )
-    findings = [finding for subtree in handover.subtrees for finding in subtree.decoded.findings]
     unread = sum(subtree.blob is None for subtree in handover.subtrees)
     summary = f"{len(handover.subtrees)} subtrees" + (f"; {unread} could not be read" if unread else "")
     return Result(
         "khodump.subtrees/1",
         lambda: Head(facts),
         Rows("values", _COLUMNS, [block]),
-        lambda: Tail(summary, findings),
+        lambda: Tail(summary, handover.all_findings),
     )
 
 

@@ -126,7 +126,7 @@ def tail_of(handover: Handover, chosen: Listing) -> Tail:
         else:
             said = "it is not preserved"
         summary += f"; leaves that stand for {chosen.branches.phys:#x}: {len(chosen.bits)}; {said}"
-    return Tail(summary, handover.findings)
+    return Tail(summary, handover.all_findings)
 
 
 def _bits(handover: Handover, tree: NodeTree, row: int, phys: int, holding: list[int]) -> str:

@@ -27,7 +27,9 @@ from khodump.abi.luo import (
     PROP_SESSION_HEADER,
     SESSION_ARRAY_PAGES,
     SESSION_NODE,
+    VERSIONS,
     LuoHeader,
+    luo_version,
 )
 from khodump.errors import FdtError
 from khodump.fdt import MAGIC, FdtNode, parse_fdt
@@ -43,10 +45,9 @@ from khodump.problems import (
 from khodump.rows import Fact, Kind
 from khodump.subtree import Blob, Context, Decoded, Keep
 from khodump.subtrees.block import read_blocks
+from khodump.subtrees.luo_doubts import luo_doubts
 from khodump.subtrees.luo_memory import luo_claims, luo_keeps
 from khodump.subtrees.luo_state import (
-    FILES_IN_BLOCKS,
-    SESSIONS_IN_BLOCKS,
     SESSIONS_OWNER,
     Flb,
     Luo,
@@ -64,7 +65,7 @@ from khodump.subtrees.memfd import decode_memfd
 from khodump.subtrees.text import quoted, text
 
 #: The versions that begin with their name instead of an FDT.
-_STRUCT_VERSIONS: Final = ("luo-v5", "luo-v4", "luo-v3")
+_STRUCT_VERSIONS: Final = tuple(version.name for version in VERSIONS if version.is_struct)
 
 
 class _Reader:
@@ -73,6 +74,7 @@ class _Reader:
     def __init__(self, context: Context, version: str) -> None:
         self._context = context
         self._version = version
+        self._layout = luo_version(version)
         self.findings: list[Finding] = []
 
     def luo(self, header: LuoHeader) -> Luo:
@@ -84,7 +86,7 @@ class _Reader:
 
     def _sessions(self, head: int) -> tuple[tuple[Session, ...], tuple[tuple[int, int], ...]]:
         size = self._context.page_size
-        if self._version in SESSIONS_IN_BLOCKS:
+        if self._layout.sessions_in_blocks:
             found = read_blocks(self._context.of(SESSIONS_OWNER), head, LUO_SESSION_SER, "LUO's sessions")
             self.findings += found.findings
             rows, pages = found.entries, tuple((block, size) for block in found.blocks)
@@ -97,7 +99,7 @@ class _Reader:
         name, head, count = text(bytes(row["name"])), int(row["files"]), int(row["count"])
         what, size = f"session {quoted(name)}", self._context.page_size
         context, told = self._context.of(session_owner(name)), len(self.findings)
-        if self._version in FILES_IN_BLOCKS:
+        if self._layout.files_in_blocks:
             found = read_blocks(context, head, LUO_FILE_SER, f"the files of {what}")
             self.findings += found.findings
             rows, pages = found.entries, tuple((block, size) for block in found.blocks)
@@ -233,4 +235,5 @@ def _decoded(context: Context, version: str, header: LuoHeader, blob: list[Keep]
         tuple(reader.findings),
         lambda: luo_claims(luo),
         lambda: chain(blob, luo_keeps(context, luo)),
+        lambda: luo_doubts(context, luo),
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -45,19 +46,35 @@ _MAX_FLAGS: Final = 0xF
 
 @dataclass(frozen=True, eq=False)
 class FolioBatch:
-    """Some folios of a memfd, as columns; holes of the file are left out.
+    """Some folios of a memfd, as columns.
 
     Attributes:
         phys: uint64, physical bytes.
         index: uint64, page offset in the file.
         flags: uint64, `FolioFlags`.
         missing: entries that the image does not hold, and that are in no column.
+        nameless: entries that were read and name no memory, and that are in no column.
     """
 
     phys: U64
     index: U64
     flags: U64
     missing: int
+    nameless: int
+
+
+class Listing(NamedTuple):
+    """What reading the whole list of a memfd's folios comes to.
+
+    Attributes:
+        read: entries that the image holds.
+        nameless: those among them that name no memory.
+        unread: the first page of the list that the image does not hold; None when it holds all.
+    """
+
+    read: int
+    nameless: int
+    unread: Hole | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +121,32 @@ class Memfd:
             index = entries["index"].astype(np.uint64)
             shift = np.uint64(self.array.context.page_size.bit_length() - 1)
             held = (pfn != 0) & (pfn >> (np.uint64(64) - shift) == 0)  # beyond, there is no memory to name
-            if not held.all():
+            nameless = len(held) - int(np.count_nonzero(held))
+            if nameless:
                 pfn, index, flags = pfn[held], index[held], flags[held]
-            yield FolioBatch(pfn << shift, index, flags, missing)
+            yield FolioBatch(pfn << shift, index, flags, missing, nameless)
+
+    @cached_property
+    def listing(self) -> Listing:
+        """Whether the list is there, and names memory; reads all of it."""
+        read = 0
+        nameless = 0
+        for batch in self.folios():
+            read += len(batch.phys) + batch.nameless
+            nameless += batch.nameless
+        return Listing(read, nameless, None if read == self.nr_folios else self._first_unread())
+
+    def _first_unread(self) -> Hole | None:
+        """The first page of the list that the image does not hold."""
+        page = 0
+        for data, presence in self.array.batches(self.nr_folios * _ENTRY.itemsize):
+            missing = np.flatnonzero(presence != Presence.PRESENT)
+            if len(missing):
+                first = int(missing[0])
+                phys = int(self.array.pages(page + first, page + first + 1)[0])
+                return Hole(phys, Presence(int(presence[first])))
+            page += len(data)
+        return None
 
     def _split(self, words: U64) -> tuple[U64, U64]:
         """PFNs and flags of folio words."""

@@ -11,6 +11,7 @@ from khodump.analysis.rules.case import Case
 from khodump.analysis.rules.harm import harm, sessions_lost
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Finding, Severity
+from khodump.problems import SessionFileCountMismatch
 from khodump.subtrees.luo_state import Session, session_owner
 from khodump.subtrees.text import quoted
 
@@ -24,8 +25,10 @@ def _not_serialized(case: Case) -> Iterator[Hit]:
 
 
 def _count_outcome(case: Case, finding: Finding) -> Outcome:
-    said, found = finding.evidence["value"], finding.evidence["found"]
-    line = f"luo_file: File count mismatch: expected {said}, found {found}"
+    seen = SessionFileCountMismatch.of(finding)
+    if seen is None:
+        return harm(case, finding.owner)
+    line = f"luo_file: File count mismatch: expected {seen.value}, found {seen.found}"
     return harm(case, finding.owner, line)
 
 
@@ -90,9 +93,9 @@ RULES: Final = (
         look=_not_serialized,
     ),
     Rule(
-        "session-file-count-mismatch",
-        Severity.ERROR,
-        "a session says that it has another number of files than its list",
+        SessionFileCountMismatch.name,
+        SessionFileCountMismatch.severity,
+        SessionFileCountMismatch.title,
         "Deserializing fails, and that error is given to every open of /dev/liveupdate.",
         "khodump sessions IMAGE --session NAME lists the files that are there.",
         "luo_file_deserialize(), kernel/liveupdate/luo_file.c; 20260325044608.8407",
