@@ -201,7 +201,7 @@ def _row(diagnosis: Diagnosis) -> tuple[Cell, ...]:
         finding.owner,
         finding.message,
         outcome.text,
-        "\n".join(line.replace("\n", "\\n") for line in outcome.log) or None,  # names may hold line ends
+        "\n".join(line.replace("\n", " ") for line in outcome.log) or None,  # names may hold line ends
         None if diagnosis.seen is None else diagnosis.seen.hex(" "),
     )
 

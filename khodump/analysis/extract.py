@@ -22,9 +22,11 @@ from khodump.analysis.extraction.copying import Progress, Sink, copy
 from khodump.analysis.extraction.folios import lay_out
 from khodump.analysis.extraction.losses import Losses, find_losses
 from khodump.analysis.extraction.plan import Plan, Runs
+from khodump.analysis.sessions import find_luo
 from khodump.errors import KhodumpError, UsageError, choice
 from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory, Presence
+from khodump.names import meant
 from khodump.numbers import format_size
 from khodump.subtree import Context, Subtree
 from khodump.subtrees.luo_state import Luo, LuoFile, file_owner
@@ -132,6 +134,8 @@ def plan_memfd(handover: Handover, session: str, token: int) -> Plan:
         UsageError: there is no such session or file, or its handler is unknown.
         UnreadableError: its state cannot be read.
     """
+    luo = find_luo(handover)
+    session = meant(session, (each.name for each in luo.sessions)) if luo else session
     file = _file(handover, session, token)
     what = f"memfd {token:#x} of session {quoted(session)}"
     if file.state is None:
@@ -158,6 +162,7 @@ def plan_reserve_mem(handover: Handover, name: str) -> Plan:
     for each in regions:
         if isinstance(each, ReserveMem):
             named.setdefault(each.name, each)
+    name = meant(name, named)
     if name not in named:
         raise UsageError(
             f"there is no reserve_mem region {quoted(name)}", hint=choice("regions", list(named), name)
@@ -178,7 +183,7 @@ def plan_blob(handover: Handover, node: str) -> Plan:
     if subtree.blob is None:
         raise UnreadableError(_first_finding(subtree) or f"the blob of node {quoted(node)} cannot be read")
     plan = plan_range(handover, subtree.blob.phys, subtree.blob.size, f"blob {quoted(node)}")
-    return replace(plan, owner=node)
+    return replace(plan, owner=subtree.name)
 
 
 def plan_range(handover: Handover, phys: int, size: int, what: str | None = None) -> Plan:
@@ -280,10 +285,11 @@ def _file(handover: Handover, session: str, token: int) -> LuoFile:
 
 
 def _subtree(handover: Handover, node: str, wanted: str) -> Subtree:
+    names = [subtree.name for subtree in handover.subtrees]
+    node = meant(node, names)
     for subtree in handover.subtrees:
         if subtree.name == node:
             return subtree
-    names = [subtree.name for subtree in handover.subtrees]
     raise UsageError(
         f"there is no {wanted}: the root FDT has no node {quoted(node)}", hint=choice("nodes", names, node)
     )

@@ -11,6 +11,7 @@ from khodump.abi.luo import NODE_NAME
 from khodump.errors import UsageError, choice
 from khodump.extents import NO_ORDER
 from khodump.handover import Handover
+from khodump.names import meant
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.subtrees.luo_state import Luo, LuoFile, Session
 from khodump.subtrees.memfd import Memfd
@@ -64,13 +65,15 @@ def sessions(handover: Handover, *, session: str | None = None, token: int | Non
 
     Args:
         handover: an open handover.
-        session: only the session of this name.
+        session: only the session of this name, or that is shown so.
         token: only files with this token.
 
     Raises:
         UsageError: there is no such session, or no such file in it.
     """
     luo = find_luo(handover)
+    if luo and session is not None:
+        session = meant(session, (found.name for found in luo.sessions))
     chosen = [found for found in luo.sessions if session in (None, found.name)] if luo else []
     if luo and luo.is_serialized:
         _demand(luo, chosen, session, token)

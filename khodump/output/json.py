@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from khodump.findings import Finding
+from khodump.names import well_formed
 from khodump.output.text import identifier
-from khodump.rows import Block, Result, Rows, Tail
+from khodump.rows import Block, Cell, Result, Rows, Tail
 
 
 def write_json(result: Result, stream: TextIO) -> Tail:
     """One object: schema, facts, small tables, rows as they come, and findings last."""
     head = result.head()
     members: dict[str, Any] = {"schema": result.schema}
-    members |= {identifier(fact.name): fact.value for fact in head.facts}
+    members |= {identifier(fact.name): _cell(fact.value) for fact in head.facts}
     members |= {
         identifier(table.name): [row for block in table.blocks for row in _objects(block, table)]
         for table in head.tables
@@ -33,7 +34,7 @@ def write_json(result: Result, stream: TextIO) -> Tail:
     tail = result.tail()
     findings = json.dumps([_finding(finding) for finding in tail.findings])
     also = "" if result.rows.name == "findings" else f' "findings": {findings},\n'
-    stream.write(f'],\n{also} "summary": {json.dumps(tail.summary)}\n}}\n')
+    stream.write(f'],\n{also} "summary": {json.dumps(well_formed(tail.summary))}\n}}\n')
     return tail
 
 
@@ -46,8 +47,16 @@ def write_jsonl(result: Result, stream: TextIO) -> Tail:
 
 def _objects(block: Block, rows: Rows) -> Iterator[dict[str, Any]]:
     names = [identifier(column.name) for column in rows.columns]
-    columns = [values.tolist() if hasattr(values, "tolist") else values for values in block]
+    columns = [
+        values.tolist() if hasattr(values, "tolist") else [_cell(value) for value in values]
+        for values in block
+    ]
     return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+
+
+def _cell(value: Cell) -> Cell:
+    """A value as JSON can hold it."""
+    return well_formed(value) if isinstance(value, str) else value
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -55,7 +64,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "rule": finding.rule,
         "severity": finding.severity.value,
         "phys": finding.phys,
-        "message": finding.message,
+        "message": well_formed(finding.message),
         "evidence": dict(finding.evidence),
-        "owner": finding.owner,
+        "owner": _cell(finding.owner),
     }
