@@ -8,7 +8,7 @@ One file per user lives in `khodump.subtrees`; the node's name decides which one
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -242,8 +242,9 @@ class Subtree:
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
-        """All that is wrong with it or missing; reads all that it leads to."""
-        return (*self.decoded.findings, *self.decoded.doubts())
+        """All that is wrong with it or missing, with an owner each; reads all that it leads to."""
+        found = (*self.decoded.findings, *self.decoded.doubts())
+        return tuple(replace(finding, owner=finding.owner or self.name) for finding in found)
 
     def claims(self, page_size: int) -> Iterator[Claims]:
         """All memory of this user, its blob's pages first."""

@@ -73,6 +73,11 @@ class Checkup:
         """Whether something is known to be wrong that is at least as grave; what could not be read is not."""
         return any(not finding.unread for finding in self._at_least(severity))
 
+    @property
+    def is_bygone(self) -> bool:
+        """Whether the handover was taken over long ago, so that nothing speaks against it."""
+        return any(diagnosis.finding.rule == _STALE for diagnosis in self.diagnoses)
+
     def _at_least(self, severity: Severity) -> Iterator[Finding]:
         limit = _GRAVITY.index(severity)
         for diagnosis in self.diagnoses:

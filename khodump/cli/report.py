@@ -101,7 +101,6 @@ def _single(subject: Subject, voice: Voice, next_: str | None) -> tuple[Page, St
     """The page, and whether something that it should show was missing or damaged."""
     from khodump.abi.kernels import kernel_named
     from khodump.analysis.check import examine
-    from khodump.findings import Severity
     from khodump.handover import Handover
     from khodump.report.handover import handover_page
 
@@ -109,7 +108,7 @@ def _single(subject: Subject, voice: Voice, next_: str | None) -> tuple[Page, St
     with subject.suspect(voice) as suspect:
         checkup = examine(suspect, kernel)
         page = handover_page(suspect, checkup, kernel)
-        handovers = [suspect] if isinstance(suspect, Handover) and checkup.reaches(Severity.ERROR) else []
+        handovers = [suspect] if isinstance(suspect, Handover) and not checkup.is_bygone else []
         return page, voice.told(handovers)
 
 

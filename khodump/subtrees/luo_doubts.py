@@ -33,7 +33,9 @@ def _memfd_doubts(context: Context, memfd: Memfd, what: str) -> Iterator[Finding
         )
         problem = MemfdListUnread(memfd.nr_folios, listing.read)
         yield context.problem(problem, listing.unread.phys, message)
-    if listing.nameless:
+    if (
+        listing.nameless and not memfd.findings
+    ):  # of a count that is wrong, the rest of the last page is a consequence
         message = (
             f"{what}: {listing.nameless} of {listing.read} entries of its list name no memory; a kernel fills the holes "
             "of a file before it preserves it, and writes no such entry"

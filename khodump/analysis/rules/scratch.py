@@ -10,7 +10,7 @@ import numpy as np
 from khodump.abi.kexec_handover import MAX_PAGE_ORDER, PAGEBLOCK_ORDER
 from khodump.analysis.rules.case import Case, producer
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
-from khodump.findings import Severity
+from khodump.findings import Finding, Severity
 from khodump.intervals import Intervals, meet
 from khodump.numbers import format_size
 from khodump.problems import ScratchWraps
@@ -48,6 +48,17 @@ def _misaligned(case: Case) -> Iterator[Hit]:
             yield Hit(region.addr, message, OWNER, {"size": region.size, "unit": unit})
 
 
+def _wraps_outcome(case: Case, finding: Finding) -> Outcome:
+    seen = ScratchWraps.of(finding)
+    if seen is not None and (case.kept.end > seen.value).any():
+        return Outcome(
+            Effect.OVERWRITTEN, "takes all memory from there on for scratch, with what is preserved there"
+        )
+    return Outcome(
+        Effect.UNJUDGED, "takes whatever memory there is from there on for scratch; none of it is preserved"
+    )
+
+
 RULES: Final = (
     Rule(
         "scratch-overlap",
@@ -81,6 +92,6 @@ RULES: Final = (
         "It adds the region to its memory, cut off at the end of the address space, and boots in what it takes for it.",
         "khodump inspect IMAGE lists the scratch regions; this one has no end.",
         "kho_populate(), kernel/liveupdate/kexec_handover.c; memblock_cap_size(), mm/memblock.c",
-        Outcome(Effect.OVERWRITTEN, "takes all memory from there on for scratch, whatever else lies there"),
+        _wraps_outcome,
     ),
 )
