@@ -14,6 +14,7 @@ from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
 from khodump.memory import Hole, PhysicalMemory
+from khodump.names import well_formed
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
 
 _SEEN_BYTES: Final = 16
@@ -204,9 +205,10 @@ def _row(diagnosis: Diagnosis) -> tuple[Cell, ...]:
         finding.rule,
         finding.phys,
         finding.owner,
-        finding.message,
-        outcome.text,
-        "\n".join(line.replace("\n", " ") for line in outcome.log) or None,  # names may hold line ends
+        well_formed(finding.message),
+        well_formed(outcome.text),
+        "\n".join(well_formed(line.replace("\n", " ")) for line in outcome.log)
+        or None,  # names may hold line ends
         None if diagnosis.seen is None else diagnosis.seen.hex(" "),
     )
 
@@ -220,7 +222,7 @@ def _head(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel) -> Head:
         for severity in _GRAVITY
     ]
     facts = (
-        Fact("verdict", checkup.verdict, Kind.TEXT),
+        Fact("verdict", well_formed(checkup.verdict), Kind.TEXT),
         Fact("image", suspect.memory.description, Kind.TEXT),
         Fact("fdt", phys, Kind.ADDRESS),
         Fact("compatible", fdt.compatible if fdt else None, Kind.TEXT),

@@ -9,14 +9,14 @@ from typing import Any, TextIO
 from khodump.findings import Finding
 from khodump.names import well_formed
 from khodump.output.text import identifier
-from khodump.rows import Block, Cell, Result, Rows, Tail
+from khodump.rows import Block, Result, Rows, Tail
 
 
 def write_json(result: Result, stream: TextIO) -> Tail:
     """One object: schema, facts, small tables, rows as they come, and findings last."""
     head = result.head()
     members: dict[str, Any] = {"schema": result.schema}
-    members |= {identifier(fact.name): _cell(fact.value) for fact in head.facts}
+    members |= {identifier(fact.name): fact.value for fact in head.facts}
     members |= {
         identifier(table.name): [row for block in table.blocks for row in _objects(block, table)]
         for table in head.tables
@@ -47,16 +47,8 @@ def write_jsonl(result: Result, stream: TextIO) -> Tail:
 
 def _objects(block: Block, rows: Rows) -> Iterator[dict[str, Any]]:
     names = [identifier(column.name) for column in rows.columns]
-    columns = [
-        values.tolist() if hasattr(values, "tolist") else [_cell(value) for value in values]
-        for values in block
-    ]
+    columns = [values.tolist() if hasattr(values, "tolist") else values for values in block]
     return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
-
-
-def _cell(value: Cell) -> Cell:
-    """A value as JSON can hold it."""
-    return well_formed(value) if isinstance(value, str) else value
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -66,5 +58,5 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "phys": finding.phys,
         "message": well_formed(finding.message),
         "evidence": dict(finding.evidence),
-        "owner": _cell(finding.owner),
+        "owner": finding.owner,
     }
