@@ -270,6 +270,19 @@ class SessionFileCountMismatch(
 
 
 @dataclass(frozen=True)
+class FlbListInvalid(
+    Problem,
+    name="flb-list-invalid",
+    title="the list of FLBs has what no kernel writes",
+    severity=Severity.WARNING,
+):
+    """`value` entries are counted, and `pages` pages."""
+
+    value: int
+    pages: int
+
+
+@dataclass(frozen=True)
 class MemfdFolioCount(
     Problem, name="memfd-folio-count", title="a memfd counts more folios than its list holds"
 ):
@@ -338,6 +351,7 @@ PROBLEMS: Final[tuple[type[Problem], ...]] = (
     VmallocInvalid,
     VmallocBlockUnaligned,
     SessionFileCountMismatch,
+    FlbListInvalid,
     MemfdFolioCount,
     MemfdListUnread,
     MemfdFolioMissing,

@@ -45,7 +45,7 @@ from khodump.problems import (
 from khodump.rows import Fact, Kind
 from khodump.subtree import Blob, Context, Decoded, Keep
 from khodump.subtrees.block import read_blocks
-from khodump.subtrees.luo_doubts import luo_doubts
+from khodump.subtrees.luo_doubts import flb_problems, luo_doubts
 from khodump.subtrees.luo_memory import luo_claims, luo_keeps
 from khodump.subtrees.luo_state import (
     SESSIONS_OWNER,
@@ -130,7 +130,9 @@ class _Reader:
     def _flbs(self, head: int) -> tuple[tuple[Flb, ...], tuple[tuple[int, int], ...]]:
         if not head:
             return (), ()
-        rows = self._array(self._context.of("LUO/flbs"), flbs_array(self._context.page_size), head)
+        context = self._context.of("LUO/flbs")
+        rows = self._array(context, flbs_array(context.page_size), head)
+        self.findings += flb_problems(context, head)
         flbs = tuple(Flb(text(bytes(row["name"])), int(row["data"]), int(row["count"])) for row in rows)
         return flbs, ((head, self._context.page_size),)
 

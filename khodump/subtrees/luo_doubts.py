@@ -1,15 +1,51 @@
-"""What only reading a file's whole list of folios shows: that part of it is missing, or names no memory."""
+"""What in LUO's state no kernel writes, though it can be read: in the list of FLBs, and in files' lists of folios."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
+from khodump.abi.layout import dtype_of
+from khodump.abi.luo import LUO_FLB_HEADER_SER
 from khodump.findings import Finding
-from khodump.problems import MemfdFolioMissing, MemfdListUnread
+from khodump.memory import Hole
+from khodump.problems import FlbListInvalid, MemfdFolioMissing, MemfdListUnread
 from khodump.subtree import Context
-from khodump.subtrees.luo_state import Luo, file_owner
+from khodump.subtrees.luo_state import Luo, file_owner, flbs_array
 from khodump.subtrees.memfd import Memfd
 from khodump.subtrees.text import quoted
+
+
+def flb_problems(context: Context, head: int) -> Iterator[Finding]:
+    """What is wrong with the page of FLBs at `head`; more entries than it holds are told by who reads them.
+
+    luo_flb_setup_incoming() of 7.3.4 takes it on trust. Serialising writes entries for FLBs in use alone.
+    """
+    array = flbs_array(context.page_size)
+    data = context.memory.read(head, array.length)
+    if isinstance(data, Hole):
+        return
+    header = LUO_FLB_HEADER_SER.parse(data)
+    entry = dtype_of(array.schema)
+    entries = np.frombuffer(data, entry, (array.length - array.offset) // entry.itemsize, array.offset)
+    if header.count > len(entries):
+        return
+    names = [bytes(name) for name in entries["name"][: header.count]]
+    unnamed = sum(not name.startswith(b"\0") and b"\0" in name for name in names)
+    odd = {
+        f"its header counts {header.pgcnt} pages, not 1": header.pgcnt != 1,
+        f"{header.count - unnamed} of its {header.count} entries have no name, or one without an end": unnamed
+        < header.count,
+        "some of its entries have no users": bool((entries["count"][: header.count] == 0).any()),
+        f"something stands behind the {header.count} entries that it counts": bool(
+            entries[header.count :].tobytes().strip(b"\0")
+        ),
+    }
+    told = [what for what, is_so in odd.items() if is_so]
+    if told:
+        problem = FlbListInvalid(header.count, header.pgcnt)
+        yield context.problem(problem, head, f"the list of LUO's FLBs, at {head:#x}: {'; '.join(told)}")
 
 
 def luo_doubts(context: Context, luo: Luo) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from khodump.handover import Broken, Handover
 from khodump.intervals import Intervals, without
 from khodump.locate import RootFdt
 from khodump.memory import PhysicalMemory
-from khodump.problems import PROBLEMS
+from khodump.problems import PROBLEMS, FlbListInvalid, SessionFileCountMismatch
 from khodump.subtree import WHOLE_BLOCK, Claims
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
 from khodump.subtrees.luo_state import Luo, LuoFile, file_owner, session_owner
@@ -33,6 +33,8 @@ from khodump.trackers import map_property
 MAP_OWNER: Final = "KHO/map"
 
 _DECLARED: Final = frozenset(problem.name for problem in PROBLEMS)
+#: Problems that leave no list of sessions and files unread.
+_TELLING: Final = (SessionFileCountMismatch.name, FlbListInvalid.name)
 _Found = TypeVar("_Found")
 
 
@@ -146,7 +148,7 @@ class Case:
         """Whether LUO's lists of sessions and files could be read; what single files keep is another matter."""
         luo = (subtree for subtree in self.opened.subtrees if subtree.name == luo_abi.NODE_NAME)
         return not any(
-            self.file_of(finding.owner) is None and finding.rule != "session-file-count-mismatch"
+            self.file_of(finding.owner) is None and finding.rule not in _TELLING
             for subtree in luo
             for finding in subtree.decoded.findings
         )
