@@ -66,7 +66,7 @@ def one_token() -> Break:
 
 
 def with_flb() -> BuiltHandover:
-    return handed_over({"LUO": Luo(flbs=(Flb("pci", 7),))})
+    return handed_over({"LUO": Luo((Session("vm"),), (Flb("pci", 7),))})
 
 
 def _flb(at: int, data: bytes) -> Break:
