@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -31,21 +32,31 @@ def flb_problems(context: Context, head: int) -> Iterator[Finding]:
     entries = np.frombuffer(data, entry, (array.length - array.offset) // entry.itemsize, array.offset)
     if header.count > len(entries):
         return
-    names = [bytes(name) for name in entries["name"][: header.count]]
-    unnamed = sum(not name.startswith(b"\0") and b"\0" in name for name in names)
+    counted, rest = entries[: header.count], entries[header.count :]
+    unnamed = sum(not _has_name(row) for row in counted)
+    left_out = sum(_is_entry(row) for row in rest)
     odd = {
         f"its header counts {header.pgcnt} pages, not 1": header.pgcnt != 1,
-        f"{header.count - unnamed} of its {header.count} entries have no name, or one without an end": unnamed
-        < header.count,
-        "some of its entries have no users": bool((entries["count"][: header.count] == 0).any()),
-        f"something stands behind the {header.count} entries that it counts": bool(
-            entries[header.count :].tobytes().strip(b"\0")
-        ),
+        f"{unnamed} of its {header.count} entries have no name, or one without an end": unnamed,
+        "some of its entries have no users": (counted["count"] == 0).any(),
+        f"{left_out} more stand behind the {header.count} entries that it counts": left_out,
     }
     told = [what for what, is_so in odd.items() if is_so]
     if told:
         problem = FlbListInvalid(header.count, header.pgcnt)
         yield context.problem(problem, head, f"the list of LUO's FLBs, at {head:#x}: {'; '.join(told)}")
+
+
+def _has_name(row: Any) -> bool:  # noqa: ANN401 - a numpy record
+    """Whether it has a name that ends."""
+    name, nul, _ = bytes(row["name"]).partition(b"\0")
+    return bool(name and nul)
+
+
+def _is_entry(row: Any) -> bool:  # noqa: ANN401 - as above
+    """Whether an uncounted entry is one all the same: a name with zeros behind it, for the page came zeroed, and users."""
+    _, _, padding = bytes(row["name"]).partition(b"\0")
+    return _has_name(row) and not padding.strip(b"\0") and int(row["count"]) > 0
 
 
 def luo_doubts(context: Context, luo: Luo) -> Iterator[Finding]:

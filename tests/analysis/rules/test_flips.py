@@ -101,10 +101,7 @@ def quiet() -> Iterator[Quiet]:
     yield after_text("files", block, 48, "memfd-v2")
     yield after("files", block + LUO_FILE_SER.sizeof(), "past the entries that are counted")
     yield after_text("FLBs", LUO_FLB_HEADER_SER.size, 48, FLB)
-    flbs = (PAGE - LUO_FLB_HEADER_SER.size) // LUO_FLB_SER.sizeof()
-    yield after(
-        "FLBs", LUO_FLB_HEADER_SER.size + flbs * LUO_FLB_SER.sizeof(), "past the last entry that fits"
-    )
+    yield after("FLBs", LUO_FLB_HEADER_SER.size + LUO_FLB_SER.sizeof(), "past the entries that are counted")
     yield Quiet("memfd", PAGES["memfd"] + 44, PAGES["memfd"] + 45, "how it was mapped, if known", range(4))
     yield Quiet("memfd", PAGES["memfd"] + 20, PAGES["memfd"] + 24, "flags, of which there are none")
     yield after("memfd", MEMFD_LUO_SER.size, "past the struct")
