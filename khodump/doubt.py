@@ -8,13 +8,14 @@ from typing import Final
 import numpy as np
 
 from khodump.extents import Extents
-from khodump.findings import Finding, Severity
+from khodump.findings import Finding
 from khodump.layouts import Layout
 from khodump.numbers import format_size
 from khodump.placement import Basis, Placement
+from khodump.problems import ReadingInDoubt
 from khodump.tracker import NO_ROOT, UNREADABLE_NODE, Tracker
 
-IN_DOUBT: Final = "reading-in-doubt"
+IN_DOUBT: Final = ReadingInDoubt.name
 
 
 def doubts(
@@ -40,13 +41,13 @@ def doubts(
             f"the root FDT's own page, {fdt_phys or 0:#x}, is not in its map, though every kernel keeps it there: "
             f"the map is damaged, was given back since, or is misread ({_suspects(placement)})"
         )
-        yield Finding(IN_DOUBT, Severity.ERROR, fdt_phys, message)
+        yield ReadingInDoubt().finding(fdt_phys, message)
     if placement is not None and placement.basis is Basis.GUESSED and outside:
         message = (
             f"{format_size(outside)} of what is preserved lie outside the file: it is cut short, "
             f"or lies elsewhere. {placement.remedy}"
         )
-        yield Finding(IN_DOUBT, Severity.ERROR, None, message, {"bytes": outside})
+        yield ReadingInDoubt(outside).finding(None, message)
 
 
 def _suspects(placement: Placement | None) -> str:

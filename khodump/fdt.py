@@ -1,7 +1,8 @@
-"""Flattened device trees: a strict validator, then pyfdt on exactly the bytes that passed it.
+"""Flattened device trees: a strict reader of version 17, the only one that kernels with KHO write.
 
-pyfdt trusts its input and guesses property types; the validator keeps damaged input from it, and the bytes are
-rebuilt from the guess, which loses nothing. KHO's payloads are native-endian inside the big-endian container.
+What libfdt would trip over, or read otherwise than it was meant, is refused. Names are what the kernel's writer takes:
+any bytes but NUL, as those of reserve_mem regions come from the command line. KHO's payloads are native-endian inside
+the big-endian container.
 """
 
 from __future__ import annotations
@@ -9,11 +10,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import construct
-from pyfdt import pyfdt
 
 from khodump.abi.layout import Layout
 from khodump.errors import FdtError, FdtTruncatedError
@@ -28,10 +27,9 @@ _BEGIN_NODE, _END_NODE, _PROP, _NOP, _END = 1, 2, 3, 4, 9
 _ERR_TRUNCATED, _ERR_BADMAGIC, _ERR_BADVERSION = -8, -9, -10  # libfdt's
 _MAX_SIZE: Final = 1 << 16
 _MAX_DEPTH: Final = 64  # FDT_MAX_DEPTH of drivers/of/fdt.c
-_MAX_NAMES: Final = 4096  # in one node: pyfdt's check for duplicates is quadratic in them
 _U32: Final = struct.Struct(">I")
-#: Any printable ASCII but the path separator: reserve_mem names come from users.
-_NAME_BYTES: Final = frozenset(range(0x21, 0x7F)) - {ord("/")} | {ord(" ")}
+#: Of properties: any printable ASCII but the path separator.
+_PROPERTY_BYTES: Final = frozenset(range(0x20, 0x7F)) - {ord("/")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,10 @@ FDT_HEADER: Final = Layout(
 
 @dataclass(frozen=True)
 class FdtNode:
-    """A node: raw property bytes by name, and child nodes, in the order they are stored."""
+    """A node: raw property bytes by name, and child nodes, in the order they are stored.
+
+    Bytes of a name that are no UTF-8 are lone surrogates in `name`.
+    """
 
     name: str
     properties: Mapping[str, bytes] = field(default_factory=dict)
@@ -153,13 +154,7 @@ def parse_fdt(data: bytes, *, max_size: int = _MAX_SIZE) -> FdtNode:
         FdtError: not a well-formed version 17 tree; the message names the offending offset.
     """
     header = _validated_header(data, max_size)
-    blob = data[: header.totalsize]
-    _validate_structure(blob, header)
-    try:
-        root = pyfdt.FdtBlobParse(BytesIO(blob)).to_fdt().get_rootnode()
-    except Exception as error:  # pyfdt raises bare Exception, and whatever it trips over
-        raise FdtError(f"pyfdt cannot parse the tree: {error}") from error
-    return _node("", root)
+    return _tree(data[: header.totalsize], header)
 
 
 def _validated_header(data: bytes, max_size: int) -> FdtHeader:
@@ -195,103 +190,134 @@ def _validate_reservations(blob: bytes, offset: int) -> None:
         raise FdtError("the memory reservation block has no end")
 
 
-def _validate_structure(blob: bytes, header: FdtHeader) -> None:
-    """Walk the tokens as libfdt would, and refuse what pyfdt would swallow."""
-    names: list[set[str]] = []  # of each open node: its properties and children
-    roots = 0
-    for at, token, name in _tokens(blob, header):
-        if token == _BEGIN_NODE:
-            roots += not names
-            if roots > 1 or (not names and name):
-                raise FdtError(f'a second or a named root node ("{name}") at {at:#x}')
-            if names and not name:
-                raise FdtError(f"a node without a name at {at:#x}")
-            if len(names) == _MAX_DEPTH:
-                raise FdtError(f"nested deeper than {_MAX_DEPTH} levels at {at:#x}")
-        elif not names:
-            raise FdtError(f"a property, or the end of a node, outside any node at {at:#x}")
-        if token == _END_NODE:
-            names.pop()
-            continue
-        if names and name in names[-1]:
+class _Token(NamedTuple):
+    """A piece of the structure block.
+
+    Attributes:
+        at: offset in the tree.
+        tag: _BEGIN_NODE, _PROP or _END_NODE.
+        name: of the node that begins, or of the property.
+        value: of the property.
+    """
+
+    at: int
+    tag: int
+    name: str = ""
+    value: bytes = b""
+
+
+@dataclass
+class _OpenNode:
+    """A node whose end was not met yet."""
+
+    name: str
+    properties: dict[str, bytes] = field(default_factory=dict)
+    children: dict[str, FdtNode] = field(default_factory=dict)
+    #: Of the children, also of one that is still open.
+    taken: set[str] = field(default_factory=set)
+
+    def take(self, name: str, at: int) -> None:
+        """Refuse a name that the node has already: libfdt would find the first alone."""
+        if name in self.taken:
             raise FdtError(f'"{name}" stands twice in one node, again at {at:#x}')
-        if names:
-            names[-1].add(name)
-            if len(names[-1]) > _MAX_NAMES:
-                raise FdtError(f"more than {_MAX_NAMES} properties and children in one node, at {at:#x}")
-        if token == _BEGIN_NODE:
-            names.append(set())
-    if names or not roots:
-        raise FdtError(f"the structure block ends with {len(names)} nodes open and {roots} root nodes")
+        self.taken.add(name)
+
+    def closed(self) -> FdtNode:
+        """The node, now that it is whole."""
+        return FdtNode(self.name, self.properties, tuple(self.children.values()))
 
 
-def _tokens(blob: bytes, header: FdtHeader) -> Iterator[tuple[int, int, str]]:
-    """(offset, token, name) of every node start, property and node end, up to FDT_END."""
+def _tree(blob: bytes, header: FdtHeader) -> FdtNode:
+    """The root node."""
+    nodes: list[_OpenNode] = []
+    root: FdtNode | None = None
+    for token in _tokens(blob, header):
+        if token.tag == _BEGIN_NODE:
+            _begin(nodes, token, is_second=root is not None)
+        elif not nodes:
+            raise FdtError(f"a property, or the end of a node, outside any node at {token.at:#x}")
+        elif token.tag == _PROP:
+            nodes[-1].take(token.name, token.at)
+            nodes[-1].properties[token.name] = token.value
+        else:
+            node = nodes.pop().closed()
+            if nodes:
+                nodes[-1].children[node.name] = node
+            else:
+                root = node
+    if nodes or root is None:
+        roots = int(root is not None or bool(nodes))
+        raise FdtError(f"the structure block ends with {len(nodes)} nodes open and {roots} root nodes")
+    return root
+
+
+def _begin(nodes: list[_OpenNode], token: _Token, *, is_second: bool) -> None:
+    """Open a node inside those that are open."""
+    if not nodes and (is_second or token.name):
+        raise FdtError(f'a second or a named root node ("{token.name}") at {token.at:#x}')
+    if nodes and not token.name:
+        raise FdtError(f"a node without a name at {token.at:#x}")
+    if len(nodes) == _MAX_DEPTH:
+        raise FdtError(f"nested deeper than {_MAX_DEPTH} levels at {token.at:#x}")
+    if nodes:
+        nodes[-1].take(token.name, token.at)
+    nodes.append(_OpenNode(token.name))
+
+
+def _tokens(blob: bytes, header: FdtHeader) -> Iterator[_Token]:
+    """Every node start, property and node end, up to FDT_END."""
     at, end = header.off_dt_struct, header.off_dt_struct + header.size_dt_struct
     while at + 4 <= end:
-        start, token = at, _U32.unpack_from(blob, at)[0]
+        start, tag = at, _U32.unpack_from(blob, at)[0]
         at += 4
-        if token == _END:
+        if tag == _END:
             if at != end:
                 raise FdtError(f"the tree ends at {start:#x}, before its structure block does at {end:#x}")
             return
-        if token == _BEGIN_NODE:
-            name = _name(blob, at, end)
+        if tag == _BEGIN_NODE:
+            name = _string(blob, at, end)
             at += _aligned(len(name) + 1)
-            yield start, token, name
-        elif token == _PROP:
-            if at + 8 > end:
-                raise FdtError(f"a property is cut off at {start:#x}")
-            length, offset = struct.unpack_from(">II", blob, at)
-            at += 8 + _aligned(length)
-            if at > end:
-                raise FdtError(
-                    f"the property at {start:#x} claims {length} bytes, past the end of the structure block"
-                )
-            if offset >= header.size_dt_strings:
-                raise FdtError(
-                    f"the property at {start:#x} has its name at {offset:#x}, outside the strings block"
-                )
-            strings = header.off_dt_strings
-            name = _name(blob, strings + offset, strings + header.size_dt_strings)
-            if not name:
-                raise FdtError(f"the property at {start:#x} has no name")
-            yield start, token, name
-        elif token == _END_NODE:
-            yield start, token, ""
-        elif token != _NOP:
-            raise FdtError(f"unknown tag {token:#x} at {start:#x}")
+            yield _Token(start, tag, name.decode("utf-8", "surrogateescape"))
+        elif tag == _PROP:
+            token = _property(blob, header, start, end)
+            at += 8 + _aligned(len(token.value))
+            yield token
+        elif tag == _END_NODE:
+            yield _Token(start, tag)
+        elif tag != _NOP:
+            raise FdtError(f"unknown tag {tag:#x} at {start:#x}")
     raise FdtError("the structure block has no end tag")
 
 
-def _name(blob: bytes, start: int, end: int) -> str:
-    name, terminator, _ = blob[start:end].partition(b"\0")
-    if not terminator or not _NAME_BYTES.issuperset(name):
-        raise FdtError(f"the name at {start:#x} has no end or is not printable: {name[:32].hex(' ')}")
-    return name.decode("ascii")
+def _property(blob: bytes, header: FdtHeader, start: int, end: int) -> _Token:
+    """The property whose tag is at `start`."""
+    at = start + 4
+    if at + 8 > end:
+        raise FdtError(f"a property is cut off at {start:#x}")
+    length, offset = struct.unpack_from(">II", blob, at)
+    at += 8
+    if at + _aligned(length) > end:
+        raise FdtError(
+            f"the property at {start:#x} claims {length} bytes, past the end of the structure block"
+        )
+    if offset >= header.size_dt_strings:
+        raise FdtError(f"the property at {start:#x} has its name at {offset:#x}, outside the strings block")
+    strings = header.off_dt_strings
+    name = _string(blob, strings + offset, strings + header.size_dt_strings)
+    if not name:
+        raise FdtError(f"the property at {start:#x} has no name")
+    if not _PROPERTY_BYTES.issuperset(name):
+        raise FdtError(f"the name at {strings + offset:#x} is not printable: {name[:32].hex(' ')}")
+    return _Token(start, _PROP, name.decode("ascii"), blob[at : at + length])
+
+
+def _string(blob: bytes, start: int, end: int) -> bytes:
+    """The bytes from `start` up to a NUL before `end`."""
+    nul = blob.find(b"\0", start, end)
+    if nul < 0:
+        raise FdtError(f"the name at {start:#x} has no end: {blob[start : min(end, start + 32)].hex(' ')}")
+    return blob[start:nul]
 
 
 def _aligned(length: int) -> int:
     return -(-length // 4) * 4
-
-
-def _node(name: str, node: Any) -> FdtNode:  # noqa: ANN401 - pyfdt is untyped
-    properties: dict[str, bytes] = {}
-    children: list[FdtNode] = []
-    for item in node:
-        if isinstance(item, pyfdt.FdtNode):
-            children.append(_node(str(item.get_name()), item))
-        elif not isinstance(item, pyfdt.FdtNop):
-            properties[str(item.get_name())] = _raw(item)
-    return FdtNode(name, properties, tuple(children))
-
-
-def _raw(prop: Any) -> bytes:  # noqa: ANN401 - pyfdt is untyped
-    """The bytes of a property, whichever type pyfdt guessed; its own to_raw() fails on Python 3."""
-    if isinstance(prop, pyfdt.FdtPropertyWords):
-        return b"".join(_U32.pack(word) for word in prop.words)
-    if isinstance(prop, pyfdt.FdtPropertyBytes):
-        return bytes(byte & 0xFF for byte in prop.bytes)
-    if isinstance(prop, pyfdt.FdtPropertyStrings):
-        return b"".join(text.encode("ascii") + b"\0" for text in prop.strings)
-    return b""

@@ -17,7 +17,7 @@ from khodump.findings import Finding, Severity
 from khodump.locate import Progress, RootFdt
 from khodump.memory import PhysicalMemory
 from khodump.ram_end import reaching
-from khodump.scratch import Scratch
+from khodump.scratch import Scratch, scratch_findings
 from khodump.subtree import Context, Subtree
 from khodump.subtrees import open_subtrees
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
@@ -175,11 +175,29 @@ class Handover:
         """Whether the map was given back and has been written over since: what it listed is no longer to be had."""
         return self.successor is not None and not (self.is_whole and self.is_anchored)
 
+    @cached_property
+    def user_findings(self) -> tuple[Finding, ...]:
+        """What is wrong with what users wrote, or missing of it; reads all of that."""
+        return tuple(finding for subtree in self.subtrees for finding in subtree.findings)
+
     @property
-    def all_findings(self) -> list[Finding]:
-        """What is wrong with the map, and with what its users wrote."""
-        users = (finding for subtree in self.subtrees for finding in subtree.decoded.findings)
-        return [*self.findings, *users]
+    def other_findings(self) -> tuple[Finding, ...]:
+        """What is wrong with scratch, and with what users wrote."""
+        return (*scratch_findings(self.scratch or ()), *self.user_findings)
+
+    @property
+    def all_findings(self) -> tuple[Finding, ...]:
+        """What is wrong with the map, with scratch and with what users wrote: what every command tells at its end."""
+        return (*self.findings, *self.other_findings)
+
+    @property
+    def nobody(self) -> str:
+        """Whose memory is that nobody claims: as long as lists that may claim it are unread, that is not known."""
+        lists = len(self.user_findings)
+        if not lists:
+            return "nobody"
+        what = "unread" if all(finding.unread for finding in self.user_findings) else "unread or damaged"
+        return f"unknown: {lists} list{'' if lists == 1 else 's'} {what}"
 
     def told(self, findings: Sequence[Finding]) -> tuple[Finding, ...]:
         """What a person is to be told of these findings, which the map or the users of this handover gave.
@@ -189,7 +207,7 @@ class Handover:
         """
         if self.successor is None:
             return tuple(findings)
-        unread = (finding for finding in findings if finding.rule == _UNREADABLE_BLOB)
+        unread = (finding for finding in findings if finding.unread)
         return (*unread, self.successor.finding(self.fdt.phys))
 
     def gone_of(self, subtrees: Iterable[Subtree]) -> tuple[str, ...]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
 from khodump.errors import ImageError, UsageError
+from khodump.findings import Finding
 from khodump.memory import Hole, PhysicalMemory
 from khodump.numbers import format_size, parse_number
+from khodump.problems import ScratchWraps
 
 Scratch = tuple[KhoScratch, ...]
+
+#: Whose the regions are, for findings.
+OWNER: Final = "KHO/scratch"
 
 _MAX_BYTES: Final = 1 << 20  # a region a NUMA node and two more: far above any machine
 _DEBUGFS_NAMES: Final = ("scratch_phys", "scratch_len")
@@ -33,6 +38,17 @@ def files_of(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
     if len(files) == 1 and files[0].is_dir():
         return [files[0] / name for name in _DEBUGFS_NAMES]
     return files
+
+
+def scratch_findings(scratch: Scratch) -> Iterator[Finding]:
+    """What is wrong with the regions by themselves."""
+    for region in scratch:
+        if region.wraps:
+            message = (
+                f"the scratch region at {region.addr:#x} has {region.size:#x} bytes, and so reaches past the end of the "
+                "address space"
+            )
+            yield ScratchWraps(region.addr, region.size).finding(region.addr, message, OWNER)
 
 
 def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
@@ -74,8 +90,14 @@ def _numbers(path: Path) -> list[int]:
             hint="name debugfs' own files",
         )
     try:
-        return [parse_number(word) for word in data.decode("ascii", "replace").split()]
+        numbers = [parse_number(word) for word in data.decode("ascii", "replace").split()]
     except UsageError as error:
         raise UsageError(
             f"{path} is no list of addresses: {error}", hint="name debugfs' own files"
         ) from error
+    if any(number >= 1 << 64 for number in numbers):
+        raise UsageError(
+            f"{path} is no list of addresses: it has numbers of more than 64 bits",
+            hint="name debugfs' own files",
+        )
+    return numbers

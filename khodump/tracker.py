@@ -14,8 +14,9 @@ import numpy as np
 
 from khodump.arrays import I64, U8, U64, Bool
 from khodump.extents import NO_ORDER, Extents
-from khodump.findings import Finding, Severity
+from khodump.findings import Finding
 from khodump.memory import PhysicalMemory, Presence
+from khodump.problems import MapNodeUnreadable, MapPointerOutsideMemory, MapRootMissing
 
 #: The slot of a node that no other points to.
 NO_SLOT: Final = -1
@@ -150,9 +151,9 @@ def node_problem(memory: PhysicalMemory, phys: int, presence: Presence, what: st
         where: what led to it.
     """
     is_outside = presence is Presence.ABSENT and memory.end_below(phys) is not None
-    rule = "map-pointer-outside-memory" if is_outside else UNREADABLE_NODE
+    kind = MapPointerOutsideMemory if is_outside else MapNodeUnreadable
     message = f"{what} is {memory.hole_at(phys, presence)}"
-    return Finding(rule, Severity.ERROR, phys, message, {**where, "value": phys})
+    return kind(value=phys, **where).finding(phys, message)
 
 
 @dataclass
@@ -280,5 +281,5 @@ class Tracker(ABC):
         """Whether there is a root to start from; a finding if not."""
         if not self.root:
             message = "the map's root pointer is 0: nothing was handed over, or the map was not finished"
-            walk.findings.append(Finding(NO_ROOT, Severity.ERROR, None, message, {"value": 0}))
+            walk.findings.append(MapRootMissing(value=0).finding(None, message))
         return bool(self.root)

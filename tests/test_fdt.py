@@ -18,7 +18,7 @@ from tests.captures import CAPTURES, SAMPLES
 DTC = shutil.which("dtc")
 NAMES = st.text(letters.ascii_letters + letters.digits + "-_,.+", min_size=1, max_size=12)
 
-#: Payloads that pyfdt takes for something else than bytes, or for nothing.
+#: Payloads that look like something else than bytes, or like nothing.
 TRAPS = [
     b"",
     b"\0",
@@ -76,13 +76,13 @@ def test_a_tree_comes_back_from_its_bytes(tree):
 
 
 @pytest.mark.parametrize("value", TRAPS)
-def test_payloads_survive_the_guess_of_their_type(value):
+def test_payloads_come_back_whatever_they_look_like(value):
     tree = FdtNode("", {"payload": value})
     assert parse_fdt(build_fdt(tree)) == tree
 
 
 @given(st.binary(max_size=40))
-def test_any_payload_survives_the_guess_of_its_type(value):
+def test_any_payload_comes_back(value):
     tree = FdtNode("", {"payload": value})
     assert parse_fdt(build_fdt(tree)) == tree
 
@@ -187,10 +187,7 @@ def test_the_smallest_tree_and_nops_are_accepted():
         (ROOT + PROP + u32(9, 0) + END_NODE + END, "past the end of the structure block"),
         (ROOT + PROP + u32(0, 2) + END_NODE + END, "outside the strings block"),
         (ROOT + PROP + u32(0, 1) + END_NODE + END, "has no name"),
-        (ROOT + BEGIN + b"abcd", "no end or is not printable"),
-        (ROOT + BEGIN + b"\x07\0\0\0" + END_NODE + END_NODE + END, "not printable"),
-        (ROOT + BEGIN + b"a/b\0" + END_NODE + END_NODE + END, "not printable"),
-        (ROOT + BEGIN + b"\xe4\0\0\0" + END_NODE + END_NODE + END, "not printable"),
+        (ROOT + BEGIN + b"abcd", "has no end"),
         (ROOT + CHILD * 64 + END_NODE * 65 + END, "nested deeper than 64"),
     ],
 )
@@ -205,17 +202,19 @@ def test_a_name_of_a_property_and_a_node_at_once_is_refused():
         parse_fdt(build_fdt(tree))
 
 
-def test_more_names_than_pyfdt_can_check_are_refused():
-    tree = FdtNode("", {}, tuple(FdtNode(f"{number:x}") for number in range(4097)))
-    with pytest.raises(FdtError, match="more than 4096 properties and children in one node"):
-        parse_fdt(build_fdt(tree))
+@pytest.mark.parametrize(
+    "name", [b"\x07", b"a/b", b"/", b"\xe4", b"\xff\xfe", "größe".encode(), b"a b", b"a@1"]
+)
+def test_a_node_may_have_any_name_that_libfdt_writes(name):
+    """fdt_begin_node() looks at nothing but the NUL."""
+    text = name.decode("utf-8", "surrogateescape")
+    tree = FdtNode("", {}, (FdtNode(text, {"size": b"\x01"}), FdtNode("next")))
+    assert parse_fdt(build_fdt(tree)) == tree
 
 
-def test_a_machine_may_have_many_nodes_in_all():
-    """Device trees of arm64 servers have more than 4096, and up to 2 MiB of them."""
-    node = [FdtNode(f"{number:x}", {"reg": bytes(8)}) for number in range(300)]
-    tree = FdtNode("", {}, tuple(FdtNode(f"{number:x}", {}, tuple(node)) for number in range(20)))
-    assert len(parse_fdt(build_fdt(tree), max_size=2 << 20).children) == 20
+def test_the_work_grows_with_the_names_alone():
+    tree = FdtNode("", {}, tuple(FdtNode(f"{number:x}") for number in range(1 << 16)))
+    assert parse_fdt(build_fdt(tree), max_size=2 << 20) == tree
 
 
 def test_a_string_that_does_not_end_is_refused():

@@ -15,6 +15,7 @@ from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
 from khodump.memory import Hole, PhysicalMemory
+from khodump.names import well_formed
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.succession import STALE_INCOMING
 
@@ -71,8 +72,24 @@ class Checkup:
 
     def reaches(self, severity: Severity) -> bool:
         """Whether a finding is at least as grave."""
+        return any(self._at_least(severity))
+
+    def is_wrong(self, severity: Severity) -> bool:
+        """Whether something is known to be wrong that is at least as grave; what could not be read, or was misread, is not."""
+        if any(diagnosis.finding.rule == IN_DOUBT for diagnosis in self.diagnoses):
+            return False
+        return any(not finding.unread for finding in self._at_least(severity))
+
+    @property
+    def is_bygone(self) -> bool:
+        """Whether the handover was taken over long ago, so that nothing speaks against it."""
+        return any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in self.diagnoses)
+
+    def _at_least(self, severity: Severity) -> Iterator[Finding]:
         limit = _GRAVITY.index(severity)
-        return any(_GRAVITY.index(diagnosis.finding.severity) <= limit for diagnosis in self.diagnoses)
+        for diagnosis in self.diagnoses:
+            if _GRAVITY.index(diagnosis.finding.severity) <= limit:
+                yield diagnosis.finding
 
 
 def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup:
@@ -86,11 +103,11 @@ def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup
     diagnoses: list[Diagnosis] = []
     not_run: list[tuple[str, str]] = []
     for rule in RULES:
-        lack = next((need for need in rule.needs if not need.met(case)), None)
+        lack = rule.lack(case) or rule.lack_in_part(case)
         if lack is not None:
             not_run.append((rule.name, _why_not_run(case, lack)))
-            continue
         diagnoses += _diagnosed(case, rule)
+    diagnoses += _undeclared(case)
     if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in diagnoses):
         diagnoses = [_bygone(diagnosis) for diagnosis in diagnoses if diagnosis.finding.rule != IN_DOUBT]
     elif any(diagnosis.finding.rule == IN_DOUBT for diagnosis in diagnoses):
@@ -114,8 +131,19 @@ def _diagnosed(case: Case, rule: Rule) -> Iterator[Diagnosis]:
         yield Diagnosis(finding, rule.outcome(case, finding), _bytes_at(case.memory, finding.phys))
 
 
+def _undeclared(case: Case) -> Iterator[Diagnosis]:
+    """What decoders found that no rule knows, as they told it."""
+    for finding in case.undeclared:
+        effect = Effect.UNKNOWN if finding.unread else Effect.UNJUDGED
+        user = (finding.owner or "").partition("/")[0]
+        outcome = Outcome(effect, f"leaves that to {user}: what follows, no rule of khodump knows")
+        yield Diagnosis(finding, outcome, _bytes_at(case.memory, finding.phys))
+
+
 def _bytes_at(memory: PhysicalMemory, phys: int | None) -> bytes | None:
-    seen = None if phys is None else memory.read(phys, _SEEN_BYTES)
+    if phys is None or not 0 <= phys < 1 << 64:
+        return None
+    seen = memory.read(phys, _SEEN_BYTES)
     return None if isinstance(seen, Hole) else seen
 
 
@@ -181,6 +209,9 @@ def _losses(case: Case, by_effect: dict[Effect, list[Diagnosis]]) -> Iterator[st
         yield f"{', '.join(sorted(users))} will not get its memory back"
     if Effect.UNKNOWN in by_effect:
         yield "part of it could not be read"
+    if Effect.UNJUDGED in by_effect:
+        rules = dict.fromkeys(diagnosis.finding.rule for diagnosis in by_effect[Effect.UNJUDGED])
+        yield f"what follows from {', '.join(rules)}, no rule knows"
 
 
 def check(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel | None = None) -> Result:
@@ -202,9 +233,10 @@ def _row(diagnosis: Diagnosis) -> tuple[Cell, ...]:
         finding.rule,
         finding.phys,
         finding.owner,
-        finding.message,
-        outcome.text,
-        "\n".join(line.replace("\n", "\\n") for line in outcome.log) or None,  # names may hold line ends
+        well_formed(finding.message),
+        well_formed(outcome.text),
+        "\n".join(well_formed(line.replace("\n", " ")) for line in outcome.log)
+        or None,  # names may hold line ends
         None if diagnosis.seen is None else diagnosis.seen.hex(" "),
     )
 
@@ -218,7 +250,7 @@ def _head(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel) -> Head:
         for severity in _GRAVITY
     ]
     facts = (
-        Fact("verdict", checkup.verdict, Kind.TEXT),
+        Fact("verdict", well_formed(checkup.verdict), Kind.TEXT),
         Fact("image", suspect.memory.description, Kind.TEXT),
         Fact("fdt", phys, Kind.ADDRESS),
         Fact("compatible", fdt.compatible if fdt else None, Kind.TEXT),

@@ -246,8 +246,7 @@ class Diff:
         """What the maps leave open, and all that is wrong with either side."""
         found = [_left_open(name, spans) for name, spans in self._left_open]
         for (name, handover), side in zip(self._sides, self._census, strict=True):
-            users = (finding for subtree in handover.subtrees for finding in subtree.decoded.findings)
-            told = handover.told([*side.findings, *users])
+            told = handover.told([*side.findings, *handover.other_findings])
             found += [replace(finding, message=f"{name}: {finding.message}") for finding in told]
         return found
 

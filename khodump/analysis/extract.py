@@ -22,12 +22,14 @@ from khodump.analysis.extraction.copying import Progress, Sink, copy
 from khodump.analysis.extraction.folios import lay_out
 from khodump.analysis.extraction.losses import Losses, find_losses
 from khodump.analysis.extraction.plan import Plan, Runs
+from khodump.analysis.sessions import find_luo
 from khodump.errors import KhodumpError, UsageError, choice
 from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory, Presence
+from khodump.names import meant
 from khodump.numbers import format_size
 from khodump.subtree import Context, Subtree
-from khodump.subtrees.luo_state import Luo, LuoFile
+from khodump.subtrees.luo_state import Luo, LuoFile, file_owner
 from khodump.subtrees.memblock import ReserveMem
 from khodump.subtrees.memfd import Memfd
 from khodump.subtrees.text import quoted
@@ -137,6 +139,8 @@ def plan_memfd(handover: Handover, session: str, token: int) -> Plan:
         UsageError: there is no such session or file, or its handler is unknown.
         UnreadableError: its state cannot be read.
     """
+    luo = find_luo(handover)
+    session = meant(session, (each.name for each in luo.sessions)) if luo else session
     file = _file(handover, session, token)
     what = f"memfd {token:#x} of session {quoted(session)}"
     if file.state is None:
@@ -146,7 +150,8 @@ def plan_memfd(handover: Handover, session: str, token: int) -> Plan:
             f"file {token:#x} of session {quoted(session)} is no memfd: its handler is {quoted(file.handler)}",
             hint=f"khodump subtrees IMAGE shows what is known of it; --range {file.data:#x}+4K takes the page of its state",
         )
-    return _memfd(handover, file.state, what)
+    plan = _memfd(handover, file.state, what)
+    return replace(plan, owner=file_owner(session, token, file.handler))
 
 
 def plan_reserve_mem(handover: Handover, name: str) -> Plan:
@@ -163,10 +168,12 @@ def plan_reserve_mem(handover: Handover, name: str) -> Plan:
     for each in regions:
         if isinstance(each, ReserveMem):
             named.setdefault(each.name, each)
+    name = meant(name, named)
     if name not in named:
         raise _unlisted(subtree, f"reserve_mem region {quoted(name)}", choice("regions", list(named), name))
     region = named[name]
-    return plan_range(handover, region.start, region.size, f"reserve_mem {quoted(name)}")
+    plan = plan_range(handover, region.start, region.size, f"reserve_mem {quoted(name)}")
+    return replace(plan, owner=memblock_abi.NODE_NAME)
 
 
 def plan_blob(handover: Handover, node: str) -> Plan:
@@ -180,7 +187,8 @@ def plan_blob(handover: Handover, node: str) -> Plan:
     if subtree.blob is None:
         message = _first_finding(subtree) or f"the blob of node {quoted(node)} cannot be read"
         raise _unreadable(handover, node, message)
-    return plan_range(handover, subtree.blob.phys, subtree.blob.size, f"blob {quoted(node)}")
+    plan = plan_range(handover, subtree.blob.phys, subtree.blob.size, f"blob {quoted(node)}")
+    return replace(plan, owner=subtree.name)
 
 
 def plan_range(handover: Handover, phys: int, size: int, what: str | None = None) -> Plan:
@@ -252,6 +260,8 @@ def _memfd(handover: Handover, memfd: Memfd, what: str) -> Plan:
     )
     if layout.unread or broken:
         return replace(plan, doubt="unknown: that part of the list of folios cannot be read")
+    if layout.nameless:
+        return replace(plan, doubt="unknown: the list of folios has entries that name no memory")
     return plan
 
 
@@ -281,10 +291,11 @@ def _file(handover: Handover, session: str, token: int) -> LuoFile:
 
 
 def _subtree(handover: Handover, node: str, wanted: str) -> Subtree:
+    names = [subtree.name for subtree in handover.subtrees]
+    node = meant(node, names)
     for subtree in handover.subtrees:
         if subtree.name == node:
             return subtree
-    names = [subtree.name for subtree in handover.subtrees]
     raise UsageError(
         f"there is no {wanted}: the root FDT has no node {quoted(node)}", hint=choice("nodes", names, node)
     )

@@ -110,7 +110,8 @@ def _owned(handover: Handover, selection: Selection, *, pages: bool) -> Result:
     ownership = own(handover)
     extents, owner = ownership.extents(handover.tracker.page_shift)
     chosen, kept = extents.selected(orders=selection.orders, start=selection.start, end=selection.end)
-    names = [ownership.name(row) for row in owner[kept].tolist()]
+    nobody = handover.nobody if handover.user_findings else None
+    names = [ownership.name(row) or nobody for row in owner[kept].tolist()]
     rows = _rows([chosen], pages=pages)
     tally = _Tally(len(chosen), chosen.total_size)
     return Result(
@@ -200,19 +201,23 @@ def _head(handover: Handover, selection: Selection, *, streams: bool = False) ->
     regions = handover.scratch
     scratch = (
         [region.addr for region in regions],
-        [region.addr + region.size for region in regions],
+        [None if region.wraps else region.end for region in regions],
         [region.size for region in regions],
     )
     return Head(facts, (Rows("scratch", _SCRATCH_COLUMNS, [scratch]), totals_table))
 
 
 def _tail(handover: Handover, tally: _Tally, nodes: Nodes, findings: Sequence[Finding]) -> Tail:
+    """What was listed, what of the map could not be, and what is wrong with that and with all else."""
+    others = handover.other_findings
     if handover.is_map_gone:
         summary = (
             f"{tally.count} preservations, {format_size(tally.size)}, are left of a map that was given back"
         )
         return Tail(
-            f"{summary}: what else it listed is not to be had", handover.told(findings), is_partial=True
+            f"{summary}: what else it listed cannot be read",
+            handover.told([*findings, *others]),
+            is_partial=True,
         )
     missing = nodes.missing()
     summary = f"{tally.count} preservations, {format_size(tally.size)}"
@@ -223,4 +228,6 @@ def _tail(handover: Handover, tally: _Tally, nodes: Nodes, findings: Sequence[Fi
     bad = sum(finding.evidence.get("slots", 1) for finding in findings) - sum(missing.values())
     if bad:
         summary += f"; {bad} bad pointers or keys not followed"
-    return Tail(summary, handover.told(findings))
+    if others:
+        summary += f"; problems beside the map: {len(others)}"
+    return Tail(summary, handover.told([*findings, *others]))

@@ -25,7 +25,6 @@ _BITMAP_COLUMNS = (
     Column("bytes", Kind.SIZE),
     Column("covers", Kind.SIZE),
 )
-_NOBODY = "(nobody)"
 
 
 def owners(handover: Handover) -> Result:
@@ -38,7 +37,7 @@ def owners(handover: Handover) -> Result:
     missing = _sizes(
         ownership.missing_owner, ownership.missing_end - ownership.missing_start, len(ownership.owners)
     )
-    names = [*ownership.owners, _NOBODY]
+    names = [*ownership.owners, f"({handover.nobody})"]
     rows = sorted(range(len(names)), key=lambda row: (-int(sizes[row]) - int(missing[row]), names[row]))
     rows = [row for row in rows if sizes[row] or missing[row]]
     gone, open_ = handover.is_map_gone, not handover.is_whole or handover.is_map_gone
@@ -72,7 +71,8 @@ def _head(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
     facts = (
         Fact("preserved", None if gone else total, Kind.SIZE),
         Fact("claimed", None if gone else total - int(sizes[-1]), Kind.SIZE),
-        Fact("claimed by nobody", None if gone else int(sizes[-1]), Kind.SIZE),
+        Fact("claimed by nobody", None if gone or handover.user_findings else int(sizes[-1]), Kind.SIZE),
+        Fact("owner not known", int(sizes[-1]) if handover.user_findings else 0, Kind.SIZE),
         Fact("claimed but not preserved", None if open_ else int(missing.sum()), Kind.SIZE),
         Fact("claimed twice", ownership.claimed_twice.size, Kind.SIZE),
         Fact("map's own pages", len(nodes), Kind.COUNT),
@@ -98,11 +98,10 @@ def _bitmaps(handover: Handover) -> Block:
 
 
 def _tail(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) -> Tail:
-    summary = (
-        f"{format_size(int(sizes.sum()))} preserved, {format_size(int(sizes[-1]))} of it claimed by nobody"
-    )
+    said = f"of unknown owner ({handover.nobody})" if handover.user_findings else "claimed by nobody"
+    summary = f"{format_size(int(sizes.sum()))} preserved, {format_size(int(sizes[-1]))} of it {said}"
     if handover.is_map_gone:
-        summary = "what was preserved is not to be had"
+        summary = "what was preserved cannot be read"
     luo = find_luo(handover)
     if sizes[-1] and luo is not None and not luo.is_serialized:
         summary += " (LUO has not serialized: what its files preserve is on no record yet)"

@@ -11,6 +11,7 @@ from khodump.abi.luo import NODE_NAME
 from khodump.errors import UsageError, choice
 from khodump.extents import NO_ORDER
 from khodump.handover import Handover
+from khodump.names import meant
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.subtrees.luo_state import Luo, LuoFile, Session
 from khodump.subtrees.memfd import Memfd
@@ -64,13 +65,15 @@ def sessions(handover: Handover, *, session: str | None = None, token: int | Non
 
     Args:
         handover: an open handover.
-        session: only the session of this name.
+        session: only the session of this name, or that is shown so.
         token: only files with this token.
 
     Raises:
         UsageError: there is no such session, or no such file in it.
     """
     luo = find_luo(handover)
+    if luo and session is not None:
+        session = meant(session, (found.name for found in luo.sessions))
     chosen = [found for found in luo.sessions if session in (None, found.name)] if luo else []
     if luo and luo.is_serialized:
         _demand(luo, chosen, session, token)
@@ -78,19 +81,12 @@ def sessions(handover: Handover, *, session: str | None = None, token: int | Non
     has_files = any(row[1] is not None for row in rows)
     block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
     users = [subtree for subtree in handover.subtrees if subtree.name == NODE_NAME]
-    findings = [finding for subtree in users for finding in subtree.decoded.findings]
-    if has_files:  # their folios' orders are looked up in the map
-        findings = [*handover.findings, *findings]
     gone = bool(handover.gone_of(users)) or (has_files and handover.is_map_gone)
     return Result(
         "khodump.sessions/1",
         lambda: _head(handover, luo),
         Rows("files", _COLUMNS, [block]),
-        lambda: Tail(
-            _summary(luo, len(chosen), sum(row[1] is not None for row in rows), gone=gone),
-            handover.told(findings) if findings else (),
-            is_partial=gone,
-        ),
+        lambda: _tail(handover, luo, len(chosen), sum(row[1] is not None for row in rows), gone=gone),
     )
 
 
@@ -140,9 +136,13 @@ def _folios(handover: Handover, memfd: Memfd) -> _Folios:
     """What a memfd's folios come to; those that are not preserved count as a page."""
     totals = np.zeros(NO_ORDER + 1, np.int64)
     size = runs = 0
+    missing = 0
+    nameless = 0
     first: int | None = None
     previous = np.zeros(1, np.uint64)
     for batch in memfd.folios():
+        missing += batch.missing
+        nameless += batch.nameless
         if not len(batch.phys):
             continue
         orders = handover.preserved.orders_at(batch.phys)
@@ -158,8 +158,14 @@ def _folios(handover: Handover, memfd: Memfd) -> _Folios:
     if lost and not handover.is_whole:
         told.append(f"{lost} not found in what could be read of the map")
         return _Folios(int(totals.sum()), None, ", ".join(told), first, None)
-    told += [f"{lost} not preserved"] if lost else []
+    told += _lacking(lost, missing, nameless)
     return _Folios(int(totals.sum()), size, ", ".join(told), first, runs)
+
+
+def _lacking(unpreserved: int, missing: int, nameless: int) -> list[str]:
+    """What is amiss with the folios of a file, in words."""
+    counts = {"not preserved": unpreserved, "not listed": missing, "listed without an address": nameless}
+    return [f"{count} {what}" for what, count in counts.items() if count]
 
 
 def _head(handover: Handover, luo: Luo | None) -> Head:
@@ -180,6 +186,11 @@ def _head(handover: Handover, luo: Luo | None) -> Head:
         [flb.count for flb in luo.flbs],
     ]
     return Head(tuple(facts), (Rows("flbs", _FLB_COLUMNS, [flbs]),) if luo.flbs else ())
+
+
+def _tail(handover: Handover, luo: Luo | None, sessions: int, files: int, *, gone: bool) -> Tail:
+    summary = _summary(luo, sessions, files, gone=gone)
+    return Tail(summary, handover.told(handover.all_findings), is_partial=gone)
 
 
 def _summary(luo: Luo | None, sessions: int, files: int, *, gone: bool) -> str:

@@ -26,7 +26,6 @@ def subtrees(handover: Handover) -> Result:
         Fact("image", handover.memory.description, Kind.TEXT),
         Fact("read as", handover.version, Kind.TEXT),
     )
-    findings = [finding for subtree in handover.subtrees for finding in subtree.decoded.findings]
     unread = sum(subtree.blob is None for subtree in handover.subtrees)
     summary = f"{len(handover.subtrees)} subtrees" + (f"; {unread} could not be read" if unread else "")
     gone = handover.gone_of(handover.subtrees)
@@ -36,7 +35,7 @@ def subtrees(handover: Handover) -> Result:
         "khodump.subtrees/1",
         lambda: Head(facts),
         Rows("values", _COLUMNS, [block]),
-        lambda: Tail(summary, handover.told(findings) if findings else (), is_partial=bool(gone)),
+        lambda: Tail(summary, handover.told(handover.all_findings), is_partial=bool(gone)),
     )
 
 

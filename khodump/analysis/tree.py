@@ -129,14 +129,13 @@ def tail_of(handover: Handover, chosen: Listing) -> Tail:
         summary += f"; leaves that stand for {chosen.branches.phys:#x}: {len(chosen.bits)}; {said}"
     if handover.is_map_gone:
         summary += "; this is what is left of a map that was given back"
-    return Tail(summary, handover.told(handover.findings), is_partial=handover.is_map_gone)
+    return Tail(summary, handover.told(handover.all_findings), is_partial=handover.is_map_gone)
 
 
 def _why_unknown(handover: Handover) -> str:
     if handover.is_map_gone:
         return "the map was given back"
-    errors = (finding.rule for finding in handover.findings if finding.severity is Severity.ERROR)
-    unread = all(rule.endswith("unreadable") for rule in errors)
+    unread = all(finding.unread for finding in handover.findings if finding.severity is Severity.ERROR)
     return "part of the map could not be read" if unread else "the map is damaged"
 
 

@@ -134,6 +134,7 @@ def _extract(
         plan = selected(handover)
         for warning in plan.warnings:
             terminal.note(f"warning: {warning}")
+        terminal.warn([finding for finding in handover.all_findings if finding.message not in plan.warnings])
         with terminal.progress(f"extracting {plan.what}") as progress:
             losses = carry_out(handover.memory, plan, target, fill=fill, limit=limit, progress=progress)
     except UnreadableError as error:
@@ -146,7 +147,7 @@ def _extract(
         return Status.PARTIAL
     _list(terminal, losses)
     terminal.note(_summary(plan, losses))
-    return Status.PARTIAL if losses else Status.DONE
+    return Status.PARTIAL if losses or plan.is_in_doubt(handover.all_findings) else Status.DONE
 
 
 def _list(terminal: Voice, losses: Losses) -> None:

@@ -96,26 +96,33 @@ def report(
     if subject.compares and next_ is not None:
         raise UsageError("--next is about one handover", hint="leave it out, or name one image")
     refuse(output, force=force, inputs=subject.inputs)
-    page = _comparison(subject, voice) if subject.compares else _single(subject, voice, next_)
+    page, status = _comparison(subject, voice) if subject.compares else _single(subject, voice, next_)
     html = render(page).encode()
     with new_file(output, room=len(html), force=force, inputs=subject.inputs) as sink:
         sink.write(np.frombuffer(html, np.uint8))
     voice.note(f"wrote {output}, {format_size(len(html))}: {page.verdict}")
-    return Status.DONE
+    return status
 
 
-def _single(subject: Subject, voice: Voice, next_: str | None) -> Page:
+def _single(subject: Subject, voice: Voice, next_: str | None) -> tuple[Page, Status]:
+    """The page, and whether something that it should show was missing or damaged."""
     from khodump.abi.kernels import kernel_named
     from khodump.analysis.check import examine
+    from khodump.handover import Handover
     from khodump.report.handover import handover_page
 
     kernel = None if next_ is None else kernel_named(next_)
     with subject.suspect(voice) as suspect:
-        return handover_page(suspect, examine(suspect, kernel), kernel)
+        checkup = examine(suspect, kernel)
+        page = handover_page(suspect, checkup, kernel)
+        handovers = [suspect] if isinstance(suspect, Handover) and not checkup.is_bygone else []
+        return page, voice.told(handovers)
 
 
-def _comparison(subject: Subject, voice: Voice) -> Page:
+def _comparison(subject: Subject, voice: Voice) -> tuple[Page, Status]:
+    """See `_single`."""
     from khodump.report.comparison import comparison_page
 
     with subject.opened(voice) as old, subject.opened_new(voice) as new:
-        return comparison_page(old, new)
+        page = comparison_page(old, new)
+        return page, voice.told([old, new])

@@ -26,6 +26,7 @@ from khodump.output.text import printable
 
 if TYPE_CHECKING:
     from khodump.findings import Finding
+    from khodump.handover import Handover
     from khodump.locate import Progress
     from khodump.rows import Block, Result, Tail
 
@@ -87,6 +88,21 @@ class Voice:
     def spare(self, inputs: Sequence[str]) -> None:
         """Refuse to write where one of these is."""
         refuse_stdout(inputs)
+
+    def warn(self, findings: Sequence[Finding]) -> None:
+        """The first findings on stderr, or all; and how many there are more."""
+        shown = findings if self.verbose else findings[:_SHOWN_FINDINGS]
+        for finding in shown:
+            self.note(f"{finding.severity}: {finding.rule}: {finding.message}")
+        if len(shown) < len(findings):
+            self.note(f"{len(findings) - len(shown)} more findings: -v shows all, --format json holds them")
+
+    def told(self, handovers: Iterable[Handover]) -> Status:
+        """Tell what is wrong with handovers, or missing of them; the status says whether anything was amiss."""
+        findings = [finding for handover in handovers for finding in handover.all_findings]
+        self.warn(findings)
+        errors = any(finding.severity == "error" for finding in findings)
+        return Status.PARTIAL if errors else Status.DONE
 
     @contextmanager
     def progress(self, what: str, unit: str | None = None) -> Iterator[Progress | None]:
@@ -152,7 +168,7 @@ class Display(Voice):
 
     def conclude(self, tail: Tail) -> Status:
         """Findings and summary to stderr; the status says whether anything was amiss."""
-        self._warn(tail.findings)
+        self.warn(tail.findings)
         self.note(tail.summary)
         errors = any(finding.severity == "error" for finding in tail.findings)
         return Status.PARTIAL if errors or tail.is_partial else Status.DONE
@@ -181,13 +197,6 @@ class Display(Voice):
         with self.progress(f"writing {result.rows.name}", "rows") as progress:
             blocks = result.rows.blocks if progress is None else _watched(result.rows.blocks, progress)
             yield replace(result, rows=result.rows._replace(blocks=blocks))
-
-    def _warn(self, findings: Sequence[Finding]) -> None:
-        shown = findings if self.verbose else findings[:_SHOWN_FINDINGS]
-        for finding in shown:
-            self.note(f"{finding.severity}: {finding.rule}: {finding.message}")
-        if len(shown) < len(findings):
-            self.note(f"{len(findings) - len(shown)} more findings: -v shows all, --format json holds them")
 
     @contextmanager
     def _stream(self, *, paged: bool) -> Iterator[TextIO]:

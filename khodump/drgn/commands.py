@@ -175,7 +175,9 @@ def check(
     with source.suspect(terminal) as suspect:
         checkup = checking.examine(suspect, kernel)
         terminal.write(checking.check(suspect, checkup, kernel))
-    return Status.FOUND if checkup.reaches(Severity.ERROR) else Status.DONE
+    if checkup.is_wrong(Severity.ERROR):
+        return Status.FOUND
+    return Status.PARTIAL if checkup.reaches(Severity.ERROR) else Status.DONE
 
 
 @app.command()

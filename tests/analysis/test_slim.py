@@ -98,7 +98,7 @@ def padded(text: str, secret: bool) -> str:
 
 def luo(version: int, formats: tuple[MemfdFormat, ...], *, secret: bool) -> Luo:
     """Sessions for more than one block, with every kind of folio and a file of a stranger."""
-    folios = (Folio(0), Folio(1, None), Folio(4, b"x", 2), Folio(8, b"y"))
+    folios = (Folio(0), Folio(4, b"x", 2), Folio(8, b"y"))
     files = [
         LuoFile(token, Memfd(folios, format=form, array_order=1), padded(form.compatible, secret))
         for token, form in enumerate(formats)
@@ -262,7 +262,7 @@ def test_entries_that_no_kernel_writes_are_left_out(tmp_path):
     built.image.write(array + 16, ASCII[:16])
     source = to_core(built, tmp_path / "core")
     said = slim(source, tmp_path / "out.elf")
-    assert left_out(said)['LUO/session "vm"/file 0x0 (memfd)/folio array'] == 64
+    assert left_out(said)['LUO/session "vm"/file 0x0 (memfd)/folio array'] == 48
     assert ASCII[:16] not in (tmp_path / "out.elf").read_bytes()
 
 

@@ -42,7 +42,7 @@ def text_of(blocks) -> str:
 @pytest.fixture(scope="module")
 def handover() -> BuiltHandover:
     """Its pages are in two ranges of RAM, and there are two more."""
-    built = build_handover(Description(preservations=BLOCKS, subtrees={"LUO": b"luo" * 20_000}))
+    built = build_handover(Description(preservations=BLOCKS, subtrees={"clock": b"tick" * 15_000}))
     built.image.write(0x4000, b"low memory")
     built.image.write(0x60_0000, b"preserved".ljust(70 * PAGE))
     assert len(built.image.ranges) == 4

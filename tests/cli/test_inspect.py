@@ -121,6 +121,11 @@ GEOMETRIES = {
         "kho-v2", MapFormat.POSTED_RADIX, page_size=16384, counts_marker=False
     ),
 }
+#: Only kernels from 7.1 on, of kho-v3, say who they are.
+GEOMETRIES = {
+    name: replace(shape, kexec_count=None) if shape.compatible in ("kho-v1", "kho-v2") else shape
+    for name, shape in GEOMETRIES.items()
+}
 
 
 def blocks_for(description: Description) -> tuple[tuple[int, int], ...]:

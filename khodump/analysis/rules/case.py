@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,11 +22,18 @@ from khodump.handover import Broken, Handover
 from khodump.intervals import Intervals, without
 from khodump.locate import RootFdt
 from khodump.memory import PhysicalMemory
+from khodump.problems import PROBLEMS, FlbListInvalid, SessionFileCountMismatch
 from khodump.subtree import WHOLE_BLOCK, Claims
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
 from khodump.subtrees.luo_state import Luo, LuoFile, file_owner, session_owner
 from khodump.trackers import map_property
 
+#: Whose the preserved-memory map is. Its trackers are the only decoders that name no owner.
+MAP_OWNER: Final = "KHO/map"
+
+_DECLARED: Final = frozenset(problem.name for problem in PROBLEMS)
+#: Problems that leave no list of sessions and files unread.
+_TELLING: Final = (SessionFileCountMismatch.name, FlbListInvalid.name)
 _Found = TypeVar("_Found")
 
 
@@ -98,14 +105,24 @@ class Case:
         return next(locate.find_copies(self.memory, root.blob), None)
 
     @cached_property
+    def all_findings(self) -> tuple[Finding, ...]:
+        """What trackers and decoders found wrong, each with an owner; trackers are the only ones that name none."""
+        found = self.handover.all_findings if self.handover else ()
+        return tuple(replace(finding, owner=finding.owner or MAP_OWNER) for finding in found)
+
+    @cached_property
     def decoded(self) -> Mapping[str, tuple[Finding, ...]]:
-        """What the decoders found wrong, by rule."""
-        found: dict[str, list[Finding]] = {}
-        if self.handover is not None:
-            users = (subtree.decoded.findings for subtree in self.handover.subtrees)
-            for finding in (*self.handover.findings, *(finding for part in users for finding in part)):
-                found.setdefault(finding.rule, []).append(finding)
-        return {rule: tuple(findings) for rule, findings in found.items()}
+        """What trackers and decoders found wrong, by rule, of the problems that khodump declares."""
+        by_rule: dict[str, list[Finding]] = {}
+        for finding in self.all_findings:
+            if finding.rule in _DECLARED:
+                by_rule.setdefault(finding.rule, []).append(finding)
+        return {rule: tuple(findings) for rule, findings in by_rule.items()}
+
+    @cached_property
+    def undeclared(self) -> tuple[Finding, ...]:
+        """What decoders found that khodump does not know found wrong: no rule can say what follows from it."""
+        return tuple(finding for finding in self.all_findings if finding.rule not in _DECLARED)
 
     @cached_property
     def ownership(self) -> Ownership:
@@ -131,17 +148,22 @@ class Case:
     @cached_property
     def users_are_whole(self) -> bool:
         """Whether all that users wrote could be read, so that what they do not claim is not theirs."""
-        return not any(subtree.decoded.findings for subtree in self.opened.subtrees)
+        return not self.opened.user_findings
 
     @cached_property
     def lists_are_whole(self) -> bool:
         """Whether LUO's lists of sessions and files could be read; what single files keep is another matter."""
         luo = (subtree for subtree in self.opened.subtrees if subtree.name == luo_abi.NODE_NAME)
         return not any(
-            self.file_of(finding.owner) is None and finding.rule != "session-file-count-mismatch"
+            self.file_of(finding.owner) is None and finding.rule not in _TELLING
             for subtree in luo
             for finding in subtree.decoded.findings
         )
+
+    @cached_property
+    def folio_lists_are_whole(self) -> bool:
+        """Whether the lists of folios of all memfds could be read."""
+        return not any(finding.unread and self.file_of(finding.owner) for finding in self.all_findings)
 
     def not_preserved(self, claims: Claims) -> U64:
         """Addresses, of these claims, where no block begins though one should, or that are in no block at all."""

@@ -83,6 +83,7 @@ RULES: Final = (
         _not_preserved_outcome,
         log=("memfd_luo: Unable to restore folio at physical address: %llx",),
         needs=(Need.MAP, Need.WHOLE_MAP),
+        wants=(Need.FOLIO_LISTS,),
         look=_not_preserved,
     ),
     Rule(
@@ -94,6 +95,7 @@ RULES: Final = (
         "kho_restore_page(), kernel/liveupdate/kexec_handover.c, which clears the page's mark",
         Outcome(Effect.OVERWRITTEN, "restores that memory for the first who asks, and fails the other"),
         needs=(Need.MAP, Need.WHOLE_MAP),
+        wants=(Need.FOLIO_LISTS,),
         look=_twice,
     ),
     Rule(
