@@ -69,7 +69,7 @@ class Luo:
 
 
 def _claim_session(claims: Claims, session: Session) -> None:
-    label = f'LUO/session "{session.name}"'
+    label = f"LUO/session {quoted(session.name)}"
     for page in session.pages:
         claims.block(f"{label}/files", page)
     for file in session.files:
@@ -148,6 +148,12 @@ def _file(memory: Memory, entry: bytes, page_shift: int) -> File:
     if file.handler in memfd.STATE_SIZES:
         file.memfd = memfd.read(memory, data, file.handler, page_shift)
     return file
+
+
+def quoted(name: str) -> str:
+    """A name as owners' names hold it."""
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _text(name: bytes) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import struct
+
 from .dialects import Dialect
 from .maps import Block, PreservedMap
 from .memory import Memory
 
 ENTRY = 8
+NOT_ZERO = re.compile(rb"[^\0]", re.DOTALL)
 
 
 def encode(phys: int, order: int, page_shift: int) -> int:
@@ -51,10 +55,8 @@ class _Walker:
         if level == 0:
             self._leaf(page, prefix)
             return
-        for slot in range(self._page // ENTRY):
-            child = int.from_bytes(page[slot * ENTRY : slot * ENTRY + ENTRY], "little")
-            if child:
-                self.node(child, level - 1, prefix << (self._page_shift - 3) | slot)
+        for slot, child in entries(page):
+            self.node(child, level - 1, prefix << (self._page_shift - 3) | slot)
 
     def _leaf(self, page: bytes, prefix: int) -> None:
         for bit in set_bits(page):
@@ -74,7 +76,13 @@ class _Walker:
 def set_bits(bitmap: bytes) -> list[int]:
     """Numbers of the bits that are set, the lowest of the first byte first."""
     bits = []
-    for at, byte in enumerate(bitmap):
-        if byte:
-            bits += [at * 8 + bit for bit in range(8) if byte >> bit & 1]
+    for some in NOT_ZERO.finditer(bitmap):
+        byte = some.group()[0]
+        bits += [some.start() * 8 + bit for bit in range(8) if byte >> bit & 1]
     return bits
+
+
+def entries(table: bytes) -> list[tuple[int, int]]:
+    """The slots of a table that lead anywhere, with the addresses in them."""
+    words = struct.unpack(f"<{len(table) // ENTRY}Q", table)
+    return [(slot, child) for slot, child in enumerate(words) if child]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from .maps import Block, PreservedMap
 from .memory import Memory
-from .radix import set_bits
+from .radix import ENTRY, entries, set_bits
 
-ENTRY = 8
 # HUGETLB_PAGE_ORDER + 1 slots: blocks of higher orders are stored behind them, and never walked.
 SLOTS = {12: 10, 14: 12, 16: 14}
 
@@ -30,10 +29,8 @@ def walk(memory: Memory, table: int, page_shift: int) -> PreservedMap:
     page = walker.result.page(memory, table, 1 << page_shift)
     if page is None:
         return walker.result
-    for order in range(SLOTS[page_shift]):
-        top = int.from_bytes(page[order * ENTRY : order * ENTRY + ENTRY], "little")
-        if top:
-            walker.node(top, levels(page_shift, order), order, 0)
+    for order, top in entries(page[: SLOTS[page_shift] * ENTRY]):
+        walker.node(top, levels(page_shift, order), order, 0)
     return walker.result
 
 
@@ -52,7 +49,5 @@ class _Walker:
             self.result.blocks += [Block((base + (bit << shift)) % 2**64, order) for bit in set_bits(page)]
             return
         shift = bitmap_shift(self._page_shift, order) + (level - 2) * (self._page_shift - 3)
-        for slot in range(len(page) // ENTRY):
-            child = int.from_bytes(page[slot * ENTRY : slot * ENTRY + ENTRY], "little")
-            if child:
-                self.node(child, level - 1, order, base + (slot << shift))
+        for slot, child in entries(page):
+            self.node(child, level - 1, order, base + (slot << shift))

@@ -1,0 +1,34 @@
+"""What must hold between what khodump says of a random handover, what the reference says, and khodump's other answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import (
+    containers,
+    contents,
+    differences,
+    filters,
+    formats,
+    lookups,
+    ownership,
+    python_api,
+    slimming,
+    users,
+    verdicts,
+)
+from .case import Case
+
+RELATIONS: dict[str, Callable[[Case], None]] = {
+    "containers": containers.hold,
+    "contents": contents.hold,
+    "differences": differences.hold,
+    "filters": filters.hold,
+    "formats": formats.hold,
+    "lookups": lookups.hold,
+    "ownership": ownership.hold,
+    "python api": python_api.hold,
+    "slimming": slimming.hold,
+    "users": users.hold,
+    "verdicts": verdicts.hold,
+}

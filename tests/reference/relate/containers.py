@@ -1,0 +1,41 @@
+"""The same answer from every container and from every split of it, and it is the reference's."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from . import listing
+from .case import Case
+from .command import tell, tell_well
+
+
+def hold(case: Case) -> None:
+    for kind in case.kinds():
+        image = case.image(kind)
+        assert listing.pages_of(*image) == case.rows, kind
+    in_walk_order(case)
+    runs(case)
+    without_being_told(case)
+
+
+def in_walk_order(case: Case) -> None:
+    """As the kernel's own walk gives them."""
+    told = tell_well("inspect", case.elf, "--pages", "--sort", "walk", "-q", "-f", "jsonl")
+    assert listing.blocks(told) == [tuple(block) for block in case.answer.preserved.blocks]
+
+
+def runs(case: Case) -> None:
+    """Runs are the same blocks, and cannot be joined any further."""
+    rows = tell_well("inspect", case.elf, "-q", "-f", "jsonl").rows
+    assert listing.sizes(rows, case.known.page_size) == case.rows
+    for before, after in pairwise(rows):
+        assert (before["end"], before["order"]) != (after["phys"], after["order"])
+    for row in rows:
+        assert row["end"] - row["phys"] == row["size"] == row["count"] * case.known.page_size << row["order"]
+
+
+def without_being_told(case: Case) -> None:
+    """A dump that does not name its kernel and page size: the right answer, or a status that says it is none."""
+    told = tell("inspect", *case.image("lime", tells=False), "--pages", "-f", "jsonl")
+    if told.status == 0:
+        assert listing.blocks(told) == case.rows, told.stderr
