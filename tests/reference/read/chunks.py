@@ -35,6 +35,7 @@ def walk(memory: Memory, first: int, page_shift: int, bitmap_bytes: int) -> Pres
 def _bitmap(
     memory: Memory, result: PreservedMap, start: int, bitmap: int, shift: int, size: int, page_shift: int
 ) -> None:
+    result.bitmaps.append(bitmap)
     try:
         data = memory.read(bitmap, size)
     except MissingError:

@@ -48,7 +48,9 @@ DIALECTS = (
     Dialect("kho-v1-tables", "kho-v1", _TABLE, "tables", "fdt", False, "6.17.0-rc6", None, None),
     Dialect("kho-v1-posted", "kho-v1", _RADIX, "radix", "fdt", False, "6.17.0-rc7", None, None),
     Dialect("kho-v2-posted", "kho-v2", _RADIX, "radix", "fdt", False, "6.18.0-rc2", None, None),
-    Dialect("kho-v2", "kho-v2", _MAP, "radix", _DATA, False, "7.0.0", "luo-v1", "memfd-v1"),
+    Dialect(
+        "kho-v2", "kho-v2", _MAP, "radix", _DATA, False, "7.0.0-08123-g3f2ad90060f6", "luo-v1", "memfd-v1"
+    ),
     Dialect("kho-v3-shallow", "kho-v3", _MAP, "radix", _DATA, True, "7.1.0-rc4", "luo-v1", "memfd-v2"),
     Dialect("kho-v3", "kho-v3", _MAP, "radix", _DATA, True, "7.1.2", "luo-v1", "memfd-v2"),
     Dialect("kho-v4", "kho-v4", _MAP, "radix", _DATA, True, "7.3.4", "luo-v5", "memfd-v2"),

@@ -26,6 +26,7 @@ class TooMuchError(Exception):
 class PreservedMap:
     blocks: list[Block] = field(default_factory=list)
     pages: list[int] = field(default_factory=list)
+    bitmaps: list[int] = field(default_factory=list)  # those that are not among the pages
     damage: list[str] = field(default_factory=list)
 
     def page(self, memory: Memory, phys: int, size: int) -> bytes | None:

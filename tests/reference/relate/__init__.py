@@ -18,6 +18,7 @@ from . import (
     verdicts,
 )
 from .case import Case
+from .known import is_known
 
 RELATIONS: dict[str, Callable[[Case], None]] = {
     "containers": containers.hold,
@@ -32,3 +33,10 @@ RELATIONS: dict[str, Callable[[Case], None]] = {
     "users": users.hold,
     "verdicts": verdicts.hold,
 }
+
+
+def hold(case: Case) -> None:
+    """All of them, but for what is known to be broken."""
+    for name, relation in RELATIONS.items():
+        if not is_known(name, case.known):
+            relation(case)

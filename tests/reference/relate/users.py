@@ -37,7 +37,7 @@ def sessions(case: Case) -> None:
     assert said["LUO"] == luo.version
     assert said["live_update_number"] == luo.number
     assert said["sessions"] == len(luo.sessions), told.stderr
-    flbs = [(row["flb"], row["data"], row["count"]) for row in said["flbs"]]
+    flbs = [(row["flb"], row["data"], row["count"]) for row in said.get("flbs", [])]
     assert flbs == [(flb.name, flb.data, flb.count) for flb in luo.flbs]
     names = ("session", "token", "handler", "size", "position", "folios", "data", "first")
     assert [tuple(row[name] for name in names) for row in said["files"]] == expected(case)

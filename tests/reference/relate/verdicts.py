@@ -19,7 +19,10 @@ def hold(case: Case) -> None:
 
 
 def allowed(case: Case) -> set[str]:
-    """What is rightly said of some of them: a handler that no kernel of that release has."""
+    """What may be said of some of them: a handler that no kernel has, a string that none of that release has."""
     luo = case.answer.luo
     handlers = {file.handler for session in luo.sessions for file in session.files} if luo else set()
-    return {"file-handler-unknown"} if handlers - {case.known.dialect.memfd} else set()
+    rules = {"file-handler-unknown"} if handlers - {case.known.dialect.memfd} else set()
+    if case.known.dialect.compatible == "kho-v2":
+        rules.add("fdt-incompatible")  # never released: such a kernel bears the release before
+    return rules

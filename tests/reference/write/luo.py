@@ -21,8 +21,8 @@ LARGEST_TOKEN = 2**64 - 1
 def write(machine: Machine, dialect: Dialect) -> bytes | int:
     """The address of LUO's struct for luo-v5, the bytes of its device tree for luo-v1."""
     names = machine.rng.sample(NAMES, machine.rng.randint(0, len(NAMES)))
-    names += [f"bulk-{number}" for number in range(machine.rng.choice([0, 0, 60]))]
     sessions = [(name, _files(machine, dialect)) for name in names]
+    sessions += [(f"empty-{number}", []) for number in range(machine.rng.choice([0, 0, 60]))]
     if dialect.luo == "luo-v1":
         return _write_v1(machine, sessions)
     return _write_v5(machine, sessions)
@@ -33,7 +33,7 @@ Sessions = list[tuple[str, list[bytes]]]
 
 def _files(machine: Machine, dialect: Dialect) -> list[bytes]:
     rng = machine.rng
-    many = rng.choice([0, 1, 2, 5]) if rng.random() < 0.95 else 100
+    many = rng.choice([0, 1, 2, 5]) if rng.random() < 0.97 else 80
     tokens = rng.sample(range(200), many)
     if tokens and rng.random() < 0.2:
         tokens[0] = LARGEST_TOKEN

@@ -30,19 +30,14 @@ def write(machine: Machine, version: str, number: int) -> int:
     return at
 
 
-def _folios(machine: Machine, number: int) -> tuple[list[bytes], int]:
-    """Entries of the array, and how many pages of the file they reach to. Some files have holes."""
+def _folios(machine: Machine, count: int) -> tuple[list[bytes], int]:
+    """Entries of the array, and how many pages of the file they reach to. Preserving a file fills its holes."""
     order = machine.rng.choice([0, 0, 0, 4, 9 if machine.page_shift == 12 else 5])
-    sparse = machine.rng.random() < 0.2
     entries = []
-    index = 0
-    for _ in range(number):
-        if sparse and machine.rng.random() < 0.3:
-            index += 1 << order
+    for number in range(count):
         folio = machine.keep(order)
         if order == 0 and machine.rng.random() < 0.5:
             machine.memory.write(folio, machine.rng.randbytes(16).ljust(machine.page_size, b"\x11"))
         word = BOTH_FLAGS << 52 | folio >> machine.page_shift
-        entries.append(struct.pack("<QQ", word, index))
-        index += 1 << order
-    return entries, index
+        entries.append(struct.pack("<QQ", word, number << order))
+    return entries, count << order
