@@ -22,7 +22,7 @@ def hold(case: Case) -> None:
     expected = {owner: len(claims.pages(owner)) for owner in list(claims.ranges)}
     named = {owner: pages for owner, pages in shares.items() if owner in expected}
     assert named == {owner: pages for owner, pages in expected.items() if pages}
-    own = {address // size for address in case.answer.preserved.pages + case.answer.preserved.bitmaps}
+    own = {*case.answer.preserved.pages, *case.answer.preserved.bitmaps}
     assert told["map's_own_pages"] == len(own), "pages of the map"
     by_runs(case, shares)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.reference.write.handover import SHALLOW
+
 from .case import Case
 from .command import tell
 
@@ -25,4 +27,6 @@ def allowed(case: Case) -> set[str]:
     rules = {"file-handler-unknown"} if handlers - {case.known.dialect.memfd} else set()
     if case.known.dialect.compatible == "kho-v2":
         rules.add("fdt-incompatible")  # never released: such a kernel bears the release before
+    if case.known.dialect.depth(14) == SHALLOW and case.known.page_shift == 14:
+        rules.add("map-depth-16k")
     return rules
