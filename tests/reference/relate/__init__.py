@@ -14,6 +14,7 @@ from . import (
     ownership,
     python_api,
     slimming,
+    telling,
     users,
     verdicts,
 )
@@ -30,6 +31,7 @@ RELATIONS: dict[str, Callable[[Case], None]] = {
     "ownership": ownership.hold,
     "python api": python_api.hold,
     "slimming": slimming.hold,
+    "telling": telling.hold,
     "users": users.hold,
     "verdicts": verdicts.hold,
 }
