@@ -13,7 +13,7 @@ from .write.handover import write
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 def test_what_was_kept_is_what_is_read(dialect, shift):
     """All of it, once, and nothing of the map is damaged; whatever is claimed is kept."""
-    for seed in range(3):
+    for seed in range(2):
         written = write(seed, dialect, shift)
         answer = handover.read(written.memory, written.fdt_at, written.known)
         assert sorted(answer.preserved.blocks) == sorted(written.kept), written

@@ -24,7 +24,7 @@ def walk(memory: Memory, first: int, page_shift: int, bitmap_bytes: int) -> Pres
         capacity = (len(page) - HEADER) // ELEMENT
         if count > capacity or order >= 64 - page_shift:
             result.damage.append(f"chunk {chunk:#x} counts {count} elements of order {order}")
-            break
+            count = 0
         for number in range(count):
             start, bitmap = struct.unpack_from("<QQ", page, HEADER + number * ELEMENT)
             _bitmap(memory, result, start, bitmap, order + page_shift, bitmap_bytes, page_shift)
