@@ -151,16 +151,15 @@ def plan_reserve_mem(handover: Handover, name: str) -> Plan:
         UsageError: there is none of that name.
         UnreadableError: the list of regions cannot be read.
     """
-    content = _subtree(handover, memblock_abi.NODE_NAME, "reserve_mem").decoded.content
+    subtree = _subtree(handover, memblock_abi.NODE_NAME, "reserve_mem")
+    content = subtree.decoded.content
     regions = content if isinstance(content, tuple) else ()
     named: dict[str, ReserveMem] = {}
     for each in regions:
         if isinstance(each, ReserveMem):
             named.setdefault(each.name, each)
     if name not in named:
-        raise UsageError(
-            f"there is no reserve_mem region {quoted(name)}", hint=choice("regions", list(named), name)
-        )
+        raise _unlisted(subtree, f"reserve_mem region {quoted(name)}", choice("regions", list(named), name))
     region = named[name]
     return plan_range(handover, region.start, region.size, f"reserve_mem {quoted(name)}")
 
@@ -263,7 +262,7 @@ def _file(handover: Handover, session: str, token: int) -> LuoFile:
     found = [each for each in luo.sessions if each.name == session]
     if not found:
         names = [each.name for each in luo.sessions]
-        raise UsageError(f"there is no session {quoted(session)}", hint=choice("sessions", names, session))
+        raise _unlisted(subtree, f"session {quoted(session)}", choice("sessions", names, session))
     files = [file for each in found for file in each.files]
     for file in files:
         if file.token == token:
@@ -282,6 +281,14 @@ def _subtree(handover: Handover, node: str, wanted: str) -> Subtree:
     raise UsageError(
         f"there is no {wanted}: the root FDT has no node {quoted(node)}", hint=choice("nodes", names, node)
     )
+
+
+def _unlisted(subtree: Subtree, what: str, hint: str) -> KhodumpError:
+    """The error for something that its user does not list: there is none, unless part of the list could not be read."""
+    lack = _first_finding(subtree)
+    if lack is None:
+        return UsageError(f"there is no {what}", hint=hint)
+    return UnreadableError(f"no {what} is listed, but part of the list could not be read: {lack}")
 
 
 def _first_finding(subtree: Subtree) -> str | None:

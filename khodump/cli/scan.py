@@ -44,6 +44,7 @@ def scan(
             page_size=source.page_bytes,
             assume_zero=source.assume_zero,
             ranges=source.ranges,
+            force_placement=source.force_placement,
             devicetree=devicetree,
             deep=deep,
             progress=progress,

@@ -33,6 +33,7 @@ class Options(TypedDict):
     page_size: int | None
     assume_zero: bool
     ranges: str | None
+    force_placement: bool
     scratch: Sequence[str]
 
 
@@ -67,9 +68,15 @@ class Image:
         str | None,
         typer.Option(
             metavar="FILE",
-            help="The raw image holds the System RAM ranges of this file (/proc/iomem's format) without their holes.",
+            help="The raw image holds the memory of this file (/proc/iomem's format) without its holes.",
         ),
     ] = None
+    force_placement: Annotated[
+        bool,
+        typer.Option(
+            "--force-placement", help="Read all of a raw file, even where only a guess says where it belongs."
+        ),
+    ] = False
 
     @property
     def paths(self) -> list[str]:
@@ -149,5 +156,6 @@ class Source(Image):
             "page_size": self.page_bytes,
             "assume_zero": self.assume_zero,
             "ranges": self.ranges,
+            "force_placement": self.force_placement,
             "scratch": self.scratch or (),
         }
