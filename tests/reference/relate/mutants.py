@@ -27,6 +27,9 @@ COMMANDS = (
     ("scan",),
     ("inspect", "--owners"),
 )
+DOUBT = (
+    "reading-in-doubt"  # said of a map that does not hold the root FDT's page: what is listed may be misread
+)
 FORMATS = ("json", "jsonl", "csv", "tsv", "table")
 MOST = 32 << 20
 
@@ -49,7 +52,7 @@ def memory_mutant(case: Case, rng: Random) -> None:
     image = elf.write(picture, path)[0]
     told = listed(image)
     others(rng, image)
-    if told.status in {0, 1, 4}:
+    if told.status in {0, 1, 4} and DOUBT not in told.stderr:
         nothing_made_up(case, memory, told)
         if not is_known("slimming", case.known):
             slim_of_mutant(case, image, told)
@@ -66,7 +69,7 @@ def metadata(case: Case) -> list[int]:
 
 
 def listed(image: str) -> Told:
-    return tell("inspect", "--pages", image, "-q", "-f", "jsonl")
+    return tell("inspect", "--pages", image, "-v", "-f", "jsonl")
 
 
 def others(rng: Random, image: str) -> None:
@@ -99,7 +102,7 @@ def slim_of_mutant(case: Case, image: str, told: Told) -> None:
     made = tell("slim", image, "-o", str(slim), "-q")
     if made.status == 0:
         again = listed(str(slim))
-        assert again.status == told.status, (told.stderr, again.stderr)
+        assert again.status == told.status, f"{told.stderr} | {again.stderr}"
         assert listing.blocks(again) == listing.blocks(told)
 
 
@@ -118,6 +121,6 @@ def file_mutant(case: Case, rng: Random) -> None:
     path.write_bytes(data)
     told = listed(str(path))
     others(rng, str(path))
-    if cut and told.stdout:
+    if cut and told.stdout and DOUBT not in told.stderr:
         extra = set(listing.blocks(told)) - set(case.rows)
         assert not extra, f"{kind}: listed, and not there: {sorted(extra)[:3]} of {len(extra)}"
