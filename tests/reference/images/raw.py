@@ -10,9 +10,9 @@ MOST = 8 << 40
 
 
 def write(picture: Picture, path: Path) -> list[str]:
-    """One sparse file of all RAM."""
+    """One sparse file of all RAM, and where it belongs, which the file does not tell."""
     _write(path, list(picture.runs()), 0, picture.ram_end)
-    return [str(path)]
+    return [f"{path}@0"]
 
 
 def write_parts(picture: Picture, path: Path) -> list[str]:

@@ -10,11 +10,11 @@ from tests.reference.images.picture import Picture
 from tests.reference.read import fdt, handover
 from tests.reference.read.maps import TooMuchError
 from tests.reference.read.memory import GRAIN, Memory
+from tests.reference.write.handover import SHALLOW
 
 from . import damage, listing
 from .case import Case
-from .command import Told, tell
-from .known import is_known
+from .command import DOUBT, Told, tell
 
 COMMANDS = (
     ("check",),
@@ -26,9 +26,6 @@ COMMANDS = (
     ("lookup", "0x100000"),
     ("scan",),
     ("inspect", "--owners"),
-)
-DOUBT = (
-    "reading-in-doubt"  # said of a map that does not hold the root FDT's page: what is listed may be misread
 )
 FORMATS = ("json", "jsonl", "csv", "tsv", "table")
 MOST = 32 << 20
@@ -54,8 +51,7 @@ def memory_mutant(case: Case, rng: Random) -> None:
     others(rng, image)
     if told.status in {0, 1, 4} and DOUBT not in told.stderr:
         nothing_made_up(case, memory, told)
-        if not is_known("slimming", case.known):
-            slim_of_mutant(case, image, told)
+        slim_of_mutant(case, image, told)
 
 
 def metadata(case: Case) -> list[int]:
@@ -79,7 +75,12 @@ def others(rng: Random, image: str) -> None:
 
 
 def nothing_made_up(case: Case, memory: Memory, told: Told) -> None:
-    """What is listed is a part of what the reference lists, and all of it where nothing is wrong."""
+    """What is listed is a part of what the reference lists, and all of it where nothing is wrong.
+
+    Of a shallow tree at 16 KiB it cannot be told: what a damaged key means depends on where RAM is taken to end.
+    """
+    if case.known.dialect.depth(case.known.page_shift) == SHALLOW and case.known.page_shift == 14:
+        return
     try:
         root = handover.read_fdt(memory, case.written.fdt_at)
         expected = handover.read_map(memory, root, case.known)
