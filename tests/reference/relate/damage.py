@@ -32,7 +32,7 @@ def put_word(rng: Random, memory: Memory, grains: list[int]) -> None:
 
 
 def copy_page(rng: Random, memory: Memory, grains: list[int]) -> None:
-    source = rng.choice(grains)
+    source = rng.choice([grain for grain in grains if grain in memory.grains] or [min(memory.grains)])
     memory.write(rng.choice(grains) * GRAIN, bytes(memory.grains[source]))
 
 
