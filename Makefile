@@ -39,10 +39,10 @@ types: setup
 unit: setup
 	$(BIN)/pytest --numprocesses auto
 
-# Fuzz on three levels, go on where the last run ended, and update the table of docs/reliability.md.
+# Fuzz on four levels, go on where the last run ended, and update the table of docs/reliability.md.
 fuzz: setup
 	@$(BIN)/pip install --quiet --constraint requirements-dev.lock --group fuzz || \
-	  echo 'atheris cannot be installed here: two levels of three' >&2
+	  echo 'atheris cannot be installed here: three levels of four' >&2
 	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) --jobs $(JOBS)
 
 # Known vulnerabilities of what is installed for development. Strict: what cannot be looked up is no good news.

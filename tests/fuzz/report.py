@@ -11,7 +11,7 @@ from khodump.numbers import format_size
 
 BEGIN: Final = "<!-- made by make fuzz: begin -->\n"
 END: Final = "<!-- made by make fuzz: end -->\n"
-LEVELS: Final = ("hypothesis", "mutation", "coverage")
+LEVELS: Final = ("hypothesis", "mutation", "coverage", "reference")
 _SUMS: Final = ("inputs", "crashes", "hangs", "wrong")
 
 

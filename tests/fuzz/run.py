@@ -1,6 +1,6 @@
 """A campaign: `python -m tests.fuzz.run --seconds T`, or `make fuzz SECONDS=T`.
 
-All three levels run for a share of the time each, in as many processes as asked for. Every run adds lines to the log
+All four levels run for a share of the time each, in as many processes as asked for. Every run adds lines to the log
 and goes on where the last one ended: mutants have numbers, coverage keeps its corpus, and hypothesis takes a new seed.
 """
 
@@ -19,14 +19,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from tests.fuzz import report
+from tests.fuzz import reference, report
 from tests.fuzz.worker import ALL
 
 _ROOT: Final = Path(__file__).parents[2]
 _WEIGHTS: Final = {"commands": 6.0, "vmcoreinfo": 0.05}  # a share of a level's time; 1 for the others
-_LEVEL_WEIGHTS: Final = {"hypothesis": 0.15, "mutation": 0.5, "coverage": 0.35}
+_LEVEL_WEIGHTS: Final = {"hypothesis": 0.15, "mutation": 0.5, "coverage": 0.35, "reference": 0.25}
 _PASSING: Final = re.compile(r"- (\d+) passing(?: examples)?, (\d+) failing")
 _EXAMPLES_A_SECOND: Final = 10  # of each test, so that there is more than one round
+_MODULES: Final = {
+    "mutation": "tests.fuzz.worker",
+    "coverage": "tests.fuzz.coverage",
+    "reference": "tests.fuzz.reference",
+}
 _GRACE: Final = 300.0  # seconds that a process may take to begin and to end
 
 
@@ -46,9 +51,7 @@ def tasks(
     shares = {level: _LEVEL_WEIGHTS[level] for level in levels}
     for level in levels:
         time_of_level = seconds * shares[level] / sum(shares.values())
-        names = ["all"] if level == "hypothesis" else [name for name in ALL if not only or name in only]
-        if level == "coverage" and not only:
-            names.remove("commands")  # thousands of lines a mutant: no edge stands out
+        names = _names(level, only)
         weights = {name: _WEIGHTS.get(name, 1.0) for name in names}
         for name in sorted(names, key=weights.__getitem__, reverse=True):
             done = [run for run in runs if (run["level"], run["target"], run["seed"]) == (level, name, seed)]
@@ -56,12 +59,31 @@ def tasks(
             yield Task(level, name, first, time_of_level * weights[name] / sum(weights.values()))
 
 
+def _names(level: str, only: list[str]) -> list[str]:
+    """The targets of a level."""
+    if level == "hypothesis":
+        return ["all"]
+    known = reference.NAMES if level == reference.LEVEL else ALL
+    names = [name for name in known if not only or name in only]
+    if level == "coverage" and not only:
+        names.remove("commands")  # thousands of lines a mutant: no edge stands out
+    return names
+
+
 def carry_out(task: Task, seed: int) -> dict[str, Any]:
     """Run a task in a process of its own; one that ends badly is a crash."""
     if task.level == "hypothesis":
         return _hypothesis(task, seed)
-    module = "tests.fuzz.worker" if task.level == "mutation" else "tests.fuzz.coverage"
-    command = [sys.executable, "-m", module, task.target, "--seed", str(seed), "--first", str(task.first)]
+    command = [
+        sys.executable,
+        "-m",
+        _MODULES[task.level],
+        task.target,
+        "--seed",
+        str(seed),
+        "--first",
+        str(task.first),
+    ]
     command += ["--seconds", f"{task.seconds:.1f}"]
     try:
         ended = subprocess.run(
@@ -129,7 +151,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes at once")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--only", action="append", default=[], choices=list(ALL), help="this target; may be repeated"
+        "--only",
+        action="append",
+        default=[],
+        choices=[*ALL, *reference.NAMES],
+        help="this target; may be repeated",
     )
     parser.add_argument("--level", action="append", default=[], choices=report.LEVELS, help="this level")
     parser.add_argument("--log", type=Path, default=_ROOT / "tests" / "fuzz" / "log.jsonl")

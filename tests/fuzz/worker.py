@@ -67,11 +67,12 @@ class Judge:
         target: what to run.
         tally: takes the counts.
         home: directory for inputs that fail.
+        most_seconds: that an input may take; by the target, if not given.
     """
 
-    def __init__(self, target: Target, tally: Tally, home: Path) -> None:
+    def __init__(self, target: Target, tally: Tally, home: Path, most_seconds: float | None = None) -> None:
         self._target, self.tally, self._home = target, tally, home
-        self._limit: float = _MOST_SECONDS.get(target.name, _MOST_SECONDS_OF_A_PART)
+        self._limit: float = most_seconds or _MOST_SECONDS.get(target.name, _MOST_SECONDS_OF_A_PART)
 
     def run(self, data: bytes, name: str, *, measured: bool = False) -> None:
         """Run one input, and count what came of it."""

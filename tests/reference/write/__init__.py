@@ -1,0 +1,1 @@
+"""A writer of random handovers, valid as kernels of some version make them."""
