@@ -11,7 +11,9 @@ import construct
 from khodump.abi.layout import Layout
 
 BTF_MAGIC: Final = 0xEB9F
-BTF_VERSION: Final = 1
+
+#: The highest number of a type.
+BTF_MAX_TYPE: Final = 0xF_FFFF
 
 
 @dataclass(frozen=True, slots=True)

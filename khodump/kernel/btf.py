@@ -15,6 +15,7 @@ from khodump.abi.btf import (
     BTF_HEADER_LAYOUT,
     BTF_LAYOUT,
     BTF_MAGIC,
+    BTF_MAX_TYPE,
     BTF_MEMBER_WORDS,
     BTF_TYPE_WORDS,
     EXTRA,
@@ -37,13 +38,13 @@ class RawMember(NamedTuple):
     """A member of a struct or union.
 
     Attributes:
-        name: empty for an anonymous one.
+        name: where its name stands among the strings; 0 for an anonymous one.
         type_id: its type.
         bit: where it begins in the struct, in bits.
         bits: of a bit field; 0 for any other.
     """
 
-    name: bytes
+    name: int
     type_id: int
     bit: int
     bits: int
@@ -87,7 +88,7 @@ class Btf:
         words, end = memoryview(self.words.data), len(self.words)
         starts: list[int] = []
         at = 0
-        while at + BTF_TYPE_WORDS <= end:
+        while at + BTF_TYPE_WORDS <= end and len(starts) < BTF_MAX_TYPE:
             info = words[at + 1]
             extra = self.extras[info >> 24 & 0x7F]
             if extra is _UNKNOWN:
@@ -125,17 +126,20 @@ class Btf:
         """A type's name; empty for an anonymous one."""
         if not 1 <= type_id <= len(self._starts):
             return b""
-        return self._string(int(self.words[int(self._starts[type_id - 1])]))
+        return self.string(int(self.words[int(self._starts[type_id - 1])]))
 
     def members(self, raw: RawType) -> Iterator[RawMember]:
         """The members of a struct or union, as far as there are words for them."""
-        held = (len(self.words) - raw.at) // BTF_MEMBER_WORDS
-        for number in range(min(raw.vlen, held)):
-            at = raw.at + number * BTF_MEMBER_WORDS
-            name, type_id, offset = (int(word) for word in self.words[at : at + BTF_MEMBER_WORDS])
+        words = self.words[raw.at : raw.at + raw.vlen * BTF_MEMBER_WORDS].tolist()
+        for at in range(0, len(words) - BTF_MEMBER_WORDS + 1, BTF_MEMBER_WORDS):
+            name, type_id, offset = words[at : at + BTF_MEMBER_WORDS]
             bits = offset >> 24 if raw.kflag else 0
             bit = offset & 0xFF_FFFF if raw.kflag else offset
-            yield RawMember(self._string(name), type_id, bit, bits)
+            yield RawMember(name, type_id, bit, bits)
+
+    def is_named(self, offset: int, name: bytes) -> bool:
+        """Whether the string at `offset` is `name`."""
+        return self.strings.startswith(name + b"\0", offset)
 
     def word(self, at: int) -> int:
         """One of the words that follow a type; 0 where the section has ended."""
@@ -146,7 +150,8 @@ class Btf:
         encoding = self.word(raw.at)
         return encoding & INT_BITS, bool(encoding & INT_SIGNED)
 
-    def _string(self, offset: int) -> bytes:
+    def string(self, offset: int) -> bytes:
+        """A string by where it stands."""
         end = self.strings.find(b"\0", offset)
         return self.strings[offset:end] if end >= 0 else b""
 

@@ -21,8 +21,8 @@ from khodump.kernel.vmcoreinfo import Vmcoreinfo
 
 _ALL_BITS: Final = (1 << 64) - 1
 _TABLES: Final = ("names", "num_syms", "token_table", "token_index", "offsets")
-#: Ten times the names of a kernel with 200,000 symbols.
-_MOST_STREAM: Final = 24 << 20
+#: Four times what the names of a kernel with 200,000 symbols take.
+_MOST_STREAM: Final = 8 << 20
 #: What both VMCOREINFO and kallsyms name, in any configuration first.
 _NAMED_BY_BOTH: Final = ("_stext", "init_uts_ns", "swapper_pg_dir", "init_top_pgt")
 

@@ -12,8 +12,8 @@ from khodump.kernel.lack import Reason, WhyNot
 from khodump.kernel.virtual import VirtualMemory
 from khodump.kernel.vmcoreinfo import Vmcoreinfo
 
-#: Ten times that of a distribution's kernel.
-_MOST_BTF: Final = 64 << 20
+#: Five times that of a distribution's kernel.
+_MOST_BTF: Final = 32 << 20
 
 
 @dataclass(frozen=True, eq=False)

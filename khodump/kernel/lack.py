@@ -46,5 +46,9 @@ class WhyNot:
         return WhyNot(self.reason, f"{what}: {self.message}", self.phys)
 
     def finding(self, rule: str, owner: str | None = None) -> Finding:
-        """The same as a finding about the image, for what was found around it."""
-        return Finding(rule, Severity.WARNING, self.phys, self.message, owner=owner)
+        """The same as a finding, for what could be read around it.
+
+        Only damage is the kernel's own; that an image does not hold something is no harm to the next kernel.
+        """
+        severity = Severity.ERROR if self.reason is Reason.DAMAGED else Severity.WARNING
+        return Finding(rule, severity, self.phys, self.message, owner=owner)

@@ -57,7 +57,7 @@ def _named(btf: Btf, type_id: int, name: bytes, met: set[int]) -> RawMember | No
         return None
     met.add(raw.at)
     for member in btf.members(raw):
-        if member.name == name:
+        if btf.is_named(member.name, name):
             return member
         inner = None if member.name else _named(btf, member.type_id, name, met)
         if inner is not None:
@@ -111,7 +111,7 @@ def _placed(btf: Btf, member: RawMember, bit: int) -> Member | WhyNot:
     """A member that begins at this bit, once its size is known."""
     size = size_of(btf, member.type_id)
     if size is None:
-        name = member.name.decode("utf-8", "replace")
+        name = btf.string(member.name).decode("utf-8", "replace")
         return WhyNot(Reason.NO_TYPE, f"this kernel does not describe the type of the member {name}")
     width, signed = _integer(btf, member.type_id)
     bits = member.bits or (width if width < size * 8 else 0)

@@ -20,8 +20,8 @@ from khodump.kernel.lack import Reason, WhyNot
 _BREAK: Final = KALLSYMS_TOKENS
 _NOTHING: Final = KALLSYMS_TOKENS + 1
 
-#: Far above the names of any kernel, which take 25 bytes on average.
-_MOST_TEXT: Final = 64 << 20
+#: Names of 600,000 symbols, which take 25 bytes on average; no kernel has so many.
+_MOST_TEXT: Final = 16 << 20
 
 #: Clang's ThinLTO makes static symbols global under names of this form.
 _SUFFIX: Final = rb"(?:\.llvm\.[0-9]+)?"

@@ -74,8 +74,11 @@ def _located(kernel: Kernel, space: AddressSpace) -> Kernel | WhyNot:
 
 def _asked(kernel: Kernel) -> Kernel | WhyNot:
     """The kernel, if its symbols name the variables of KHO."""
-    if not isinstance(kernel.symbol("kho_out"), WhyNot):
+    kho_out = kernel.symbol("kho_out")
+    if not isinstance(kho_out, WhyNot):
         return kernel
+    if kho_out.reason is not Reason.NO_SYMBOL:
+        return kho_out
     has_code = not isinstance(kernel.symbol("kho_init"), WhyNot)
     names_data = not isinstance(kernel.symbol("init_uts_ns"), WhyNot)
     if not names_data:
@@ -84,6 +87,5 @@ def _asked(kernel: Kernel) -> Kernel | WhyNot:
         return WhyNot(Reason.NO_DATA_SYMBOLS, message)
     if has_code:
         return WhyNot(Reason.NO_SYMBOL, "this kernel has KHO (kho_init), but no variable kho_out")
-    return WhyNot(
-        Reason.NO_KHO, "this kernel was built without KHO: among its symbols are neither kho_out nor kho_init"
-    )
+    message = "this kernel was built without KHO: among its symbols are neither kho_out nor kho_init"
+    return WhyNot(Reason.NO_KHO, message)
