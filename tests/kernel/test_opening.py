@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
-from khodump.kernel import Kernel, Reason, Told, WhyNot, handover_places, open_kernel
-from tests.builders.kernel.kernel import BuiltKernel, arm64, x86
+from khodump.abi.kexec_handover import KhoScratch
+from khodump.errors import ImageError
+from khodump.kernel import HandoverPlaces, Kernel, Reason, Told, WhyNot, handover_places, open_kernel
+from khodump.kernel.proc_kallsyms import read_proc_kallsyms
+from tests.builders.kernel.kernel import BuiltKernel, arm64, handing_over, x86
 from tests.builders.kernel.machine import Machine
 from tests.builders.kernel.structs import reordered
 from tests.builders.kernel.symbols import Encoding
@@ -29,43 +31,26 @@ MACHINES: dict[str, Callable[[], Machine]] = {
     "arm64, 64K, 42 bits": lambda: arm64(65536, va_bits=42, used_bits=42, kimage=0xFFFF_FE00_8000_0000),
 }
 
-FDT = bytes.fromhex("d00dfeed") + bytes(60)
-
-
-def handing_over(machine: Machine, **shape: object) -> tuple[BuiltKernel, int]:
-    """A kernel with a root FDT, and where that is."""
-    kernel = BuiltKernel(machine, **shape)  # type: ignore[arg-type]
-    fdt = kernel.image.alloc_page(machine.page_size)
-    kernel.image.write(fdt, FDT)
-    kernel.static("kho_out", fdt=machine.direct(fdt))
-    kernel.static("kho_in", fdt_phys=0x1234000, scratch_phys=0x5678000)
-    regions = KHO_SCRATCH.build(KhoScratch(0x7000_0000, 0x100_0000)) + KHO_SCRATCH.build(
-        KhoScratch(0x1_A000_0000, 0)
-    )
-    kernel.variable("kho_scratch", kernel.object(regions).to_bytes(8, "little"))
-    kernel.variable("kho_scratch_cnt", (2).to_bytes(4, "little"))
-    return kernel, fdt
-
-
-def opened_kernel(built: BuiltKernel) -> Kernel | WhyNot:
-    with built.opened() as memory:
-        return open_kernel(memory)
-
 
 def refusal(built: BuiltKernel) -> WhyNot:
-    answer = opened_kernel(built)
+    with built.opened() as memory:
+        answer = open_kernel(memory)
     assert isinstance(answer, WhyNot)
     return answer
+
+
+def places_of(built: BuiltKernel) -> HandoverPlaces:
+    with built.opened() as memory:
+        kernel = open_kernel(memory)
+        assert isinstance(kernel, Kernel), kernel
+        return handover_places(kernel)
 
 
 @pytest.mark.parametrize("name", MACHINES)
 @pytest.mark.parametrize("encoding", Encoding)
 def test_the_handover_is_found_without_a_search(name, encoding):
     built, fdt = handing_over(MACHINES[name](), encoding=encoding)
-    with built.opened() as memory:
-        kernel = open_kernel(memory)
-        assert isinstance(kernel, Kernel)
-        places = handover_places(kernel)
+    places = places_of(built)
     assert isinstance(places.outgoing, Told)
     assert places.outgoing.phys == fdt
     assert isinstance(places.incoming, Told)
@@ -81,9 +66,155 @@ def test_arithmetic_stands_in_for_page_tables_that_the_image_does_not_hold(name)
     built, fdt = handing_over(MACHINES[name](), structs=reordered())
     for table in built.machine.tables:
         built.image.drop(table, built.machine.page_size)
+    places = places_of(built)
+    assert isinstance(places.outgoing, Told)
+    assert places.outgoing.phys == fdt
+
+
+def test_page_tables_decide_over_arithmetic():
+    built, fdt = handing_over(x86())
+    built.variable("page_offset_base", (0xFFFF_8000_0000_0000).to_bytes(8, "little"))
+    places = places_of(built)
+    assert isinstance(places.outgoing, Told)
+    assert places.outgoing.phys == fdt
+
+
+def test_a_tagged_pointer_is_followed():
+    built, fdt = handing_over(arm64())
+    tagged = built.machine.direct(fdt) & ~(0xFF << 56) | 0xF3 << 56
+    built.static("kho_out", fdt=tagged)
+    places = places_of(built)
+    assert isinstance(places.outgoing, Told)
+    assert places.outgoing.phys == fdt
+
+
+def test_page_tables_that_contradict_vmcoreinfo_are_not_taken():
+    built, _ = handing_over(x86())
+    machine = built.machine
+    machine.map(machine.symbol(machine.text), machine.text + (2 << 20), 21)
+    assert refusal(built).reason is Reason.CONTRADICTED
+
+
+def test_symbols_that_contradict_vmcoreinfo_are_not_taken():
+    built, _ = handing_over(x86())
+    built.told["SYMBOL(_stext)"] = f"{built.symbols['_stext'] + 0x1000:x}"
+    assert refusal(built).reason is Reason.CONTRADICTED
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"NUMBER(phys_base)": "99999999999"},
+        {"SYMBOL(kallsyms_names)": "ffffffffc1000000"},
+        {"SYMBOL(kallsyms_names)": "1000"},
+        {"SYMBOL(init_top_pgt)": "0", "SYMBOL(swapper_pg_dir)": "1000"},
+    ],
+)
+def test_lines_that_lead_nowhere_are_said_to(told):
+    built, _ = handing_over(x86())
+    built.told |= told
+    assert refusal(built).reason in (Reason.UNREADABLE, Reason.NOT_MAPPED, Reason.DAMAGED)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("SYMBOL(kallsyms_offsets)", Reason.NO_KALLSYMS),
+        ("SYMBOL(kallsyms_names)", Reason.NO_KALLSYMS),
+        ("PAGESIZE", Reason.NO_VMCOREINFO),
+        ("NUMBER(phys_base)", Reason.UNKNOWN_MACHINE),
+    ],
+)
+def test_a_missing_line_is_named(line, reason):
+    built, _ = handing_over(x86())
+    built.told[line] = None
+    assert refusal(built).reason is reason
+
+
+def test_an_image_without_vmcoreinfo_has_no_kernel():
+    built, _ = handing_over(x86())
     with built.opened() as memory:
-        kernel = open_kernel(memory)
+        answer = open_kernel(memory, vmcoreinfo={})
+    assert isinstance(answer, WhyNot)
+    assert answer.reason is Reason.NO_VMCOREINFO
+
+
+@pytest.mark.parametrize("page_size", ["0", "-4096", "4095", "8192", "x", "9" * 4000])
+def test_a_page_size_that_no_kernel_has_is_refused(page_size):
+    built, _ = handing_over(x86())
+    built.told["PAGESIZE"] = page_size
+    assert refusal(built).reason is Reason.NO_VMCOREINFO
+
+
+def test_without_kallsyms_all_nothing_is_guessed():
+    built, _ = handing_over(x86())
+    code = ("_text", "_stext", "kho_init")
+    built.omitted = {name for name in built.symbols if name not in code} | {"__start_BTF", "__stop_BTF"}
+    answer = refusal(built)
+    assert answer.reason is Reason.NO_DATA_SYMBOLS
+    assert "do not name its data" in answer.message
+    assert "kho_init" not in answer.message
+
+
+def test_without_kallsyms_all_and_kho_both_are_said():
+    built, _ = handing_over(x86())
+    built.omitted = {name for name in built.symbols if name not in ("_text", "_stext")}
+    answer = refusal(built)
+    assert answer.reason is Reason.NO_DATA_SYMBOLS
+    assert "nor is kho_init" in answer.message
+
+
+def test_a_kernel_without_kho_is_called_one():
+    built = BuiltKernel(x86())
+    built.omitted = {"kho_init"}
+    assert refusal(built).reason is Reason.NO_KHO
+
+
+def test_a_kernel_with_kho_under_other_names_is_not_called_one_without():
+    assert refusal(BuiltKernel(x86())).reason is Reason.NO_SYMBOL
+
+
+def test_symbols_that_the_compiler_renamed_are_found():
+    built, fdt = handing_over(x86())
+    built.symbols["kho_out.llvm.1234567890"] = built.symbols.pop("kho_out")
+    places = places_of(built)
+    assert isinstance(places.outgoing, Told)
+    assert places.outgoing.phys == fdt
+
+
+def test_two_symbols_of_one_name_are_not_chosen_between():
+    built, _ = handing_over(x86())
+    at = built.symbols.pop("kho_out")
+    built.symbols |= {"kho_out.llvm.1": at, "kho_out.llvm.2": at + 8}
+    assert refusal(built).reason is Reason.AMBIGUOUS
+
+
+def test_symbols_may_come_from_proc_kallsyms(tmp_path):
+    built, fdt = handing_over(x86())
+    for line in ("names", "num_syms", "token_table", "token_index", "offsets"):
+        built.told[f"SYMBOL(kallsyms_{line})"] = None
+    with built.opened() as memory:
+        path = tmp_path / "kallsyms"
+        rows = (f"{va:016x} d {name}\n" for name, va in built.symbols.items())
+        path.write_text("".join(rows) + "ffffffffc0000000 t kho_out\t[module]\n")
+        kernel = open_kernel(memory, symbols=read_proc_kallsyms(path))
         assert isinstance(kernel, Kernel)
         places = handover_places(kernel)
     assert isinstance(places.outgoing, Told)
     assert places.outgoing.phys == fdt
+
+
+def test_hidden_addresses_in_proc_kallsyms_are_no_addresses(tmp_path):
+    built, _ = handing_over(x86())
+    path = tmp_path / "kallsyms"
+    path.write_text("".join(f"{0:016x} d {name}\n" for name in built.symbols))
+    with built.opened() as memory:
+        answer = open_kernel(memory, symbols=read_proc_kallsyms(path))
+    assert isinstance(answer, WhyNot)
+    assert "kptr_restrict" in answer.message
+
+
+def test_proc_kallsyms_that_cannot_be_read_is_a_bad_request(tmp_path):
+    with pytest.raises(ImageError) as error:
+        read_proc_kallsyms(tmp_path / "none")
+    assert error.value.hint

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
 from khodump.memory import PhysicalMemory
-from tests.builders.kernel.machine import Arm64, Machine, X86
+from tests.builders.kernel.machine import X86, Arm64, Machine
 from tests.builders.kernel.structs import STRUCTS
 from tests.builders.kernel.symbols import Encoding, build_tables
 from tests.builders.kernel.types import BtfWriter, Structs, Types
@@ -25,9 +26,9 @@ def x86(**shape: object) -> Machine:
 
 
 def arm64(granule: int = 4096, **shape: object) -> Machine:
-    """An arm64 machine with 256 MiB of RAM from 1 GiB on."""
-    image = MemoryImage(0x4800_0000, 0x5000_0000)
-    ram = (0x4000_0000, 0x5000_0000)
+    """An arm64 machine with 32 MiB of RAM from 1 GiB on."""
+    image = MemoryImage(0x4040_0000, 0x4200_0000)
+    ram = (0x4000_0000, 0x4200_0000)
     return Arm64(image, 0x4000_0000, 4 * _MIB, ram, granule=granule, **shape)  # type: ignore[arg-type]
 
 
@@ -155,3 +156,22 @@ class BuiltKernel:
         lines: Mapping[str, str] = self.finish()
         with opened(self.image, machine=self.machine.elf_machine, vmcoreinfo=lines) as memory:
             yield memory
+
+
+#: What a root FDT begins with; the rest is of no interest here.
+FDT = bytes.fromhex("d00dfeed") + bytes(60)
+
+
+def handing_over(machine: Machine, **shape: object) -> tuple[BuiltKernel, int]:
+    """A kernel with a root FDT, and where that is; two scratch regions, one of them empty, as on arm64 with 64K pages."""
+    kernel = BuiltKernel(machine, **shape)  # type: ignore[arg-type]
+    fdt = kernel.image.alloc_page(machine.page_size)
+    kernel.image.write(fdt, FDT)
+    if "fdt" in dict(kernel.structs["kho_out"]):
+        kernel.static("kho_out", fdt=machine.direct(fdt))
+    kernel.static("kho_in", fdt_phys=0x1234000, scratch_phys=0x5678000)
+    regions = (KhoScratch(0x7000_0000, 0x100_0000), KhoScratch(0x1_A000_0000, 0))
+    table = kernel.object(b"".join(KHO_SCRATCH.build(region) for region in regions))
+    kernel.variable("kho_scratch", table.to_bytes(8, "little"))
+    kernel.variable("kho_scratch_cnt", len(regions).to_bytes(4, "little"))
+    return kernel, fdt
