@@ -79,7 +79,7 @@ class LuoLists:
     def _session(self, session: BuiltSession) -> int:
         types = self.kernel.types
         count = len(session.files) if session.count is None else session.count
-        values = {
+        values: dict[str, int | bytes] = {
             "name": session.name.encode(),
             "retrieved": int(session.retrieved),
             "file_set.count": count,

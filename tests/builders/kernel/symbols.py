@@ -60,7 +60,7 @@ def _tokens() -> tuple[list[str], dict[str, int]]:
 def _name(text: str, codes: Mapping[str, int]) -> bytes:
     body = bytearray()
     while text:
-        token = max((token for token in codes if text.startswith(token)), key=len)
+        token = next((token for token in TOKENS if text.startswith(token)), text[0])
         body.append(codes[token])
         text = text[len(token) :]
     size = len(body)

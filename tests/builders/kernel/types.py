@@ -218,6 +218,9 @@ class BtfWriter:
         return len(self._records)
 
     def _struct(self, name: str) -> int:
+        """The number of a struct; one that the kernel does not describe is declared and no more."""
+        if name not in self._types.structs:
+            return self._add(name, 7, 0)
         if name not in self._structs:
             # The number is needed before its members are met: they may point back.
             self._records.append(b"")
@@ -251,7 +254,7 @@ class BtfWriter:
             encoding = int(kind.signed) << 24 | kind.size * 8
             return self._add(kind.name, 1, kind.size, struct.pack("<I", encoding))
         if isinstance(kind, Pointer):
-            target = self._struct(kind.to) if kind.to in self._types.structs else 0
+            target = self._struct(kind.to) if kind.to else 0
             return self._add("", 2, target)
         if isinstance(kind, Array):
             element = self.number(kind.element)
