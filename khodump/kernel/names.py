@@ -6,15 +6,18 @@ once by columns is faster than expanding one after the other until the wanted on
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from khodump.abi.kallsyms import KALLSYMS_TOKENS, KSYM_NAME_LEN
-from khodump.arrays import I64, U8
+from khodump.arrays import I64
 from khodump.kernel.lack import Reason, WhyNot
+
+I32: TypeAlias = npt.NDArray[np.int32]
 
 #: What stands for a name's length when names are expanded: a NUL, and nothing.
 _BREAK: Final = KALLSYMS_TOKENS
@@ -23,8 +26,8 @@ _NOTHING: Final = KALLSYMS_TOKENS + 1
 #: Names of 600,000 symbols, which take 25 bytes on average; no kernel has so many.
 _MOST_TEXT: Final = 16 << 20
 
-#: Clang's ThinLTO makes static symbols global under names of this form.
-_SUFFIX: Final = rb"(?:\.llvm\.[0-9]+)?"
+#: Clang's ThinLTO makes static symbols global, and adds this and a number to their names.
+_SUFFIX: Final = b".llvm."
 
 
 @dataclass(frozen=True)
@@ -41,19 +44,26 @@ class Names:
 
     def numbers(self, name: str) -> list[int]:
         """The numbers of the symbols of this name; of those with a suffix of the compiler's where there are none."""
-        plain = re.escape(name.encode())
-        for suffix in (b"", _SUFFIX):
-            offsets = self._offsets(plain, suffix)
-            if offsets:
-                numbers: list[int] = np.searchsorted(self.begins, offsets).tolist()
-                return numbers
-        return []
+        plain = name.encode()
+        begins = list(self._beginning(plain + b"\0"))
+        if not begins:
+            begins = [at for at in self._beginning(plain + _SUFFIX) if self._has_suffix(at, plain)]
+        numbers: list[int] = np.searchsorted(self.begins, begins).tolist()
+        return numbers
 
-    def _offsets(self, plain: bytes, suffix: bytes) -> list[int]:
-        """Where the names begin that are `plain` and `suffix`, both regular expressions."""
-        pattern = re.compile(plain + suffix + rb"\0")
-        ends = (match.start() - 2 for match in pattern.finditer(self.text))
-        return [at for at in ends if at >= 0 and self.text[at] == 0]
+    def _beginning(self, start: bytes) -> Iterator[int]:
+        """Where the names begin that begin with `start`."""
+        at = self.text.find(start)
+        while at >= 0:
+            if at >= 2 and self.text[at - 2] == 0:  # before the name is its type, and before that a NUL
+                yield at - 2
+            at = self.text.find(start, at + 1)
+
+    def _has_suffix(self, at: int, plain: bytes) -> bool:
+        """Whether the name that begins there is `plain` and a suffix."""
+        digits_at = at + 2 + len(plain + _SUFFIX)
+        end = self.text.find(b"\0", digits_at)
+        return self.text[digits_at:end].isdigit()
 
 
 def token_lengths(table: bytes, index: I64) -> I64 | WhyNot:
@@ -67,55 +77,49 @@ def token_lengths(table: bytes, index: I64) -> I64 | WhyNot:
     return lengths
 
 
-def starts_of(stream: bytes, count: int) -> tuple[list[int], list[int]] | None:
-    """For each of `count` names, where its length stands and where its tokens begin; None where the stream ends before.
-
-    The second list has one more: where the last name ends.
-    """
-    lengths_at: list[int] = []
-    tokens_at: list[int] = []
-    at, end = 0, len(stream)
-    for _ in range(count):
-        if at + 1 >= end:
-            return None
-        lengths_at.append(at)
-        length = stream[at]
-        at += 1
-        if length & 0x80:  # two bytes, since 6.1: names of Rust are long
-            length = length & 0x7F | stream[at] << 7
-            at += 1
-        tokens_at.append(at)
-        at += length
-    tokens_at.append(at)
-    return (lengths_at, tokens_at) if at <= end else None
+def lengths_at(stream: bytes, count: int) -> list[int] | None:
+    """Where the length of each of `count` names stands, and where the last one ends; None where the stream ends before."""
+    places: list[int] = []
+    at = 0
+    try:
+        for _ in range(count):
+            places.append(at)
+            length = stream[at]
+            if length & 0x80:  # two bytes, since 6.1: names of Rust are long
+                at += 2 + (length & 0x7F | stream[at + 1] << 7)
+            else:
+                at += 1 + length
+    except IndexError:
+        return None
+    places.append(at)
+    return places if at <= len(stream) else None
 
 
 def expand(stream: bytes, count: int, table: bytes, index: I64) -> Names | WhyNot:
     """The `count` names in a stream, by the token table and each token's place in it."""
-    lengths = token_lengths(table, index)
-    if isinstance(lengths, WhyNot):
-        return lengths
-    starts = starts_of(stream, count)
-    if starts is None:
+    token_sizes = token_lengths(table, index)
+    if isinstance(token_sizes, WhyNot):
+        return token_sizes
+    places = lengths_at(stream, count)
+    if places is None:
         return WhyNot(Reason.DAMAGED, f"the names of the kernel's symbols end before all {count} were met")
-    lengths_at, tokens_at = starts
-    codes = np.frombuffer(stream[: tokens_at[-1]], np.uint8).astype(np.int64)
-    # The byte before a name's tokens is the only one, or the second, of its length.
-    codes[np.array(tokens_at[:-1], np.int64) - 1] = _NOTHING
-    codes[np.array(lengths_at, np.int64)] = _BREAK
-    every_length = np.concatenate([lengths, np.array([1, 0], np.int64)])
-    sizes = every_length[codes]
-    ends = np.cumsum(sizes)
-    if int(ends[-1]) > _MOST_TEXT:
+    heads = np.array(places[:-1], np.int64)
+    codes = np.frombuffer(stream[: places[-1]], np.uint8).astype(np.int16)
+    codes[heads[codes[heads] >= 0x80] + 1] = _NOTHING
+    codes[heads] = _BREAK
+    sizes = np.append(token_sizes, (1, 0)).astype(np.int32)[codes]
+    if int(sizes.sum(dtype=np.int64)) > _MOST_TEXT:
         return WhyNot(Reason.DAMAGED, "the names of the kernel's symbols are longer than those of any kernel")
-    begins = (ends - sizes)[np.array(lengths_at, np.int64)]
-    return Names(_gathered(codes, sizes, ends, table, index) + b"\0", begins)
+    # The NUL that ends the table stands for the break between names.
+    token_places = np.append(index, (len(table) - 1, 0)).astype(np.int32)
+    begins = np.cumsum(sizes, dtype=np.int32) - sizes
+    text = _gathered(token_places[codes] - begins, sizes, table)
+    return Names(text + b"\0", begins[heads].astype(np.int64))
 
 
-def _gathered(codes: I64, sizes: I64, ends: I64, table: bytes, index: I64) -> bytes:
-    """The text of all tokens `codes`, one after the other."""
-    # A NUL ends the table, and stands for the break between names.
-    places = np.concatenate([index, np.array([len(table) - 1, 0], np.int64)])
-    shift = np.repeat(places[codes] - (ends - sizes), sizes)
-    letters: U8 = np.frombuffer(table, np.uint8)
-    return letters[shift + np.arange(len(shift))].tobytes()
+def _gathered(shifts: I32, sizes: I32, table: bytes) -> bytes:
+    """The tokens one after the other: of each, how far it is shifted to where it stands in the table, and its size."""
+    every_shift = np.repeat(shifts, sizes)
+    letters = np.frombuffer(table, np.uint8)
+    text: bytes = letters[every_shift + np.arange(len(every_shift), dtype=np.int32)].tobytes()
+    return text
