@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
+from khodump.abi.layout import dtype_of
 from khodump.fdt import MAGIC
 from khodump.kernel.btf import Btf
 from khodump.kernel.kernel import Kernel
@@ -182,8 +183,25 @@ def _scratch(kernel: Kernel) -> ScratchTable | WhyNot:
             continue
         if isinstance(table, WhyNot):
             return table
-        return count if isinstance(count, WhyNot) else _regions(kernel, name, table, count)
+        if isinstance(count, WhyNot):
+            return count
+        return _other_layout(kernel, name) or _regions(kernel, name, table, count)
     return WhyNot(Reason.NO_SYMBOL, f"this kernel has no variable {' or '.join(_TABLES)}")
+
+
+def _other_layout(kernel: Kernel, name: str) -> WhyNot | None:
+    """Whether this kernel describes the regions in its table otherwise than the ABI that is known."""
+    described = struct_layout(kernel.btf, name, ("addr", "size")) if isinstance(kernel.btf, Btf) else None
+    if described is None or (isinstance(described, WhyNot) and described.reason is Reason.NO_TYPE):
+        return None
+    if isinstance(described, WhyNot):
+        return described
+    known = dtype_of(KHO_SCRATCH.schema).fields
+    if known and all(described.offset(member) == known[member][1] for member in ("addr", "size")):
+        return None
+    return WhyNot(
+        Reason.CONTRADICTED, f"this kernel describes struct {name} otherwise than its ABI is known to be"
+    )
 
 
 def _regions(kernel: Kernel, name: str, table: int, count: int) -> ScratchTable | WhyNot:

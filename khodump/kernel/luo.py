@@ -16,8 +16,8 @@ from khodump.findings import Finding, Severity
 from khodump.kernel.kernel import Kernel
 from khodump.kernel.lack import WhyNot
 from khodump.kernel.lists import Lists
-from khodump.kernel.luo_blocks import sessions_in_blocks
 from khodump.kernel.luo_layouts import FLAG, STATUS, LuoLayouts, luo_layouts
+from khodump.kernel.luo_received import received
 from khodump.kernel.luo_state import FileState, LiveFile, LiveLuo, LiveSession, SessionList
 from khodump.kernel.members import pointee
 from khodump.kernel.objects import Record, read_record
@@ -68,11 +68,11 @@ class _Reader:
     def luo(self, record: Record) -> LiveLuo:
         """Everything that `luo_session_global` leads to."""
         incoming = self._sessions(record, SessionList.INCOMING)
-        blocks = sessions_in_blocks(self._kernel, record)
-        self._findings += blocks.findings
+        untouched = received(self._kernel, record)
+        self._findings += untouched.findings
         # While user space opens /dev/liveupdate for the first time, a session may stand in both.
         listed = {session.name for session in incoming}
-        waiting = [session for session in blocks.sessions if session.name not in listed]
+        waiting = [session for session in untouched.sessions if session.name not in listed]
         outgoing = self._sessions(record, SessionList.OUTGOING)
         return LiveLuo((*incoming, *waiting, *outgoing), tuple(self._findings))
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from khodump.kernel.btf import Btf
 from khodump.kernel.lack import WhyNot
+from khodump.kernel.luo_received import RECEIVED_MEMBERS
 from khodump.kernel.objects import StructLayout, struct_layout
 
 #: Whether a file was retrieved: an errno in 7.2 and later, a flag before.
-STATUS = "retrieve_status"
-FLAG = "retrieved"
+STATUS: Final = "retrieve_status"
+FLAG: Final = "retrieved"
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,14 @@ class LuoLayouts:
 
 def luo_layouts(btf: Btf) -> LuoLayouts | WhyNot:
     """Those of this kernel."""
-    received = [f"{side}.{member}" for side in ("incoming", "outgoing") for member in ("list", "count")]
-    blocks = [f"incoming.block_set.{member}" for member in ("head_pa", "nblocks", "entry_size")]
+    lists = [f"{side}.{member}" for side in ("incoming", "outgoing") for member in ("list", "count")]
+    session = ("name", "list", "retrieved", "file_set.files_list", "file_set.count")
+    file = ("fh", "file", "serialized_data", "list", "token")
     asked = (
         struct_layout(btf, "list_head", ("next",)),
-        struct_layout(btf, "luo_session_global", received, ("incoming.active", *blocks)),
-        struct_layout(
-            btf, "luo_session", ("name", "list", "retrieved", "file_set.files_list", "file_set.count")
-        ),
-        struct_layout(btf, "luo_file", ("fh", "file", "serialized_data", "list", "token"), (STATUS, FLAG)),
+        struct_layout(btf, "luo_session_global", lists, RECEIVED_MEMBERS),
+        struct_layout(btf, "luo_session", session),
+        struct_layout(btf, "luo_file", file, (STATUS, FLAG)),
         struct_layout(btf, "liveupdate_file_handler", ("compatible",)),
     )
     layouts = [layout for layout in asked if isinstance(layout, StructLayout)]

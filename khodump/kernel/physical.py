@@ -6,7 +6,8 @@ from typing import Final
 
 from khodump.memory import Hole, PhysicalMemory
 
-_MOST_PAGES: Final = 4096
+#: Bytes that are kept: many times what a kernel's page tables and LUO's objects take.
+_MOST_KEPT: Final = 32 << 20
 _LARGE: Final = 1 << 16
 
 
@@ -51,7 +52,7 @@ class PhysicalPages:
         page = self.memory.read(phys, self.page_size)
         if isinstance(page, Hole):
             return page
-        if len(self._pages) >= _MOST_PAGES:
+        if len(self._pages) * self.page_size >= _MOST_KEPT:
             self._pages.clear()
         self._pages[phys] = page
         return page

@@ -6,7 +6,7 @@ from khodump.abi.kexec_handover import KhoScratch
 from khodump.kernel import Reason, Told, WhyNot
 from tests.builders.kernel.kernel import arm64, handing_over, x86
 from tests.builders.kernel.structs import replaced, without
-from tests.builders.kernel.types import Nested, Pointer
+from tests.builders.kernel.types import PHYS, Nested, Pointer
 from tests.kernel.test_opening import places_of
 
 
@@ -115,3 +115,11 @@ def test_a_pointer_to_nowhere_is_no_handover(pointer):
     lack = places_of(built).outgoing
     assert isinstance(lack, WhyNot)
     assert lack.reason is Reason.NOT_MAPPED
+
+
+def test_regions_that_the_kernel_describes_otherwise_are_not_read():
+    structs = replaced("kho_scratch", ("size", PHYS), ("addr", PHYS))
+    built, _ = handing_over(x86(), structs=structs)
+    scratch = places_of(built).scratch
+    assert isinstance(scratch, WhyNot)
+    assert scratch.reason is Reason.CONTRADICTED

@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 
 from khodump.abi.block import KHO_BLOCK_HEADER_SER, KhoBlockHeaderSer
-from khodump.abi.luo import LUO_FILE_SER, LUO_SESSION_SER
+from khodump.abi.luo import FILE_ARRAY_PAGES, LUO_FILE_SER, LUO_SESSION_SER, SESSION_ARRAY_PAGES
 from khodump.kernel import FileState, SessionList
 from tests.builders.kernel.luo_lists import BuiltFile, BuiltSession, LuoLists
+from tests.builders.kernel.structs import replaced
+from tests.builders.kernel.types import BOOL, LIST, LONG, Nested, Pointer
 from tests.kernel.test_luo import SESSIONS, lists, read, shape, written_shape
 
 PAGE = 4096
@@ -73,8 +75,8 @@ def test_blocks_beside_new_outgoing_sessions():
 @pytest.mark.parametrize(
     ("member", "value", "rule"),
     [
-        ("nblocks", 7, "live-blocks-mismatch"),
-        ("entry_size", 88, "live-blocks-mismatch"),
+        ("nblocks", 7, "live-received-mismatch"),
+        ("entry_size", 88, "live-received-mismatch"),
         ("head_pa", 0x4040_0008, "chain-pointer-unaligned"),
         ("head_pa", 0x7_0000_0000, "blob-unreadable"),
     ],
@@ -104,4 +106,58 @@ def test_a_session_that_counts_other_files_is_a_finding():
     written.set_top("incoming.block_set.nblocks", 1)
     written.set_top("incoming.block_set.entry_size", LUO_SESSION_SER.sizeof())
     (session,) = read(written).received
-    assert [finding.rule for finding in session.findings] == ["live-blocks-mismatch"]
+    assert [finding.rule for finding in session.findings] == ["live-received-mismatch"]
+
+
+#: struct luo_session_header of 6.19 to 7.1.
+ARRAYS = replaced(
+    "luo_session_header",
+    ("count", LONG),
+    ("list", LIST),
+    ("rwsem", Nested("mutex")),
+    ("header_ser", Pointer()),
+    ("ser", Pointer()),
+    ("active", BOOL),
+)
+
+
+def array_row(written: LuoLists, session: BuiltSession) -> bytes:
+    """A session whose files are in an array."""
+    files = 0
+    if session.files:
+        files = written.kernel.image.alloc_page(FILE_ARRAY_PAGES * PAGE)
+        written.kernel.image.write(files, b"".join(file_row(file) for file in session.files))
+    name = session.name.encode().ljust(64, b"\0")
+    return bytes(LUO_SESSION_SER.build({"name": name, "files": files, "count": len(session.files)}))
+
+
+def in_arrays(count: int | None = None) -> LuoLists:
+    """A kernel of 6.19 to 7.1 that received SESSIONS."""
+    written = lists(ARRAYS)
+    rows = b"".join(array_row(written, session) for session in SESSIONS)
+    head = written.kernel.image.alloc_page(SESSION_ARRAY_PAGES * PAGE)
+    number = len(SESSIONS) if count is None else count
+    written.kernel.image.write(head, number.to_bytes(8, "little") + rows)
+    written.set_top("incoming.header_ser", written.kernel.machine.direct(head))
+    return written
+
+
+def test_kernels_before_7_2_received_arrays():
+    luo = read(in_arrays())
+    assert shape(luo.received) == written_shape(SESSIONS)
+    assert {session.list for session in luo.received} == {SessionList.INCOMING_BLOCKS}
+    assert luo.findings == ()
+
+
+def test_an_array_that_counts_more_than_it_holds_is_a_finding():
+    luo = read(in_arrays(count=1 << 40))
+    assert shape(luo.received[: len(SESSIONS)]) == written_shape(SESSIONS)
+    assert [finding.rule for finding in luo.findings] == ["block-count-invalid"]
+
+
+def test_an_array_that_is_nowhere_is_a_finding():
+    written = in_arrays()
+    written.set_top("incoming.header_ser", 0xFFFF_8880_0000_0000)
+    luo = read(written)
+    assert luo.received == ()
+    assert [finding.rule for finding in luo.findings] == ["live-received-mismatch"]
