@@ -100,17 +100,12 @@ def _pointer(kernel: Kernel, btf: Btf, layout: StructLayout, path: str) -> Told 
     record = _static(kernel, layout)
     if isinstance(record, WhyNot):
         return record
+    variable, va = f"{layout.name}.{path}", record.number(path)
+    if not va:
+        return Told(variable, record.address(path), 0)
     is_page = pointee(btf, layout.members[path]) == b"page"
-    where = _page_phys if is_page else lambda kernel, va: kernel.memory.phys(va)
-    return _told(kernel, record.address(path), f"{layout.name}.{path}", record.number(path), where)
-
-
-def _told(
-    kernel: Kernel, at: int, variable: str, va: int, where: Callable[[Kernel, int], int | WhyNot]
-) -> Told | WhyNot:
-    """What the pointer `va` says, which the variable at `at` holds."""
-    phys = where(kernel, va) if va else 0
-    return phys.within(variable) if isinstance(phys, WhyNot) else Told(variable, at, phys)
+    phys = _page_phys(kernel, va) if is_page else kernel.memory.phys(va)
+    return phys.within(variable) if isinstance(phys, WhyNot) else Told(variable, record.address(path), phys)
 
 
 def _incoming(kernel: Kernel, member: str) -> Told | WhyNot:

@@ -59,16 +59,17 @@ def _address_space(info: Vmcoreinfo, pages: PhysicalPages) -> AddressSpace | Why
 
 def _located(kernel: Kernel, space: AddressSpace) -> Kernel | WhyNot:
     """The kernel with what its own symbols add: where its image ends, and where its map of all memory begins."""
+    first = kernel.info.symbol("_stext")
+    disputed = None if first is None else space.disputed(first)
+    if disputed is not None:
+        return disputed
     text, end = kernel.symbol("_text"), kernel.symbol("_end")
-    if not isinstance(text, WhyNot):
-        disputed = space.disputed(text)
-        if disputed is not None:
-            return disputed
     if not isinstance(text, WhyNot) and not isinstance(end, WhyNot):
         space = space.bounded(text, end)
     page_offset = kernel.variable("page_offset_base", 8)
     if space.direct is None and not isinstance(page_offset, WhyNot):
-        space = replace(space, direct=x86_64.direct_map(kernel.info, page_offset))
+        direct = x86_64.direct_map(kernel.info, page_offset, space.pages.memory.end)
+        space = replace(space, direct=direct)
     return replace(kernel, memory=VirtualMemory(space))
 
 

@@ -67,9 +67,16 @@ def address_space(info: Vmcoreinfo, pages: PhysicalPages) -> AddressSpace | WhyN
     return AddressSpace(pages, PageTables(top.phys, tables), image)
 
 
-def direct_map(info: Vmcoreinfo, page_offset: int) -> Linear:
-    """The map of all memory, which begins at `page_offset` (the value of page_offset_base: RANDOMIZE_MEMORY moves it)."""
-    end = info.number("VMALLOC_START")
-    if end is None or end <= page_offset:
-        end = 1 << 64
+def direct_map(info: Vmcoreinfo, page_offset: int, memory_end: int) -> Linear:
+    """The map of all memory.
+
+    Args:
+        info: may tell where what follows it begins.
+        page_offset: where it begins: the value of page_offset_base, which RANDOMIZE_MEMORY chooses.
+        memory_end: where memory ends, by the image; without this, what lies above the map would be taken for a part of it.
+    """
+    end = page_offset + memory_end
+    following = info.number("VMALLOC_START")
+    if following is not None and following > page_offset:
+        end = min(end, following)
     return Linear(page_offset, end, -page_offset)

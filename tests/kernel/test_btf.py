@@ -39,9 +39,9 @@ def parsed(data: bytes) -> Btf:
     return btf
 
 
-def written(structs: Structs, **shape: object) -> tuple[Btf, Types]:
+def written(structs: Structs, header_size: int = 24) -> tuple[Btf, Types]:
     types = Types(structs)
-    return parsed(BtfWriter(types).build(**shape)), types  # type: ignore[arg-type]
+    return parsed(BtfWriter(types).build(header_size=header_size)), types
 
 
 def raw_btf(*types: bytes, strings: bytes = b"\0s\0t\0m\0", layout: bytes = b"") -> Btf:
@@ -59,7 +59,7 @@ def entry(name: int, kind: int, vlen: int, value: int, *words: int) -> bytes:
 
 @pytest.mark.parametrize("header_size", [24, 32, 40])
 def test_every_member_is_where_the_compiler_puts_it(header_size):
-    btf, types = written(STRUCTS, header_size=header_size)
+    btf, types = written(STRUCTS, header_size)
     for name, path in (
         ("luo_session_global", "outgoing.block_set.head_pa"),
         ("luo_session", "file_set.files_list"),

@@ -20,6 +20,7 @@ from khodump.kernel import (
 )
 from tests.builders.kernel.kernel import BuiltKernel, arm64, handing_over, x86
 from tests.builders.kernel.luo_lists import BuiltFile, BuiltSession, LuoLists
+from tests.builders.kernel.machine import Machine
 from tests.builders.kernel.structs import STRUCTS, reordered, replaced, without
 from tests.builders.kernel.types import BOOL, LIST, Pointer, Structs
 
@@ -32,8 +33,8 @@ SESSIONS = (
 )
 
 
-def lists(structs: Structs = STRUCTS, machine: Callable[..., object] = x86) -> LuoLists:
-    built, _ = handing_over(machine(), structs=structs)  # type: ignore[arg-type]
+def lists(structs: Structs = STRUCTS, machine: Callable[[], Machine] = x86) -> LuoLists:
+    built, _ = handing_over(machine(), structs=structs)
     return LuoLists(built)
 
 

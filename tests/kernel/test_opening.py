@@ -220,3 +220,15 @@ def test_proc_kallsyms_that_cannot_be_read_is_a_bad_request(tmp_path):
     with pytest.raises(ImageError) as error:
         read_proc_kallsyms(tmp_path / "none")
     assert error.value.hint
+
+
+def test_arithmetic_does_not_reach_over_the_end_of_memory():
+    """What is above the direct map is no part of it, whether or not VMCOREINFO tells where that begins."""
+    built, _ = handing_over(x86())
+    machine = built.machine
+    for table in machine.tables:
+        built.image.drop(table, machine.page_size)
+    built.static("kho_out", fdt=machine.direct(machine.ram[1] + 4096))
+    lack = places_of(built).outgoing
+    assert isinstance(lack, WhyNot)
+    assert lack.reason is Reason.UNREADABLE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
 from khodump.memory import PhysicalMemory
@@ -19,17 +20,17 @@ _MIB = 1 << 20
 FILLERS = ("a", "_kho_out", "kho_outer", "xkho_in", "kho_in_debugfs", "R" * 300, "luo_session_globals")
 
 
-def x86(**shape: object) -> Machine:
+def x86(**shape: Any) -> Machine:
     """An x86-64 machine with 16 MiB of RAM from 1 GiB on, its kernel's image in the first of them."""
     image = MemoryImage(0x4040_0000, 0x4100_0000)
-    return X86(image, 0x4000_0000, 4 * _MIB, (0x4000_0000, 0x4100_0000), **shape)  # type: ignore[arg-type]
+    return X86(image, 0x4000_0000, 4 * _MIB, (0x4000_0000, 0x4100_0000), **shape)
 
 
-def arm64(granule: int = 4096, **shape: object) -> Machine:
+def arm64(granule: int = 4096, **shape: Any) -> Machine:
     """An arm64 machine with 32 MiB of RAM from 1 GiB on."""
     image = MemoryImage(0x4040_0000, 0x4200_0000)
     ram = (0x4000_0000, 0x4200_0000)
-    return Arm64(image, 0x4000_0000, 4 * _MIB, ram, granule=granule, **shape)  # type: ignore[arg-type]
+    return Arm64(image, 0x4000_0000, 4 * _MIB, ram, granule=granule, **shape)
 
 
 @dataclass
@@ -162,9 +163,9 @@ class BuiltKernel:
 FDT = bytes.fromhex("d00dfeed") + bytes(60)
 
 
-def handing_over(machine: Machine, **shape: object) -> tuple[BuiltKernel, int]:
+def handing_over(machine: Machine, **shape: Any) -> tuple[BuiltKernel, int]:
     """A kernel with a root FDT, and where that is; two scratch regions, one of them empty, as on arm64 with 64K pages."""
-    kernel = BuiltKernel(machine, **shape)  # type: ignore[arg-type]
+    kernel = BuiltKernel(machine, **shape)
     fdt = kernel.image.alloc_page(machine.page_size)
     kernel.image.write(fdt, FDT)
     if "fdt" in dict(kernel.structs["kho_out"]):
