@@ -168,7 +168,8 @@ def _page_phys(kernel: Kernel, page: int) -> int | WhyNot:
         vmemmap, first = kernel.info.number("VMEMMAP_START"), kernel.info.number("PHYS_OFFSET") or 0
     if vmemmap is None or not size or page < vmemmap or (page - vmemmap) % size:
         return WhyNot(Reason.NOT_MAPPED, f"the physical page of the struct page at {page:#x} is not known")
-    return first + (page - vmemmap) // size * kernel.page_size
+    # PHYS_OFFSET may have wrapped around: see `khodump.kernel.arm64`.
+    return (first + (page - vmemmap) // size * kernel.page_size) % (1 << 64)
 
 
 def _scratch(kernel: Kernel) -> ScratchTable | WhyNot:

@@ -13,7 +13,7 @@ class Ring(NamedTuple):
     """The list behind one list_head.
 
     Attributes:
-        nodes: virtual addresses of the list_heads in its entries, in its order.
+        nodes: virtual addresses of the list_heads in its entries, in its order, all of them readable.
         problem: why it does not lead back to its head, if it does not.
     """
 
@@ -45,13 +45,14 @@ class Lists:
             following = self.memory.pointer_at(at + self.next)
             if isinstance(following, WhyNot):
                 return Ring(tuple(nodes), following.within(f"{what} after {len(nodes)} entries"))
+            if at != head:
+                nodes.append(at)
             if following == head:
                 return Ring(tuple(nodes))
             problem = self._refusal(following, len(nodes), what)
             if problem is not None:
                 return Ring(tuple(nodes), problem)
             self.met.add(following)
-            nodes.append(following)
             at = following
 
     def _refusal(self, node: int, number: int, what: str) -> WhyNot | None:
