@@ -23,8 +23,8 @@ _ALL_BITS: Final = (1 << 64) - 1
 _TABLES: Final = ("names", "num_syms", "token_table", "token_index", "offsets")
 #: Four times what the names of a kernel with 200,000 symbols take.
 _MOST_STREAM: Final = 8 << 20
-#: What both VMCOREINFO and kallsyms name, in any configuration first.
-_NAMED_BY_BOTH: Final = ("_stext", "init_uts_ns", "swapper_pg_dir", "init_top_pgt")
+#: What VMCOREINFO gives the value of, and not the address.
+_VALUES: Final = ("vmemmap", "mem_section")
 
 
 class Symbols(Protocol):
@@ -147,20 +147,26 @@ def place_relative(place: int, entry: int) -> int:
 
 
 def _confirmed(info: Vmcoreinfo, readings: list[Kallsyms]) -> Kallsyms | WhyNot:
-    """The reading that VMCOREINFO confirms: it has the addresses of a few symbols itself."""
-    for name in _NAMED_BY_BOTH:
-        told = info.symbol(name)
-        addresses = [reading.addresses(name) for reading in readings]
-        if told is None or not all(addresses):
-            continue
-        for reading, read in zip(readings, addresses, strict=True):
-            if isinstance(read, WhyNot):
-                return read
-            if told in read:
-                return reading
-        message = f"the kernel's table of symbols gives {name} another address than VMCOREINFO, which says {told:#x}"
-        return WhyNot(Reason.CONTRADICTED, message)
-    return readings[0]
+    """The reading that VMCOREINFO confirms, which has the addresses of some symbols itself.
+
+    They are spread over the whole kernel, so that a name that was lost or made up by damage shows, too: all names after it
+    would have the addresses of others.
+    """
+    symbols = info.symbols
+    for reading in readings:
+        if not any(_contradicts(reading, name, va) for name, va in symbols.items()):
+            return reading
+    wrong = next(name for name, va in symbols.items() if _contradicts(readings[0], name, va))
+    message = f"the kernel's table of symbols gives {wrong} another address than VMCOREINFO, which says {symbols[wrong]:#x}"
+    return WhyNot(Reason.CONTRADICTED, message)
+
+
+def _contradicts(reading: Kallsyms, name: str, va: int) -> bool:
+    """Whether the table has this symbol of VMCOREINFO's at another address."""
+    if name in _VALUES:
+        return False
+    addresses = reading.addresses(name)
+    return not isinstance(addresses, WhyNot) and bool(addresses) and va not in addresses
 
 
 def _number(memory: VirtualMemory, place: int, schema: Any) -> int | WhyNot:  # noqa: ANN401 - construct is untyped

@@ -11,6 +11,7 @@ from khodump.abi.kexec_handover import PAGE_SIZES
 
 _HEX: Final = re.compile(r"(?:0x)?([0-9a-f]{1,16})", re.IGNORECASE)
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,20}")
+_SYMBOL: Final = re.compile(r"SYMBOL\((\w+)\)")
 _ALL_BITS: Final = (1 << 64) - 1
 
 
@@ -26,6 +27,13 @@ class Vmcoreinfo:
         Of few it is the value of the variable instead: `vmemmap` and, with sparse memory, `mem_section`.
         """
         return _hexadecimal(self.lines.get(f"SYMBOL({name})", ""))
+
+    @property
+    def symbols(self) -> dict[str, int]:
+        """All of them, by name."""
+        names = (match[1] for match in map(_SYMBOL.fullmatch, self.lines) if match)
+        addresses = ((name, self.symbol(name)) for name in names)
+        return {name: va for name, va in addresses if va is not None}
 
     def number(self, name: str) -> int | None:
         """A number, signed where the kernel prints it so: decimal, or hexadecimal behind 0x."""

@@ -97,10 +97,24 @@ def test_page_tables_that_contradict_vmcoreinfo_are_not_taken():
     assert refusal(built).reason is Reason.CONTRADICTED
 
 
-def test_symbols_that_contradict_vmcoreinfo_are_not_taken():
+@pytest.mark.parametrize("name", ["_stext", "init_uts_ns", "kho_scratch_cnt"])
+def test_symbols_that_contradict_vmcoreinfo_are_not_taken(name):
+    """A name that damage has lost or made up shifts the addresses of all that follow."""
     built, _ = handing_over(x86())
-    built.told["SYMBOL(_stext)"] = f"{built.symbols['_stext'] + 0x1000:x}"
-    assert refusal(built).reason is Reason.CONTRADICTED
+    built.told[f"SYMBOL({name})"] = f"{built.symbols[name] + 0x1000:x}"
+    answer = refusal(built)
+    assert answer.reason is Reason.CONTRADICTED
+    assert name in answer.message
+
+
+@pytest.mark.parametrize("name", ["vmemmap", "mem_section"])
+def test_lines_that_are_values_contradict_nothing(name):
+    built, fdt = handing_over(x86())
+    built.variable(name, bytes(8))
+    built.told[f"SYMBOL({name})"] = "ffbc093c00000000"
+    places = places_of(built)
+    assert isinstance(places.outgoing, Told)
+    assert places.outgoing.phys == fdt
 
 
 @pytest.mark.parametrize(
