@@ -54,11 +54,6 @@ class Vmcoreinfo:
         told = int(text) if _DECIMAL.fullmatch(text) else None
         return told if told in PAGE_SIZES else None
 
-    @property
-    def release(self) -> str | None:
-        """What `uname -r` said."""
-        return self.lines.get("OSRELEASE")
-
 
 def _hexadecimal(text: str) -> int | None:
     match = _HEX.fullmatch(text)
