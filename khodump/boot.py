@@ -13,7 +13,7 @@ from typing import Final
 
 from khodump.abi.bootparam import KHO_DATA, SETUP_DATA, SETUP_DATA_OFFSET, SETUP_KEXEC_KHO
 from khodump.errors import FdtError, ImageError
-from khodump.fdt import FdtNode, parse_fdt
+from khodump.fdt import FdtNode, cells_of, parse_fdt, ranges_of
 from khodump.memory import Hole, PhysicalMemory
 
 _PROP_KHO_FDT: Final = "linux,kho-fdt"
@@ -70,12 +70,13 @@ def in_devicetree(tree: FdtNode, source: str) -> Notice | None:
     chosen = tree.child("chosen")
     if chosen is None:
         return None
-    cells = [_cell(tree, "#address-cells"), _cell(tree, "#size-cells")]
-    ranges = [_range(chosen.properties.get(name, b""), cells) for name in (_PROP_KHO_FDT, _PROP_KHO_SCRATCH)]
-    fdt, scratch = ranges
-    if fdt is None or scratch is None:
+    cells = cells_of(tree)
+    fdt = ranges_of(chosen.properties.get(_PROP_KHO_FDT, b""), cells)
+    scratch = ranges_of(chosen.properties.get(_PROP_KHO_SCRATCH, b""), cells)
+    if len(fdt) != 1 or len(scratch) != 1:
         return None
-    return Notice(f"/chosen of the device tree {source}", fdt[0], *scratch)
+    table, table_end = scratch[0]
+    return Notice(f"/chosen of the device tree {source}", fdt[0][0], table, table_end - table)
 
 
 def in_devicetree_file(path: str | os.PathLike[str]) -> Notice | None:
@@ -96,17 +97,3 @@ def in_devicetree_file(path: str | os.PathLike[str]) -> Notice | None:
         return in_devicetree(parse_fdt(data, max_size=MAX_DEVICETREE), f"file {os.fspath(path)}")
     except FdtError as error:
         raise FdtError(f"{os.fspath(path)} is not a usable device tree: {error}", hint=_DEVICETREE) from error
-
-
-def _cell(node: FdtNode, name: str) -> int:
-    """A cell count; 1 without one, as OF_ROOT_NODE_ADDR_CELLS_DEFAULT of drivers/of has it."""
-    value = node.properties.get(name, b"")
-    return int.from_bytes(value, "big") if len(value) == 4 else 1
-
-
-def _range(value: bytes, cells: list[int]) -> tuple[int, int] | None:
-    """An <address size> property in the parent's big-endian cells."""
-    address, size = (4 * count for count in cells)
-    if not 0 < address <= 8 or not 0 < size <= 8 or len(value) != address + size:
-        return None
-    return int.from_bytes(value[:address], "big"), int.from_bytes(value[address:], "big")

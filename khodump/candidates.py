@@ -88,11 +88,13 @@ class Options(NamedTuple):
         version: read as this version, whatever the compatible string says.
         page_size: bytes, when forced.
         tolerant: read unknown versions as the newest that is known.
+        force_placement: read all of a raw file, even where only a guess says where it belongs.
     """
 
     version: str | None = None
     page_size: int | None = None
     tolerant: bool = False
+    force_placement: bool = False
 
     def version_of(self, fdt: RootFdt) -> str | None:
         """As which version to read this root FDT; None to go by its compatible string."""

@@ -27,8 +27,8 @@ _LAST_COMPATIBLE: Final = 16
 _BEGIN_NODE, _END_NODE, _PROP, _NOP, _END = 1, 2, 3, 4, 9
 _ERR_TRUNCATED, _ERR_BADMAGIC, _ERR_BADVERSION = -8, -9, -10  # libfdt's
 _MAX_SIZE: Final = 1 << 16
-_MAX_DEPTH: Final = 16
-_MAX_NAMES: Final = 4096  # pyfdt's duplicate check is quadratic in the names of a node
+_MAX_DEPTH: Final = 64  # FDT_MAX_DEPTH of drivers/of/fdt.c
+_MAX_NAMES: Final = 4096  # in one node: pyfdt's check for duplicates is quadratic in them
 _U32: Final = struct.Struct(">I")
 #: Any printable ASCII but the path separator: reserve_mem names come from users.
 _NAME_BYTES: Final = frozenset(range(0x21, 0x7F)) - {ord("/")} | {ord(" ")}
@@ -87,6 +87,32 @@ class FdtNode:
         """A native-endian u64 property; None when absent or not 8 bytes long."""
         value = self.properties.get(name, b"")
         return int.from_bytes(value, "little") if len(value) == 8 else None
+
+
+def cells_of(node: FdtNode) -> tuple[int, int]:
+    """How many 32-bit cells an address and a size take in the node's children; 1 and 1 where it does not say.
+
+    The defaults are OF_ROOT_NODE_ADDR_CELLS_DEFAULT and OF_ROOT_NODE_SIZE_CELLS_DEFAULT of drivers/of.
+    """
+    return _cell(node, "#address-cells"), _cell(node, "#size-cells")
+
+
+def _cell(node: FdtNode, name: str) -> int:
+    value = node.properties.get(name, b"")
+    return int.from_bytes(value, "big") if len(value) == 4 else 1
+
+
+def ranges_of(value: bytes, cells: tuple[int, int]) -> list[tuple[int, int]]:
+    """The <address size> pairs of a big-endian property as (start, end exclusive); none where it is no such list."""
+    address, size = (4 * count for count in cells)
+    if not 0 < address <= 8 or not 0 < size <= 8 or len(value) % (address + size):
+        return []
+    spans = []
+    for at in range(0, len(value), address + size):
+        start = int.from_bytes(value[at : at + address], "big")
+        length = int.from_bytes(value[at + address : at + address + size], "big")
+        spans.append((start, start + length))
+    return spans
 
 
 def total_size(data: bytes) -> int | None:
@@ -172,11 +198,8 @@ def _validate_reservations(blob: bytes, offset: int) -> None:
 def _validate_structure(blob: bytes, header: FdtHeader) -> None:
     """Walk the tokens as libfdt would, and refuse what pyfdt would swallow."""
     names: list[set[str]] = []  # of each open node: its properties and children
-    roots = count = 0
+    roots = 0
     for at, token, name in _tokens(blob, header):
-        count += token in (_BEGIN_NODE, _PROP)
-        if count > _MAX_NAMES:
-            raise FdtError(f"more than {_MAX_NAMES} nodes and properties")
         if token == _BEGIN_NODE:
             roots += not names
             if roots > 1 or (not names and name):
@@ -194,6 +217,8 @@ def _validate_structure(blob: bytes, header: FdtHeader) -> None:
             raise FdtError(f'"{name}" stands twice in one node, again at {at:#x}')
         if names:
             names[-1].add(name)
+            if len(names[-1]) > _MAX_NAMES:
+                raise FdtError(f"more than {_MAX_NAMES} properties and children in one node, at {at:#x}")
         if token == _BEGIN_NODE:
             names.append(set())
     if names or not roots:

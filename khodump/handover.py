@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from khodump.doubt import bytes_outside, doubts
 from khodump.errors import KhodumpError
 from khodump.extents import Extents
 from khodump.findings import Finding
@@ -112,11 +114,25 @@ class Handover:
 
     def walk(self) -> Walk:
         """Walk the map afresh, in the kernel's order and in bounded memory."""
-        return watched(self.tracker.walk(), self.watch)
+        return self._doubted(watched(self.tracker.walk(), self.watch))
 
     def walk_by_address(self) -> Walk:
         """Walk the map afresh, by ascending address; see `Tracker.walk_by_address`."""
-        return watched(self.tracker.walk_by_address(), self.watch)
+        return self._doubted(watched(self.tracker.walk_by_address(), self.watch))
+
+    def _doubted(self, walk: Walk) -> Walk:
+        """The same walk; what speaks against reading the image like this is among its findings once it has ended."""
+        walk.batches = self._held_against(walk, walk.batches)
+        return walk
+
+    def _held_against(self, walk: Walk, batches: Iterator[Extents]) -> Iterator[Extents]:
+        placement = self.memory.placement
+        outside = 0
+        for extents in batches:
+            if placement is not None:
+                outside += bytes_outside(placement.layout, extents)
+            yield extents
+        walk.findings.extend(doubts(self.tracker, self.fdt.phys, placement, outside))
 
     @cached_property
     def _walked(self) -> _Walked:

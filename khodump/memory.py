@@ -18,6 +18,8 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from khodump.arrays import U8, U64
+from khodump.layouts import Layout
+from khodump.placement import Placement
 
 
 class Presence(IntEnum):
@@ -28,6 +30,7 @@ class Presence(IntEnum):
     EXCLUDED = 2
     TRUNCATED = 3
     DAMAGED = 4
+    UNPLACED = 5
 
     @property
     def reason(self) -> str:
@@ -41,6 +44,7 @@ _REASONS = {
     Presence.EXCLUDED: "excluded from the dump",
     Presence.TRUNCATED: "cut off: the image file ends before it",
     Presence.DAMAGED: "damaged in the dump: what is stored of it cannot be decoded",
+    Presence.UNPLACED: "in doubt: nothing proves where in the raw file it is",
 }
 
 
@@ -98,11 +102,17 @@ class PhysicalMemory(ABC):
         description: the files and their format, for a person.
         platform: what the image says of its machine.
         warnings: what is wrong with the image as a whole, one sentence each.
+        placement: where the bytes of a raw file were put, and why; None where headers say it.
+        layouts: those that a raw file may have, the likeliest first; none where headers say it.
+        is_told: whether these are all, for the machine's RAM was given with the file.
     """
 
     description: str
     platform: Platform
     warnings: tuple[str, ...] = ()
+    placement: Placement | None = None
+    layouts: tuple[Layout, ...] = ()
+    is_told: bool = False
 
     @property
     @abstractmethod
@@ -148,12 +158,17 @@ class PhysicalMemory(ABC):
     def populated(self) -> Iterator[Range]:
         """The present ranges, without those that are known to read as zeros (holes of sparse files)."""
 
-    def rebased(self, base: int) -> PhysicalMemory | None:  # noqa: ARG002 - for those that can
-        """The same image with its first byte at physical address `base`; None where the addresses are known.
+    @property
+    def is_placed(self) -> bool:
+        """Whether it is known which physical memory the image holds; until then file offsets are taken for addresses."""
+        return True
+
+    def placed(self, placement: Placement) -> PhysicalMemory:  # noqa: ARG002 - for those that can
+        """The same image, which is not placed yet, with its bytes where `placement` puts them.
 
         Both share the files: closing one closes the other.
         """
-        return None
+        return self
 
     @abstractmethod
     def close(self) -> None:

@@ -28,6 +28,7 @@ def open_handover(
     page_size: int | None = None,
     assume_zero: bool = False,
     ranges: StrPath | None = None,
+    force_placement: bool = False,
     scratch: Sequence[StrPath] = (),
     progress: Progress | None = None,
 ) -> Handover:
@@ -40,7 +41,8 @@ def open_handover(
         version: read the handover as this version (`kho-v4`), whatever its compatible string says.
         page_size: bytes a page of the kernel (4096, 16384, 65536); by default worked out from evidence.
         assume_zero: take what a dump leaves out on purpose for zeros instead of excluded.
-        ranges: a file in /proc/iomem's format, for a raw image that holds these ranges without their holes.
+        ranges: a file in /proc/iomem's format, for a raw image that holds this memory without its holes.
+        force_placement: read all of a raw file, even where only a guess says where it belongs.
         scratch: debugfs' scratch_phys and scratch_len, or the directory that holds them.
         progress: called with (bytes searched, bytes to search) while the image is searched.
 
@@ -50,7 +52,7 @@ def open_handover(
         FdtError: the file given as `fdt` is not an FDT.
         NoHandoverError: there is no KHO handover of a version that khodump reads.
     """
-    options = _checked(Options(version, page_size))
+    options = _checked(Options(version, page_size, force_placement=force_placement))
     told = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
     return _handover(memory, fdt, options, told, progress)
@@ -64,6 +66,7 @@ def open_suspect(
     page_size: int | None = None,
     assume_zero: bool = False,
     ranges: StrPath | None = None,
+    force_placement: bool = False,
     scratch: Sequence[StrPath] = (),
     progress: Progress | None = None,
 ) -> Handover | Broken:
@@ -75,7 +78,7 @@ def open_suspect(
     Raises:
         KhodumpError: as `open_handover`, but for what `Broken` stands for.
     """
-    options = _checked(Options(version, page_size, tolerant=True))
+    options = _checked(Options(version, page_size, tolerant=True, force_placement=force_placement))
     told = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
     return _suspect(memory, fdt, options, told, progress)
@@ -141,6 +144,7 @@ def search(
     page_size: int | None = None,
     assume_zero: bool = False,
     ranges: StrPath | None = None,
+    force_placement: bool = False,
     devicetree: StrPath | None = None,
     deep: bool = False,
     progress: Progress | None = None,
@@ -150,7 +154,7 @@ def search(
     The arguments are those of `open_handover`, but for `devicetree`, a machine's device tree whose /chosen is read as
     well, and `deep`, which looks for boot_params at every address. Finding nothing is no error.
     """
-    options = _checked(Options(version, page_size))
+    options = _checked(Options(version, page_size, force_placement=force_placement))
     told = in_devicetree_file(devicetree) if devicetree else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
     try:
@@ -226,7 +230,9 @@ def _opened(found: Found, options: Options, scratch: Scratch | None, progress: P
                 opened = again
                 break
     if not opened.certain:
-        notes.append(f"the page size is {opened.reason}; --page-size forces it")
+        notes.append(f"how to read the map is {opened.reason}; --page-size and --as force a reading")
+    if opened.contradicts:
+        notes.append(opened.contradicts)
     if opened.tracker.doubt:
         notes.append(opened.tracker.doubt)
     return Handover(

@@ -14,8 +14,9 @@ from khodump.fdt import parse_fdt, total_size
 from khodump.handover import Broken
 from khodump.locate import Progress, RootFdt
 from khodump.memory import Hole, PhysicalMemory
-from khodump.relocate import find_base
-from khodump.trackers import map_root, open_tracker
+from khodump.placing import notes_of, place
+from khodump.reading import Sighting, read_by
+from khodump.trackers import map_root
 
 StrPath = str | os.PathLike[str]
 
@@ -93,13 +94,10 @@ def _suspect(
 
 def _at(memory: PhysicalMemory, phys: int, options: Options, progress: Progress | None) -> Found:
     """The root FDT at an address, which may count on the image being put in its place first."""
-    try:
+    if memory.is_placed:
         return Found(memory, locate.at_address(memory, phys))
-    except NoHandoverError:
-        if memory.rebased(0) is None:
-            raise
-        moved, found, notes = search_placed(memory, options, progress)
-        return Found(moved, locate.at_address(moved, phys), tuple(found.notices), notes)
+    moved, found, notes = search_placed(memory, options, progress)
+    return Found(moved, locate.at_address(moved, phys), tuple(found.notices), notes)
 
 
 def _completed(
@@ -132,40 +130,36 @@ def _completed(
 def search_placed(
     memory: PhysicalMemory, options: Options, progress: Progress | None, *, deep: bool = False
 ) -> tuple[PhysicalMemory, Survey, tuple[str, ...]]:
-    """What the image holds, with the image at its place where that can be told."""
+    """What the image holds, with a raw file at its place, and notes on that."""
     found = survey(memory, options, progress, deep=deep)
-    if memory.rebased(0) is None or any(candidate.own_page_preserved for candidate in found.candidates):
+    if memory.is_placed:
         return memory, found, ()
-    for candidate in found.candidates:
-        base = find_base(memory, candidate.fdt.tree, candidate.phys, options) if candidate.fdt else None
-        moved = memory.rebased(base) if base else None
-        if base and moved:
-            return moved, survey(moved, options, progress, deep=deep), (_placement(base),)
-    return memory, found, ()
+    sightings = [
+        Sighting(candidate.fdt, candidate.phys) for candidate in found.candidates if candidate.fdt is not None
+    ]
+    moved = place(memory, sightings, options, progress).memory
+    placement = moved.placement
+    if placement is None:
+        return moved, found, ()
+    if not placement.is_plain:
+        everything = memory.placed(replace(placement, certain=None))
+        found = survey(everything, options, progress, deep=deep)
+    return moved, found, tuple(notes_of(placement))
 
 
 def placed(found: Found, options: Options, progress: Progress | None) -> Found:
-    """With the image at its place, where that is not yet known and can be told."""
+    """With the image at its place, where that is not yet known: the root FDT was given as a file, whole or in part."""
     memory, root = found.memory, found.fdt
-    if memory.rebased(0) is None:
+    if memory.is_placed:
         return found
-    opened = open_tracker(
-        memory, root.tree, fdt_phys=root.phys, version=options.version_of(root), page_size=options.page_size
-    )
-    if opened.tracker.sound():
-        return found
-    offsets = locate.find_copies(memory, root.blob, progress) if root.phys is None else iter([root.phys])
-    for offset in offsets:
-        base = find_base(memory, root.tree, offset, options)
-        moved = memory.rebased(base) if base else None
-        if base and moved:
-            fdt = replace(root, phys=offset + base)
-            return replace(found, memory=moved, fdt=fdt, notes=(*found.notes, _placement(base)))
-    return found
-
-
-def _placement(base: int) -> str:
-    return f"the image does not begin at physical 0: with base {base:#x} its FDT is in its own map; FILE@BASE forces it"
+    sightings = [Sighting(root, root.phys)]
+    reading = read_by(memory, memory.layouts[0], sightings[0], options)
+    if root.phys is None and (reading is None or not reading.is_sound):
+        copies = locate.find_copies(memory, root.blob, progress)
+        sightings = [Sighting(root, offset) for offset in copies] or sightings
+    moved, fdt_phys = place(memory, sightings, options, progress)
+    notes = () if moved.placement is None else tuple(notes_of(moved.placement))
+    return replace(found, memory=moved, fdt=replace(root, phys=fdt_phys), notes=(*found.notes, *notes))
 
 
 def _best(found: list[Candidate], *, tolerant: bool) -> tuple[RootFdt, str]:

@@ -10,7 +10,7 @@ from typing import Final
 from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
 from khodump.errors import ImageError, UsageError
 from khodump.memory import Hole, PhysicalMemory
-from khodump.numbers import parse_number
+from khodump.numbers import format_size, parse_number
 
 Scratch = tuple[KhoScratch, ...]
 
@@ -27,6 +27,14 @@ def read_table(memory: PhysicalMemory, addr: int, size: int) -> Scratch | Hole:
     return tuple(KHO_SCRATCH.parse(data[end - KHO_SCRATCH.size : end]) for end in ends)
 
 
+def files_of(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The files that are meant: those of debugfs in a directory, or these themselves."""
+    files = [Path(path) for path in paths]
+    if len(files) == 1 and files[0].is_dir():
+        return [files[0] / name for name in _DEBUGFS_NAMES]
+    return files
+
+
 def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
     """The regions in debugfs' `scratch_phys` and `scratch_len`: both files, or the directory that holds them.
 
@@ -34,9 +42,7 @@ def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
         UsageError: not such a pair.
         ImageError: a file cannot be read.
     """
-    files = [Path(path) for path in paths]
-    if len(files) == 1 and files[0].is_dir():
-        files = [files[0] / name for name in _DEBUGFS_NAMES]
+    files = files_of(paths)
     if len(files) != 2:
         raise UsageError(
             "--scratch takes the pair scratch_phys and scratch_len",
@@ -55,14 +61,20 @@ def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
 
 def _numbers(path: Path) -> list[int]:
     try:
-        text = path.read_text(encoding="ascii", errors="replace")
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ImageError(
             f"cannot read {path}: {error.strerror}",
             hint="name debugfs' kho/out/scratch_phys and scratch_len, or copies of them",
         ) from error
+    if len(data) > _MAX_BYTES:
+        raise UsageError(
+            f"{path} is no list of addresses: it has more than {format_size(_MAX_BYTES)}",
+            hint="name debugfs' own files",
+        )
     try:
-        return [parse_number(word) for word in text.split()]
+        return [parse_number(word) for word in data.decode("ascii", "replace").split()]
     except UsageError as error:
         raise UsageError(
             f"{path} is no list of addresses: {error}", hint="name debugfs' own files"

@@ -191,7 +191,7 @@ def test_the_smallest_tree_and_nops_are_accepted():
         (ROOT + BEGIN + b"\x07\0\0\0" + END_NODE + END_NODE + END, "not printable"),
         (ROOT + BEGIN + b"a/b\0" + END_NODE + END_NODE + END, "not printable"),
         (ROOT + BEGIN + b"\xe4\0\0\0" + END_NODE + END_NODE + END, "not printable"),
-        (ROOT + CHILD * 16 + END_NODE * 17 + END, "nested deeper than 16"),
+        (ROOT + CHILD * 64 + END_NODE * 65 + END, "nested deeper than 64"),
     ],
 )
 def test_a_bad_structure_block_is_refused(body, problem):
@@ -206,9 +206,16 @@ def test_a_name_of_a_property_and_a_node_at_once_is_refused():
 
 
 def test_more_names_than_pyfdt_can_check_are_refused():
-    tree = FdtNode("", {}, tuple(FdtNode(f"{number:x}") for number in range(4096)))
-    with pytest.raises(FdtError, match="more than 4096 nodes and properties"):
+    tree = FdtNode("", {}, tuple(FdtNode(f"{number:x}") for number in range(4097)))
+    with pytest.raises(FdtError, match="more than 4096 properties and children in one node"):
         parse_fdt(build_fdt(tree))
+
+
+def test_a_machine_may_have_many_nodes_in_all():
+    """Device trees of arm64 servers have more than 4096, and up to 2 MiB of them."""
+    node = [FdtNode(f"{number:x}", {"reg": bytes(8)}) for number in range(300)]
+    tree = FdtNode("", {}, tuple(FdtNode(f"{number:x}", {}, tuple(node)) for number in range(20)))
+    assert len(parse_fdt(build_fdt(tree), max_size=2 << 20).children) == 20
 
 
 def test_a_string_that_does_not_end_is_refused():

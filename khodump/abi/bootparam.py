@@ -16,6 +16,24 @@ SETUP_DATA_OFFSET: Final = 0x250
 
 SETUP_KEXEC_KHO: Final = 10
 
+#: The memory map that firmware passed: a count in one byte, and a table with room for this many entries.
+E820_ENTRIES_OFFSET: Final = 0x1E8
+E820_TABLE_OFFSET: Final = 0x2D0
+E820_MAX_ENTRIES: Final = 128
+E820_RAM: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class E820Entry:
+    """struct boot_e820_entry, packed: physical address and size in bytes, and what is there (enum e820_type)."""
+
+    addr: int
+    size: int
+    type: int
+
+
+E820_ENTRY: Final = Layout(E820Entry, addr=construct.Int64ul, size=construct.Int64ul, type=construct.Int32ul)
+
 
 @dataclass(frozen=True, slots=True)
 class SetupData:

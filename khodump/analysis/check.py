@@ -10,6 +10,7 @@ from khodump.abi.kernels import Kernel
 from khodump.analysis.rules import RULES
 from khodump.analysis.rules.case import Case, metadata_of, producer
 from khodump.analysis.rules.rule import Effect, Outcome, Rule
+from khodump.doubt import IN_DOUBT
 from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
@@ -19,6 +20,8 @@ from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Ta
 _SEEN_BYTES: Final = 16
 _GRAVITY: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 _STALE: Final = "stale-incoming"
+#: A reading in doubt gives no accusation, whatever else was found in it.
+_UNTOLD: Final = Outcome(Effect.UNKNOWN, "cannot be foretold: the image may be misread")
 _COLUMNS: Final = (
     Column("severity", Kind.TEXT),
     Column("rule", Kind.TEXT),
@@ -89,6 +92,8 @@ def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup
         diagnoses += _diagnosed(case, rule)
     if any(diagnosis.finding.rule == _STALE for diagnosis in diagnoses):
         diagnoses = [_bygone(diagnosis) for diagnosis in diagnoses]
+    elif any(diagnosis.finding.rule == IN_DOUBT for diagnosis in diagnoses):
+        diagnoses = [replace(diagnosis, outcome=_UNTOLD) for diagnosis in diagnoses]
     diagnoses.sort(key=lambda diagnosis: _GRAVITY.index(diagnosis.finding.severity))
     return Checkup(_verdict(case, diagnoses), tuple(diagnoses), tuple(not_run), len(RULES) - len(not_run))
 
@@ -121,6 +126,9 @@ def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
     who = f"{case.kernel.root} kernels"
     if any(diagnosis.finding.rule == _STALE for diagnosis in grave):
         return "This handover has been taken over by the kernel that runs in this image: nothing here speaks against it."
+    doubt = next((diagnosis.finding for diagnosis in grave if diagnosis.finding.rule == IN_DOUBT), None)
+    if doubt is not None:
+        return f"Whether this handover would be accepted by {who} cannot be told: {doubt.message}."
     if Effect.COLD_BOOT in by_effect:
         first = by_effect[Effect.COLD_BOOT][0].finding
         return (

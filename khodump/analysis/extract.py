@@ -34,6 +34,7 @@ from khodump.subtrees.text import quoted
 from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
 
 _SMALL: Final = 1 << 30
+_LARGEST_FILE: Final = (1 << 63) - 1  # off_t
 _ENTRY_SIZE: Final = dtype_of(MEMFD_LUO_FOLIO_SER).itemsize
 
 
@@ -116,6 +117,11 @@ def refuse_larger(memory: PhysicalMemory, plan: Plan, limit: int | None = None) 
     Raises:
         UsageError: it is larger.
     """
+    if plan.size > _LARGEST_FILE:
+        raise UsageError(
+            f"{plan.what} claims {plan.size} bytes ({format_size(plan.size)}), more than any file can have",
+            hint="khodump check IMAGE says what is damaged; extract --range ADDR+SIZE takes what is at an address",
+        )
     allowed = max(_memory_size(memory), _SMALL) if limit is None else limit
     if plan.size > allowed:
         why = "as much as the image holds" if limit is None and allowed > _SMALL else "the limit"
@@ -151,16 +157,15 @@ def plan_reserve_mem(handover: Handover, name: str) -> Plan:
         UsageError: there is none of that name.
         UnreadableError: the list of regions cannot be read.
     """
-    content = _subtree(handover, memblock_abi.NODE_NAME, "reserve_mem").decoded.content
+    subtree = _subtree(handover, memblock_abi.NODE_NAME, "reserve_mem")
+    content = subtree.decoded.content
     regions = content if isinstance(content, tuple) else ()
     named: dict[str, ReserveMem] = {}
     for each in regions:
         if isinstance(each, ReserveMem):
             named.setdefault(each.name, each)
     if name not in named:
-        raise UsageError(
-            f"there is no reserve_mem region {quoted(name)}", hint=choice("regions", list(named), name)
-        )
+        raise _unlisted(subtree, f"reserve_mem region {quoted(name)}", choice("regions", list(named), name))
     region = named[name]
     return plan_range(handover, region.start, region.size, f"reserve_mem {quoted(name)}")
 
@@ -263,7 +268,7 @@ def _file(handover: Handover, session: str, token: int) -> LuoFile:
     found = [each for each in luo.sessions if each.name == session]
     if not found:
         names = [each.name for each in luo.sessions]
-        raise UsageError(f"there is no session {quoted(session)}", hint=choice("sessions", names, session))
+        raise _unlisted(subtree, f"session {quoted(session)}", choice("sessions", names, session))
     files = [file for each in found for file in each.files]
     for file in files:
         if file.token == token:
@@ -282,6 +287,14 @@ def _subtree(handover: Handover, node: str, wanted: str) -> Subtree:
     raise UsageError(
         f"there is no {wanted}: the root FDT has no node {quoted(node)}", hint=choice("nodes", names, node)
     )
+
+
+def _unlisted(subtree: Subtree, what: str, hint: str) -> KhodumpError:
+    """The error for something that its user does not list: there is none, unless part of the list could not be read."""
+    lack = _first_finding(subtree)
+    if lack is None:
+        return UsageError(f"there is no {what}", hint=hint)
+    return UnreadableError(f"no {what} is listed, but part of the list could not be read: {lack}")
 
 
 def _first_finding(subtree: Subtree) -> str | None:

@@ -9,7 +9,7 @@ from khodump.abi.kexec_handover import PAGE_SIZES, RadixGeometry, radix_depth
 from khodump.errors import UsageError
 from khodump.numbers import format_size
 from khodump.rows import Cell, Column, Head, Kind, Result, Rows, Tail
-from khodump.trackers.radix import MIN_RAM_END
+from khodump.trackers.shallow import USUAL_ORDER0_END
 
 _COLUMNS: Final = (
     Column("page size", Kind.SIZE),
@@ -105,7 +105,7 @@ def _trees(page_size: int | None) -> list[_Tree]:
         if depth == old_depth:
             trees.append(_Tree("7.1 on", full, full))
         else:
-            shallow = RadixGeometry(shift, old_depth, MIN_RAM_END >> shift)
+            shallow = RadixGeometry(shift, old_depth, USUAL_ORDER0_END >> shift)
             trees += [_Tree("7.1-rc6 on", full, full), _Tree("before 7.1-rc6", shallow, full)]
     return trees
 
@@ -116,7 +116,7 @@ def _decoded(tree: _Tree, key: int) -> tuple[Cell, ...]:
         block = tree.full.decode(key)
         return _refused(tree, _impossible(tree.full, key), key) if block is None else _row(tree, key, block)
     order0, other = tree.geometry.decode(key), tree.full.decode(key)
-    remark = f"taken for a page below {format_size(MIN_RAM_END)} whose key lost its order bit"
+    remark = f"taken for a page below {format_size(USUAL_ORDER0_END)} whose key lost its order bit"
     if other is not None:
         remark += f"; or else order {other[1]} at {other[0]:#x}"
     return _row(tree, key, order0 or (0, 0), remark)

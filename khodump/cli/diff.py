@@ -64,11 +64,19 @@ class Pair:
     image_new: Annotated[list[str] | None, _file("IMAGE")] = None
     ranges_old: Annotated[
         str | None,
-        _file("FILE", "The raw image holds the System RAM ranges of this file without their holes."),
+        _file(
+            "FILE", "The raw image holds the memory of this file (/proc/iomem's format) without its holes."
+        ),
     ] = None
     ranges_new: Annotated[str | None, _file("FILE")] = None
     assume_zero: Annotated[
         bool, typer.Option("--assume-zero", help="Take pages that were filtered from a dump for zeros.")
+    ] = False
+    force_placement: Annotated[
+        bool,
+        typer.Option(
+            "--force-placement", help="Read all of raw files, even where only a guess says where they belong."
+        ),
     ] = False
 
     @contextmanager
@@ -76,23 +84,28 @@ class Pair:
         """Both handovers, as `Source.opened`; what goes wrong says on which side."""
         old = Source(
             [self.old, *(self.image_old or [])],
-            self.as_old,
-            self.page_size_old,
-            self.assume_zero,
-            self.ranges_old,
-            self.fdt_old,
-            self.scratch_old,
+            as_=self.as_old,
+            page_size=self.page_size_old,
+            assume_zero=self.assume_zero,
+            ranges=self.ranges_old,
+            force_placement=self.force_placement,
+            fdt=self.fdt_old,
+            scratch=self.scratch_old,
         )
         new = Source(
             [self.new, *(self.image_new or [])],
-            self.as_new,
-            self.page_size_new,
-            self.assume_zero,
-            self.ranges_new,
-            self.fdt_new,
-            self.scratch_new,
+            as_=self.as_new,
+            page_size=self.page_size_new,
+            assume_zero=self.assume_zero,
+            ranges=self.ranges_new,
+            force_placement=self.force_placement,
+            fdt=self.fdt_new,
+            scratch=self.scratch_new,
         )
-        terminal.spare([*old.paths, *new.paths])
+        for side, source in (("old", old), ("new", new)):
+            with _blaming(side):
+                terminal.spare(source.inputs)
+                source.options  # noqa: B018 - what makes no sense is said before anything is read
         with _opened("old", old, terminal) as before, _opened("new", new, terminal) as after:
             yield before, after
 
@@ -111,13 +124,20 @@ class _SideVoice(Voice):
 @contextmanager
 def _opened(side: str, source: Source, terminal: Voice) -> Iterator[Handover]:
     with ExitStack() as stack:
-        try:
+        with _blaming(side):
             voice = _SideVoice(terminal.quiet, terminal.verbose, side)
             handover = stack.enter_context(source.opened(voice))
-        except KhodumpError as error:  # no handover, too, is trouble: 2, as for diff(1)
-            hint = None if error.hint is None else _sided(error.hint, side)
-            raise UsageError(f"{side}: {_sided(str(error), side)}", hint=hint) from error
         yield handover
+
+
+@contextmanager
+def _blaming(side: str) -> Iterator[None]:
+    """Errors say on which side they are."""
+    try:
+        yield
+    except KhodumpError as error:  # no handover, too, is trouble: 2, as for diff(1)
+        hint = None if error.hint is None else _sided(error.hint, side)
+        raise UsageError(f"{side}: {_sided(str(error), side)}", hint=hint) from error
 
 
 def _sided(text: str, side: str) -> str:

@@ -36,7 +36,7 @@ def scan(
     from khodump.analysis.scan import scan as analyse
     from khodump.opening import search
 
-    terminal.spare(source.paths)
+    terminal.spare([*source.inputs, *([devicetree] if devicetree else [])])
     with terminal.progress("searching for root FDTs") as progress:
         memory, found, notes = search(
             source.images,
@@ -44,6 +44,7 @@ def scan(
             page_size=source.page_bytes,
             assume_zero=source.assume_zero,
             ranges=source.ranges,
+            force_placement=source.force_placement,
             devicetree=devicetree,
             deep=deep,
             progress=progress,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypedDict
 
 import typer
@@ -33,6 +33,7 @@ class Options(TypedDict):
     page_size: int | None
     assume_zero: bool
     ranges: str | None
+    force_placement: bool
     scratch: Sequence[str]
 
 
@@ -67,9 +68,15 @@ class Image:
         str | None,
         typer.Option(
             metavar="FILE",
-            help="The raw image holds the System RAM ranges of this file (/proc/iomem's format) without their holes.",
+            help="The raw image holds the memory of this file (/proc/iomem's format) without its holes.",
         ),
     ] = None
+    force_placement: Annotated[
+        bool,
+        typer.Option(
+            "--force-placement", help="Read all of a raw file, even where only a guess says where it belongs."
+        ),
+    ] = False
 
     @property
     def paths(self) -> list[str]:
@@ -77,9 +84,14 @@ class Image:
         return self.images
 
     @property
+    def inputs(self) -> list[str]:
+        """All files that are read, which no output may replace."""
+        return [*self.paths, *([self.ranges] if self.ranges else [])]
+
+    @property
     def page_bytes(self) -> int | None:
         """Bytes a page, when forced."""
-        return None if self.page_size is None else parse_number(self.page_size)
+        return None if self.page_size is None else parse_number(self.page_size, "--page-size")
 
 
 @dataclass(frozen=True)
@@ -103,17 +115,23 @@ class Source(Image):
     @property
     def fdt_argument(self) -> str | int | None:
         """A file name, or a physical address where the text is one and no such file exists."""
-        text = self.fdt
-        if text is None or not text.lower().startswith("0x") or Path(text).exists():
-            return text
-        return parse_number(text)
+        return None if self.fdt is None else named_fdt(self.fdt, "--fdt")
+
+    @property
+    def inputs(self) -> list[str]:
+        """See `Image.inputs`."""
+        from khodump.scratch import files_of
+
+        fdt = self.fdt_argument
+        scratch = [str(path) for path in files_of(self.scratch or ())]
+        return [*super().inputs, *([fdt] if isinstance(fdt, str) else []), *scratch]
 
     @contextmanager
     def opened(self, terminal: Voice) -> Iterator[Handover]:
         """The handover, with progress and notes on stderr; closed afterwards."""
         from khodump.opening import open_handover
 
-        terminal.spare(self.paths)
+        terminal.spare(self.inputs)
         with terminal.progress("searching for the root FDT") as progress:
             handover = open_handover(self.paths, progress=progress, **self.options)
         with handover:
@@ -128,7 +146,7 @@ class Source(Image):
         from khodump.handover import Handover
         from khodump.opening import open_suspect
 
-        terminal.spare(self.paths)
+        terminal.spare(self.inputs)
         with terminal.progress("searching for the root FDT") as progress:
             suspect = open_suspect(self.paths, progress=progress, **self.options)
         with suspect:
@@ -149,5 +167,13 @@ class Source(Image):
             "page_size": self.page_bytes,
             "assume_zero": self.assume_zero,
             "ranges": self.ranges,
+            "force_placement": self.force_placement,
             "scratch": self.scratch or (),
         }
+
+
+def named_fdt(text: str, option: str) -> str | int:
+    """A file name, or a physical address where the text is one and no such file exists."""
+    if not text.lower().startswith("0x") or os.path.exists(text):  # noqa: PTH110 - Path.exists raises for a name that is too long
+        return text
+    return parse_number(text, option)

@@ -17,9 +17,10 @@ import typer
 from khodump.cli import pager
 from khodump.cli.command import Status
 from khodump.cli.progress import Bar
-from khodump.cli.streams import names_one_of, say
+from khodump.cli.streams import say
 from khodump.errors import UsageError
 from khodump.extras import require_arrow
+from khodump.output.files import is_stdout, new_text, refuse, refuse_stdout
 from khodump.output.formats import Format
 from khodump.output.text import printable
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from khodump.locate import Progress
     from khodump.rows import Block, Result, Tail
 
+#: The help of --force, which every command has that has --output.
+FORCE: Final = "Replace FILE if it exists."
 _SHOWN_FINDINGS: Final = 10
 
 
@@ -71,8 +74,9 @@ class Voice:
         if not self.quiet:
             say(f"khodump: {printable(text)}")
 
-    def spare(self, images: Sequence[str]) -> None:
+    def spare(self, inputs: Sequence[str]) -> None:
         """Refuse to write where one of these is."""
+        refuse_stdout(inputs)
 
     @contextmanager
     def progress(self, what: str, unit: str | None = None) -> Iterator[Progress | None]:
@@ -198,31 +202,27 @@ class Terminal(Display):
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of stdout.")
     ] = None
+    force: Annotated[bool, typer.Option("--force", help=FORCE)] = False
 
-    def spare(self, images: Sequence[str]) -> None:
+    def spare(self, inputs: Sequence[str]) -> None:
         """See `Voice.spare`."""
-        if self.output is not None and names_one_of(self.output, images):
-            raise UsageError(f"{self.output} is the image itself", hint="write elsewhere")
+        if self.output is None:
+            super().spare(inputs)
+        else:
+            refuse(self.output, force=self.force, inputs=inputs)
 
     @property
     def on_terminal(self) -> bool:
         """See Display."""
-        return self.output is None and super().on_terminal
+        return is_stdout(self.output) and super().on_terminal
 
     @contextmanager
     def _stream(self, *, paged: bool) -> Iterator[TextIO]:
-        if self.output is None:
+        if self.output is None or is_stdout(self.output):
             with super()._stream(paged=paged) as stream:
                 yield stream
             return
-        try:
-            stream = open(self.output, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - opening alone may be refused
-        except OSError as error:
-            raise UsageError(
-                f"cannot write {self.output}: {error.strerror}",
-                hint="--output takes a file in a directory that you may write to",
-            ) from error
-        with stream:
+        with new_text(self.output, force=self.force) as stream:
             yield stream
 
 

@@ -19,7 +19,7 @@ from khodump.cli.terminal import Terminal, Voice
 from khodump.drgn.opening import open_program, open_suspect_program
 from khodump.errors import KhodumpError
 from khodump.handover import Broken, Handover
-from khodump.numbers import parse_number, parse_range
+from khodump.numbers import parse_number, parse_order, parse_range
 from khodump.output.text import printable
 
 _program: ContextVar[Program] = ContextVar("program")
@@ -82,10 +82,10 @@ class ProgramSource:
     def _options(self) -> _Options:
         return {
             "incoming": self.incoming,
-            "fdt": None if self.fdt is None else parse_number(self.fdt),
+            "fdt": None if self.fdt is None else parse_number(self.fdt, "--fdt"),
             "search": self.search,
             "version": self.as_,
-            "page_size": None if self.page_size is None else parse_number(self.page_size),
+            "page_size": None if self.page_size is None else parse_number(self.page_size, "--page-size"),
         }
 
 
@@ -138,7 +138,9 @@ def inspect(
     terminal: Terminal,
     pages: Annotated[bool, typer.Option("--pages", help="List every preservation instead of runs.")] = False,
     owners: Annotated[bool, typer.Option("--owners", help="Say whose each is.")] = False,
-    order: Annotated[list[int] | None, typer.Option(help="Only this order; may be repeated.", min=0)] = None,
+    order: Annotated[
+        list[str] | None, typer.Option(metavar="N", help="Only this order; may be repeated.")
+    ] = None,
     range_: Annotated[
         str | None,
         typer.Option("--range", metavar="START-END", help="Only what touches these addresses."),
@@ -148,8 +150,8 @@ def inspect(
     from khodump.analysis.inspect import Selection
     from khodump.analysis.inspect import inspect as analyse
 
-    start, end = parse_range(range_) if range_ else (0, None)
-    selection = Selection(tuple(order) if order else None, start, end)
+    start, end = parse_range(range_, "--range") if range_ else (0, None)
+    selection = Selection(tuple(map(parse_order, order)) if order else None, start, end)
     with source.opened(terminal) as handover:
         return terminal.write(analyse(handover, selection, pages=pages, walk_order=False, owners=owners))
 
@@ -213,4 +215,4 @@ def lookup(
     from khodump.analysis.lookup import lookup as analyse
 
     with source.opened(terminal) as handover:
-        return terminal.write(analyse(handover, [parse_number(text) for text in addresses]))
+        return terminal.write(analyse(handover, [parse_number(text, "ADDR") for text in addresses]))

@@ -137,7 +137,7 @@ def _core(program: Program) -> PhysicalMemory | None:
         memory = open_memory([program.core_dump_path])
     except KhodumpError:
         return None
-    if memory.rebased(0) is not None:
+    if not memory.is_placed:
         memory.close()
         return None
     return memory

@@ -13,37 +13,63 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from khodump.errors import ImageError, UsageError
-from khodump.memories import elf, lime, raw
+from khodump.layouts import Layout, Stretch, one_stretch, usual
+from khodump.memories import elf, lime
 from khodump.memories import ranges as ranges_file
 from khodump.memories.avml import AvmlFile
 from khodump.memories.file import ByteSource, ImageFile
 from khodump.memories.flattened import FlattenedFile
 from khodump.memories.formats import recognise
 from khodump.memories.live import LivePaths, is_dev_mem, open_dev_mem
+from khodump.memories.raw import RawMemory, laid_out
 from khodump.memories.remote import RemoteFile, is_url
 from khodump.memories.segments import ZERO_FILE, SegmentedMemory, Segments
 from khodump.memory import PhysicalMemory, Platform, Presence
 from khodump.numbers import parse_number
+from khodump.placement import Basis, Placement
 
 _SNIFF_BYTES: Final = 4096
 _RAW: Final = "raw"
+_NUMBER: Final = r"[0-9][0-9a-zA-Z]*"
+_PLACED: Final = re.compile(
+    rf"(?P<file>.+?)(?:\[(?P<offset>{_NUMBER})\+(?P<size>{_NUMBER})\])?@(?P<base>{_NUMBER})"
+)
 
 
 class ImageSpec(NamedTuple):
-    """A path, or a URL as text, and the physical address at which it is placed; None is by its own content."""
+    """An image as it is named on a command line.
+
+    Attributes:
+        path: of the file, or its URL as text.
+        base: the physical address at which it is placed; None is by its own content.
+        offset, size: the part of the file that is meant, in bytes; a size of None is to its end.
+    """
 
     path: Path | str
     base: int | None = None
+    offset: int = 0
+    size: int | None = None
 
     @classmethod
     def parse(cls, text: str | os.PathLike[str]) -> ImageSpec:
-        """`FILE` or `FILE@BASE`; a file whose very name ends in @BASE is taken by name."""
+        """`FILE`, `FILE@BASE` or `FILE[OFFSET+SIZE]@BASE`; a file whose very name ends like that is taken by name.
+
+        Raises:
+            UsageError: OFFSET, SIZE or BASE is no number.
+        """
         name = os.fspath(text)
-        match = re.fullmatch(r"(.+)@([0-9][0-9a-zA-Z]*)", name)
-        base = None
-        if match and not Path(name).exists():
-            name, base = match[1], parse_number(match[2])
-        return cls(name if is_url(name) else Path(name), base)
+        match = _PLACED.fullmatch(name)
+        if match is None or os.path.exists(name):  # noqa: PTH110 - Path.exists raises for a name that is too long
+            return cls._of(name)
+        base = parse_number(match["base"], "@BASE")
+        if match["offset"] is None:
+            return cls._of(match["file"], base)
+        offset = parse_number(match["offset"], "[OFFSET+SIZE]")
+        return cls._of(match["file"], base, offset, parse_number(match["size"], "[OFFSET+SIZE]"))
+
+    @classmethod
+    def _of(cls, name: str, *where: int) -> ImageSpec:
+        return cls(name if is_url(name) else Path(name), *where)
 
 
 class _Image(NamedTuple):
@@ -52,13 +78,13 @@ class _Image(NamedTuple):
     Attributes:
         source: its bytes; of a flattened stream, those of the dump within.
         key: the format, as `formats.Format.key`.
-        base: where it is placed, if that was said.
+        layout: which bytes of it are which memory, if that was said.
         warnings: what is wrong with the file.
     """
 
     source: ByteSource
     key: str
-    base: int | None
+    layout: Layout | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -81,9 +107,10 @@ def open_memory(
     """One memory made of one or more image files.
 
     Args:
-        images: paths or URLs, each with an optional `@BASE` that makes it raw and places it at that physical address.
+        images: paths or URLs, each with an optional `@BASE` that makes it raw and places it at that physical address;
+            `[OFFSET+SIZE]@BASE` places a part of it.
         assume_zero: take what a dump leaves out on purpose for zeros instead of excluded.
-        ranges: a file in /proc/iomem's format: the one image is raw, and holds these ranges without their holes.
+        ranges: a file in /proc/iomem's format: the one image is raw, and holds this memory without its holes.
 
     Raises:
         ImageError: a file cannot be opened, or its format is not one that khodump reads.
@@ -96,16 +123,16 @@ def open_memory(
         if len(images) == 1 and is_dev_mem(images[0]):
             return open_dev_mem(LivePaths(mem=Path(images[0])))
         found = [_open(ImageSpec.parse(image), opened, forced_raw=ranges is not None) for image in images]
-        if ranges is not None and (len(found) > 1 or found[0].base is not None):
+        if ranges is not None and (len(found) > 1 or found[0].layout is not None):
             raise UsageError(
                 "--ranges goes with one raw image, and says where it belongs",
                 hint="leave --ranges out, or @BASE and all files but one",
             )
         if any(image.key == "kdump" for image in found):
             return _kdump(found, images, assume_zero=assume_zero)
-        parts = [
-            _part(image, index, assume_zero=assume_zero, ranges=ranges) for index, image in enumerate(found)
-        ]
+        if len(found) == 1 and found[0].key == _RAW:
+            return _raw(found[0], _description(images, [_RAW]), ranges)
+        parts = [_part(image, index, assume_zero=assume_zero) for index, image in enumerate(found)]
         table = Segments.concatenate([part.segments for part in parts])
         _refuse_clashes(table, [part.source for part in parts])
     except BaseException:
@@ -120,7 +147,6 @@ def open_memory(
     return SegmentedMemory(
         [part.source for part in parts],
         table,
-        is_placed=len(parts) > 1 or parts[0].name != _RAW or found[0].base is not None,
         description=_description(images, [part.name for part in parts]),
         platform=platform,
         warnings=tuple(
@@ -137,8 +163,10 @@ def _open(spec: ImageSpec, opened: list[ByteSource], *, forced_raw: bool) -> _Im
     opened.append(source)
     if not source.size:
         raise ImageError(f"{source.name} is empty", hint="check that the dump was written and copied whole")
-    if spec.base is not None or forced_raw:
-        return _Image(source, "raw", spec.base)
+    if spec.base is not None:
+        return _Image(source, _RAW, _given(spec, source))
+    if forced_raw:
+        return _Image(source, _RAW)
     known = recognise(head := source.read(0, _SNIFF_BYTES))
     warnings: tuple[str, ...] = ()
     if known and known.key == "flattened":
@@ -161,7 +189,38 @@ def _open(spec: ImageSpec, opened: list[ByteSource], *, forced_raw: bool) -> _Im
             f"{source.name} is a text file, not a memory image",
             hint="name a memory image; FILE@0 forces raw",
         )
-    return _Image(source, known.key if known and known.key else "raw", None, warnings)
+    return _Image(source, known.key if known and known.key else _RAW, None, warnings)
+
+
+def _given(spec: ImageSpec, source: ByteSource) -> Layout:
+    """The layout that the command line gives a raw file, or a part of it."""
+    base = spec.base or 0
+    size = source.size - spec.offset if spec.size is None else spec.size
+    if size <= 0 or spec.offset + size > source.size:
+        raise UsageError(
+            f"{source.name} has {source.size} bytes, and no {size} at offset {spec.offset:#x}",
+            hint="FILE[OFFSET+SIZE]@BASE takes a part of the file, in bytes",
+        )
+    if base + size >= 1 << 64:
+        raise UsageError(
+            f"{source.name} placed at {base:#x} would reach the end of the address space",
+            hint="FILE@BASE takes the physical address of its first byte",
+        )
+    return Layout(f"memory in a row from {base:#x}", (Stretch(spec.offset, base, size),))
+
+
+def _raw(image: _Image, description: str, ranges: str | os.PathLike[str] | None) -> RawMemory:
+    """The memory of one raw file, placed as far as it was said where."""
+    source = image.source
+    if image.layout is not None:
+        given = Placement(image.layout, Basis.GIVEN)
+        return RawMemory(source, (image.layout,), given, description=description)
+    if ranges is None:
+        return RawMemory(source, tuple(usual(source.size)), description=description)
+    layouts, warnings = ranges_file.layouts(source, ranges)
+    is_only = len(layouts) == 1 and layouts[0].is_literal
+    told = Placement(layouts[0], Basis.RANGES) if is_only else None
+    return RawMemory(source, layouts, told, is_told=True, description=description, warnings=warnings)
 
 
 def _kdump(
@@ -185,12 +244,9 @@ def _kdump(
     return memory
 
 
-def _part(image: _Image, index: int, *, assume_zero: bool, ranges: str | os.PathLike[str] | None) -> _Part:
+def _part(image: _Image, index: int, *, assume_zero: bool) -> _Part:
     """What the image, number `index`, adds to a memory of segments."""
     source = image.source
-    if ranges is not None:
-        table, warnings = ranges_file.segments(source, index, ranges)
-        return _Part("raw, by ranges", source, table, warnings=warnings)
     if image.key == "elf":
         table, platform = elf.segments(source, index, assume_zero=assume_zero)
         return _Part(f"ELF64 core, {platform.machine}", source, table, platform)
@@ -200,13 +256,8 @@ def _part(image: _Image, index: int, *, assume_zero: bool, ranges: str | os.Path
             return _Part("AVML", unpacked, unpacked.segments, warnings=unpacked.warnings)
         table, warnings = lime.segments(source, index)
         return _Part("LiME", source, table, warnings=warnings)
-    base = image.base or 0
-    if base + source.size >= 1 << 64:
-        raise UsageError(
-            f"{source.name} placed at {base:#x} would reach the end of the address space",
-            hint="FILE@BASE takes the physical address of its first byte",
-        )
-    return _Part(_RAW, source, raw.segments(source, index, base))
+    layout = image.layout or one_stretch(source.size)
+    return _Part(_RAW, source, Segments.of(laid_out(layout, file=index)))
 
 
 def _description(images: Sequence[str | os.PathLike[str]], formats: Sequence[str]) -> str:

@@ -78,7 +78,7 @@ def open_dev_mem(paths: LivePaths = LivePaths()) -> PhysicalMemory:
     Raises:
         ImageError: it, or /proc/iomem, cannot be read.
     """
-    ranges = read_ranges(paths.iomem)
+    ranges = read_ranges(paths.iomem).ram
     source = DevMem(paths.mem, max(end for _, end in ranges))
     table = Segments.of((start, end, Presence.PRESENT, 0, start) for start, end in ranges)
     return _memory(source, table, f"{paths.mem} (System RAM of this machine)", Platform(_machine()))

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from khodump.errors import ImageError
+from khodump.layouts import Layout, RamMap, cut_short, fitting
 from khodump.memories.file import ByteSource
-from khodump.memories.segments import Segments
-from khodump.memory import Presence
 from khodump.numbers import format_size
 
-_RAM: Final = re.compile(r"([0-9a-fA-F]+)-([0-9a-fA-F]+) : System RAM")
+_LINE: Final = re.compile(r"([0-9a-fA-F]+)-([0-9a-fA-F]+) : (.*)")
+_RAM: Final = "System RAM"
+#: What firmware keeps of RAM, by the names of arch/x86/kernel/e820.c, and of others in any case.
+_KEPT: Final = (
+    "reserved",
+    "soft reserved",
+    "acpi tables",
+    "acpi non-volatile storage",
+    "unusable memory",
+    "unknown e820 type",
+)
 _MAX_BYTES: Final = 1 << 24
 
 
-def read_ranges(path: str | os.PathLike[str]) -> list[tuple[int, int]]:
-    """The top-level "System RAM" ranges of a file like /proc/iomem, as physical bytes (start, end exclusive).
+def read_ranges(path: str | os.PathLike[str]) -> RamMap:
+    """The top-level lines of a file like /proc/iomem: "System RAM", and what firmware reserves.
 
     Raises:
         ImageError: it cannot be read, or tells no addresses.
@@ -32,50 +42,51 @@ def read_ranges(path: str | os.PathLike[str]) -> list[tuple[int, int]]:
             f"cannot read {name}: {error.strerror}",
             hint="--ranges takes a copy of the dumped machine's /proc/iomem",
         ) from error
-    found = [match for line in text.splitlines() if (match := _RAM.fullmatch(line.rstrip()))]
-    ranges = [(int(match[1], 16), int(match[2], 16) + 1) for match in found]
-    if not found:
+    lines = [match for line in text.splitlines() if (match := _LINE.fullmatch(line.rstrip()))]
+    spans = [(int(line[1], 16), int(line[2], 16) + 1, line[3]) for line in lines]
+    ram = [(start, end) for start, end, what in spans if what == _RAM]
+    kept = [(start, end) for start, end, what in spans if what.lower() in _KEPT]
+    if not ram:
         raise ImageError(
             f'{name} has no "System RAM" line',
             hint="save the dumped machine's /proc/iomem, indentation and all",
         )
-    if all(span == (0, 1) for span in ranges):
+    if all(span == (0, 1) for span in ram):
         raise ImageError(
             f"{name} has no addresses, only zeros", hint="the kernel shows /proc/iomem's to root only"
         )
-    if any(left >= right or right > 1 << 63 for left, right in ranges):
+    makes_sense = all(start < end <= 1 << 63 for start, end in ram)
+    ram.sort()
+    if not makes_sense or any(left[1] > right[0] for left, right in pairwise(ram)):
         raise ImageError(f"{name} has a range that makes no sense", hint="save /proc/iomem again")
-    return ranges
+    return RamMap(tuple(ram), tuple(sorted(kept)), name)
 
 
-def segments(file: ByteSource, index: int, path: str | os.PathLike[str]) -> tuple[Segments, tuple[str, ...]]:
-    """The ranges of `path`, taken from `file` one after the other; and a warning when the file is too short for them.
+def layouts(file: ByteSource, path: str | os.PathLike[str]) -> tuple[tuple[Layout, ...], tuple[str, ...]]:
+    """How a raw file may hold the memory of `path`, the likeliest first; and a warning when it is too short for it.
+
+    Files of RAM often hold what firmware reserves in it as well; which of the readings adds up to the file's size decides.
 
     Args:
         file: a raw image.
-        index: the number that stands for `file` in the segments.
         path: a file in /proc/iomem's format.
 
     Raises:
         ImageError: the ranges cannot be read, or the file holds more than they add up to.
     """
-    ranges = read_ranges(path)
-    total = sum(end - start for start, end in ranges)
-    sizes = f"{file.name} has {file.size} bytes, the ranges of {os.fspath(path)} add up to {total}"
-    if file.size > total:
-        padded = file.size >= max(end for _, end in ranges)
+    ram = read_ranges(path)
+    exact = fitting(ram, file.size)
+    if exact:
+        return tuple(exact), ()
+    total = sum(end - start for start, end in ram.ram)
+    sizes = f"{file.name} has {file.size} bytes, the ranges of {ram.source} add up to {total}"
+    short = cut_short(ram, file.size)
+    if not short or file.size > total:
         raise ImageError(
             f"{sizes}: these are not the ranges of this dump",
             hint="the holes seem to be in the file already; leave --ranges out"
-            if padded
+            if file.size >= ram.end
             else "save /proc/iomem of the dumped machine",
         )
-    rows: list[tuple[int, int, Presence, int, int]] = []
-    at = 0
-    for start, end in ranges:
-        held = min(end - start, file.size - at)
-        rows.append((start, start + held, Presence.PRESENT, index, at))
-        rows.append((start + held, end, Presence.TRUNCATED, index, at))
-        at += held
-    short = f"{sizes}: the last {format_size(total - file.size)} are cut off, or these are not its ranges"
-    return Segments.of(rows), (short,) if file.size < total else ()
+    lost = format_size(total - file.size)
+    return tuple(short), (f"{sizes}: the last {lost} are cut off, or these are not its ranges",)

@@ -112,7 +112,6 @@ class SegmentedMemory(PhysicalMemory):
         description: see `PhysicalMemory`.
         platform: see `PhysicalMemory`.
         warnings: see `PhysicalMemory`.
-        is_placed: False where nothing says at which address the segments begin.
     """
 
     def __init__(
@@ -123,10 +122,8 @@ class SegmentedMemory(PhysicalMemory):
         description: str,
         platform: Platform,
         warnings: tuple[str, ...] = (),
-        is_placed: bool = True,
     ) -> None:
         self.description = description
-        self._is_placed = is_placed
         self.platform = platform
         self.warnings = warnings
         self._files = tuple(files)
@@ -240,20 +237,6 @@ class SegmentedMemory(PhysicalMemory):
             if presence == Presence.PRESENT and file != ZERO_FILE:
                 for low, high in self._files[file].data_extents(offset, offset + end - start):
                     yield Range(start + low - offset, start + high - offset, Presence.PRESENT)
-
-    def rebased(self, base: int) -> SegmentedMemory | None:
-        """See `PhysicalMemory.rebased`."""
-        table, shift = self._segments, np.uint64(base)
-        if self._is_placed or self.end + base >= 1 << 64:
-            return None
-        moved = Segments(table.start + shift, table.end + shift, table.presence, table.file, table.offset)
-        return SegmentedMemory(
-            self._files,
-            moved,
-            description=f"{self.description} at {base:#x}",
-            platform=self.platform,
-            warnings=self.warnings,
-        )
 
     def close(self) -> None:
         """See `PhysicalMemory.close`."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
 from khodump.abi.kexec_handover import (
+    PAGE_SIZES,
     PROP_COMPATIBLE,
     PROP_PRESERVED_MEMORY_MAP,
     PROP_PRESERVED_PAGE_RADIX_TREE,
@@ -16,9 +17,10 @@ from khodump.abi.khoser import SMALL_BITMAP_SIZE
 from khodump.errors import NoHandoverError, UnknownVersionError
 from khodump.fdt import FdtNode
 from khodump.memory import PhysicalMemory
+from khodump.numbers import format_size
 from khodump.tracker import Tracker
 from khodump.trackers import bitmap_chain, evidence, order_table, radix
-from khodump.trackers.evidence import Choice
+from khodump.trackers.evidence import Choice, PageSizes
 
 
 class MapFormat(NamedTuple):
@@ -103,11 +105,30 @@ def open_tracker(
     roots = [(candidate, tree.u64(candidate.prop)) for candidate in known]
     for candidate, root in roots:
         if root is not None:
-            sizes, why_only = evidence.page_sizes(memory.platform, page_size)
-            trackers = [tracker for size in sizes for tracker in candidate.readings(memory, root, size)]
-            return evidence.choose(trackers, why_only, fdt_phys)
+            sizes = evidence.page_sizes(memory.platform, page_size)
+            return _weighed(partial(candidate.readings, memory, root), sizes, fdt_phys)
     wanted = " or ".join(candidate.prop for candidate in known)
     raise NoHandoverError(
         f"the root FDT says {said} but has no 8-byte {wanted} (it has {', '.join(tree.properties) or 'nothing'})",
         hint="the handover was not finished, or is of another version: try --as",
+    )
+
+
+def _weighed(readings: Callable[[int], Sequence[Tracker]], sizes: PageSizes, fdt_phys: int | None) -> Choice:
+    """The best reading with these page sizes; with others, if those are hearsay that the map does not bear out."""
+
+    def best(page_sizes: Iterable[int], source: str = "") -> Choice:
+        trackers = [tracker for size in page_sizes for tracker in readings(size)]
+        return evidence.choose(trackers, source, fdt_phys)
+
+    choice = best(sizes.sizes, sizes.source)
+    if not sizes.is_hearsay or evidence.bears_out(choice.tracker, fdt_phys):
+        return choice
+    other = best(size for size in PAGE_SIZES if size not in sizes.sizes)
+    if not evidence.bears_out(other.tracker, fdt_phys):
+        return choice
+    said = " or ".join(format_size(size) for size in sizes.sizes)
+    return other._replace(
+        contradicts=f"{sizes.source} says that pages have {said}, and the map is one of "
+        f"{format_size(1 << other.tracker.page_shift)} pages: {sizes.source} is of another kernel"
     )

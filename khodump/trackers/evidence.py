@@ -16,28 +16,49 @@ from khodump.tracker import Tracker
 
 
 class Choice(NamedTuple):
-    """A reading and what speaks for it.
+    """A reading and the evidence for it.
 
     Attributes:
         reason: the evidence, for a person.
         certain: False when other readings fit as well.
+        contradicts: what the image says that the evidence is against, as a sentence.
     """
 
     tracker: Tracker
     reason: str
     certain: bool
+    contradicts: str | None = None
 
 
-def page_sizes(platform: Platform, forced: int | None) -> tuple[Sequence[int], str]:
+class PageSizes(NamedTuple):
+    """The page sizes that a machine may have.
+
+    Attributes:
+        sizes: bytes, the likeliest first.
+        source: what leaves only one, if so.
+        is_hearsay: whether that may be of another kernel than the one that made the handover.
+    """
+
+    sizes: Sequence[int]
+    source: str = ""
+    is_hearsay: bool = False
+
+
+def page_sizes(platform: Platform, forced: int | None) -> PageSizes:
     """The page sizes that the machine may have, and what leaves only one, if so."""
     if forced is not None:
-        return (forced,), "--page-size"
+        return PageSizes((forced,), "--page-size")
+    if platform.machine == "x86_64":
+        return PageSizes((4096,), "x86_64, which has no other")
     told = platform.vmcoreinfo.get("PAGESIZE", "")
     if told.isdecimal() and int(told) in PAGE_SIZES:
-        return (int(told),), "VMCOREINFO"
-    if platform.machine == "x86_64":
-        return (4096,), "x86_64, which has no other"
-    return PAGE_SIZES, ""
+        return PageSizes((int(told),), "VMCOREINFO", is_hearsay=True)
+    return PageSizes(PAGE_SIZES)
+
+
+def bears_out(tracker: Tracker, fdt_phys: int | None) -> bool:
+    """Whether the map supports being read so: it holds the root FDT's own page; where that is not known, it is sound."""
+    return tracker.sound() if fdt_phys is None else tracker.holds(fdt_phys, 0) is True
 
 
 def choose(readings: Sequence[Tracker], why_only: str, fdt_phys: int | None) -> Choice:

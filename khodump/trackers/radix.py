@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 
 from khodump.abi.kexec_handover import RadixGeometry, radix_depth
 from khodump.arrays import U8, U64
@@ -15,11 +14,8 @@ from khodump.memory import PhysicalMemory
 from khodump.numbers import format_size
 from khodump.tracker import Coverage, Nodes, Trace, Tracker, Walk
 from khodump.trackers.coverage import coverage_of
+from khodump.trackers.shallow import order0_ends
 from khodump.trackers.tables import Entries, TableTree
-
-#: A dump's ranges are not the machine's RAM. Taking RAM to reach at least here keeps order-0 keys of shallow trees
-#: apart from real blocks, unless those exceed 256 GiB.
-MIN_RAM_END: Final = 1 << 40
 
 
 class RadixTracker(Tracker):
@@ -33,6 +29,10 @@ class RadixTracker(Tracker):
         self.depth = geometry.depth
         self.leaf_size = geometry.page_size
         self.reading = f"{format_size(geometry.page_size)} pages with depth {geometry.depth}"
+        if geometry.order0_end:
+            self.reading += (
+                f" and single pages up to {format_size(geometry.order0_end << geometry.page_shift)}"
+            )
         self.geometry = geometry
         self._tree = TableTree(memory, root, geometry)
 
@@ -94,8 +94,8 @@ def readings(
     shift = page_size.bit_length() - 1
     full = radix_depth(shift, counts_marker=True)
     depths = dict.fromkeys(radix_depth(shift, counts_marker=counts) for counts in counts_marker)
-    order0_end = max(memory.end, MIN_RAM_END) >> shift
-    return [
-        RadixTracker(memory, root, RadixGeometry(shift, depth, order0_end if depth < full else 0))
-        for depth in depths
-    ]
+    trackers = []
+    for depth in depths:
+        ends = order0_ends(memory, root, shift, depth) if depth < full else [0]
+        trackers += [RadixTracker(memory, root, RadixGeometry(shift, depth, end)) for end in ends]
+    return trackers

@@ -60,6 +60,7 @@ class Description:
         kexec_count: of the kexec-metadata blob; None leaves its node out.
         release: the kernel that hands over; by default one that writes this compatible string.
         metadata_start, metadata_end: bytes; where the kernel allocates its tree, FDT and blobs.
+        scatter: (start, end) spans of memory that it takes them from in turn instead.
     """
 
     compatible: str = "kho-v4"
@@ -74,6 +75,7 @@ class Description:
     release: str | None = None
     metadata_start: int = 1 << 20
     metadata_end: int = 1 << 40
+    scatter: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def build_handover(description: Description) -> BuiltHandover:
     Raises:
         ValueError: a preserved block covers the tree, the FDT or a blob, as no kernel's allocator allows.
     """
-    image = MemoryImage(description.metadata_start, description.metadata_end)
+    image = MemoryImage(description.metadata_start, description.metadata_end, description.scatter)
     geometry = geometry_of(description.page_size, counts_marker=description.counts_marker)
     users = dict(description.subtrees)
     if description.kexec_count is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -23,19 +24,21 @@ class MemoryImage:
     Args:
         start: where the allocator starts, in bytes.
         end: where it must stop.
+        scatter: (start, end) spans from which pages are taken in turn instead.
     """
 
-    def __init__(self, start: int = 0, end: int = 1 << 40) -> None:
+    def __init__(self, start: int = 0, end: int = 1 << 40, scatter: Sequence[tuple[int, int]] = ()) -> None:
         self._pages: dict[int, bytearray] = {}
-        self._next, self._end = start, end
+        self._spans = deque(scatter or [(start, end)])
 
     def alloc_page(self, size: int = _GRANULE, align: int | None = None) -> int:
         """The physical address of `size` fresh bytes of zeros, aligned to their own size unless told."""
         align = align or size
-        phys = -(-self._next // align) * align
-        if phys + size > self._end:
-            raise MemoryError(f"no room for {size:#x} bytes below {self._end:#x}")
-        self._next = phys + size
+        start, end = self._spans.popleft()
+        phys = -(-start // align) * align
+        if phys + size > end:
+            raise MemoryError(f"no room for {size:#x} bytes below {end:#x}")
+        self._spans.append((phys + size, end))
         self.write(phys, bytes(size))
         return phys
 
@@ -73,6 +76,18 @@ class MemoryImage:
             for at, page in sorted(self._pages.items()):
                 if base <= at < end:
                     os.pwrite(file.fileno(), bytes(page[: end - at]), at - base)
+        return path
+
+    def to_squeezed(self, path: Path, spans: Iterable[tuple[int, int]]) -> Path:
+        """Write the (start, end) spans one after the other into one sparse raw image, without what is between them."""
+        offset = 0
+        with path.open("wb") as file:
+            for start, end in spans:
+                for at, page in self._pages.items():
+                    if start <= at < end:
+                        os.pwrite(file.fileno(), bytes(page), at - start + offset)
+                offset += end - start
+            file.truncate(offset)
         return path
 
     def to_raw_parts(self, directory: Path, parts: Iterable[tuple[int, int]]) -> list[str]:

@@ -10,6 +10,7 @@ from khodump.arrays import U64
 from khodump.memories.file import ByteSource
 from khodump.memories.segments import SegmentedMemory, Segments
 from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, Range
+from khodump.placement import Placement
 
 PAGE = 4096
 
@@ -54,6 +55,7 @@ class Watched(PhysicalMemory):
     def __init__(self, memory: PhysicalMemory) -> None:
         self._memory = memory
         self.description, self.platform, self.warnings = memory.description, memory.platform, memory.warnings
+        self.placement, self.layouts = memory.placement, memory.layouts
         self.touched: set[int] = set()
         self.bytes_read = 0
 
@@ -95,9 +97,14 @@ class Watched(PhysicalMemory):
         """See `PhysicalMemory.populated`."""
         return self._memory.populated()
 
-    def rebased(self, base: int) -> PhysicalMemory | None:
-        """See `PhysicalMemory.rebased`."""
-        return self._memory.rebased(base)
+    @property
+    def is_placed(self) -> bool:
+        """See `PhysicalMemory.is_placed`."""
+        return self._memory.is_placed
+
+    def placed(self, placement: Placement) -> PhysicalMemory:
+        """See `PhysicalMemory.placed`."""
+        return self._memory.placed(placement)
 
     def close(self) -> None:
         """See `PhysicalMemory.close`."""

@@ -7,6 +7,7 @@ import pytest
 from khodump.errors import ImageError, UsageError
 from khodump.memories import open_memory
 from khodump.memory import Hole, PhysicalMemory, Presence, Range
+from khodump.placement import Basis, Placement
 
 IOMEM = """\
 00000000-00000fff : Reserved
@@ -23,7 +24,10 @@ def opened(tmp_path: Path):
     def write_and_open(data: bytes, iomem: str = IOMEM) -> PhysicalMemory:
         (tmp_path / "raw").write_bytes(data)
         (tmp_path / "iomem").write_text(iomem)
-        return open_memory([tmp_path / "raw"], ranges=tmp_path / "iomem")
+        memory = open_memory([tmp_path / "raw"], ranges=tmp_path / "iomem")
+        if memory.is_placed:
+            return memory
+        return memory.placed(Placement(memory.layouts[0], Basis.RANGES))
 
     return write_and_open
 
@@ -61,8 +65,14 @@ def test_too_long(opened):
         opened(b"A" * 12289)
     assert "/proc/iomem" in (caught.value.hint or "")
     with pytest.raises(ImageError, match="not the ranges of this dump") as caught:
-        opened(b"A" * 0x10000, "00001000-00002fff : System RAM\n0000f000-0000ffff : System RAM\n")
+        opened(b"A" * 0x11000, "00001000-00002fff : System RAM\n0000f000-0000ffff : System RAM\n")
     assert "leave --ranges out" in (caught.value.hint or "")
+
+
+def test_a_file_that_holds_the_holes_too(opened):
+    ranges = "00001000-00002fff : System RAM\n0000f000-0000ffff : System RAM\n"
+    with opened(b"A" * 0xF000 + b"B" * 0x1000, ranges) as memory:
+        assert memory.read(0xF000, 0x1000) == b"B" * 0x1000
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import Final
 
 from khodump.abi.kexec_handover import PROP_COMPATIBLE
 from khodump.analysis.rules.case import Case
-from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
+from khodump.analysis.rules.rule import Effect, Hit, Outcome, Rule
+from khodump.doubt import IN_DOUBT
 from khodump.errors import FdtTruncatedError
 from khodump.fdt import check_header, total_size
 from khodump.findings import Finding, Severity
@@ -78,12 +79,6 @@ def _truncated_outcome(case: Case, finding: Finding) -> Outcome:
     return Outcome(Effect.UNKNOWN, f"reads the {case.kernel.root} FDT from memory, of which this is a part")
 
 
-def _page_not_preserved(case: Case) -> Iterator[Hit]:
-    phys = case.fdt_phys or 0
-    if case.opened.tracker.holds(phys, 0) is False:
-        yield Hit(phys, f"the root FDT's own page, {phys:#x}, is not in the map at order 0", _OWNER)
-
-
 RULES: Final = (
     Rule(
         "fdt-invalid",
@@ -121,16 +116,14 @@ RULES: Final = (
         look=_truncated,
     ),
     Rule(
-        "fdt-page-not-preserved",
+        IN_DOUBT,
         Severity.ERROR,
-        "the page of the root FDT is not in its own map",
-        "It reads the FDT early, then gives the page to others; users that look their node up later find garbage.",
-        "khodump lookup IMAGE FDT-ADDRESS; every kernel preserves that page at order 0.",
+        "the map does not bear out the way the image is read",
+        "Nothing can be said of it: a map that lacks the page of its own root FDT, or that preserves memory where a raw "
+        "file has none, is damaged, or khodump misreads it.",
+        "khodump lookup IMAGE FDT-ADDRESS; every kernel preserves that page at order 0. Then try --page-size, "
+        "FILE@BASE, --ranges, or another root FDT of khodump scan.",
         "kho_init(), kernel/liveupdate/kexec_handover.c",
-        Outcome(
-            Effect.OVERWRITTEN, "reuses the page of the root FDT while users still look for their nodes in it"
-        ),
-        needs=(Need.MAP, Need.FDT_PAGE, Need.WHOLE_MAP),
-        look=_page_not_preserved,
+        Outcome(Effect.UNKNOWN, "cannot be foretold: the image may be misread"),
     ),
 )

@@ -1,0 +1,61 @@
+"""What speaks against the way an image is read: not against the kernel that wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from khodump.extents import Extents
+from khodump.findings import Finding, Severity
+from khodump.layouts import Layout
+from khodump.numbers import format_size
+from khodump.placement import Placement
+from khodump.tracker import Tracker
+
+IN_DOUBT: Final = "reading-in-doubt"
+
+
+def doubts(
+    tracker: Tracker, fdt_phys: int | None, placement: Placement | None, outside: int
+) -> Iterator[Finding]:
+    """The findings that put the whole reading in doubt.
+
+    Args:
+        tracker: the map as it is read.
+        fdt_phys: where the root FDT is, if known. Every kernel preserves that page, at order 0.
+        placement: of a raw file.
+        outside: bytes that the map preserves where the raw file has no memory.
+    """
+    if fdt_phys is not None and tracker.holds(fdt_phys, 0) is False:
+        message = (
+            f"the root FDT's own page, {fdt_phys:#x}, is not in its map, though every kernel keeps it there: "
+            f"the map is damaged, or misread ({_suspects(placement)})"
+        )
+        yield Finding(IN_DOUBT, Severity.ERROR, fdt_phys, message)
+    if placement is not None and outside:
+        message = (
+            f"{format_size(outside)} of what is preserved lie outside the file: it is cut short, "
+            f"or lies elsewhere. {placement.remedy}"
+        )
+        yield Finding(IN_DOUBT, Severity.ERROR, None, message, {"bytes": outside})
+
+
+def _suspects(placement: Placement | None) -> str:
+    """What may be wrong, and what settles it."""
+    if placement is None:
+        return "try --page-size, or another root FDT of khodump scan"
+    return "try --page-size, FILE@BASE or --ranges: where a raw file belongs is not written in it"
+
+
+def bytes_outside(layout: Layout, extents: Extents) -> int:
+    """How many of the preserved bytes lie where the layout has no memory."""
+    inside = np.zeros(extents.runs, np.uint64)
+    for stretch in layout.stretches:
+        low = np.maximum(extents.phys, np.uint64(stretch.phys))
+        high = np.minimum(extents.end, np.uint64(stretch.end))
+        inside += np.where(low < high, high - low, np.uint64(0))
+    return int(
+        (extents.size - inside).astype(np.float64).sum()
+    )  # blocks of a misread map add up to more than 64 bits
