@@ -1,0 +1,54 @@
+"""Why something could not be had of the running kernel: a value, never an exception."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from khodump.findings import Finding, Severity
+
+
+class Reason(StrEnum):
+    """What kind of thing is missing."""
+
+    NO_VMCOREINFO = "no-vmcoreinfo"
+    UNKNOWN_MACHINE = "unknown-machine"
+    NO_KALLSYMS = "no-kallsyms"
+    NO_DATA_SYMBOLS = "no-data-symbols"
+    NO_KHO = "no-kho"
+    NO_SYMBOL = "no-symbol"
+    NO_BTF = "no-btf"
+    NO_TYPE = "no-type"
+    NO_MEMBER = "no-member"
+    AMBIGUOUS = "ambiguous"
+    NOT_MAPPED = "not-mapped"
+    UNREADABLE = "unreadable"
+    DAMAGED = "damaged"
+    CONTRADICTED = "contradicted"
+
+
+@dataclass(frozen=True, slots=True)
+class WhyNot:
+    """What is missing, and what follows.
+
+    Attributes:
+        reason: for code.
+        message: for a person, one sentence without its full stop.
+        phys: physical address of the bytes that are missing or wrong, where they have one.
+    """
+
+    reason: Reason
+    message: str
+    phys: int | None = None
+
+    def within(self, what: str) -> WhyNot:
+        """The same, said of something larger."""
+        return WhyNot(self.reason, f"{what}: {self.message}", self.phys)
+
+    def finding(self, rule: str, owner: str | None = None) -> Finding:
+        """The same as a finding, for what could be read around it.
+
+        Only damage is the kernel's own; that an image does not hold something is no harm to the next kernel.
+        """
+        severity = Severity.ERROR if self.reason is Reason.DAMAGED else Severity.WARNING
+        return Finding(rule, severity, self.phys, self.message, owner=owner)

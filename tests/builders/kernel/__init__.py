@@ -1,0 +1,1 @@
+"""Running kernels in the making: symbols, types, page tables, and LUO's lists, in built memory."""
