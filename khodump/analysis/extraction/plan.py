@@ -88,6 +88,7 @@ class Plan:
         parts: how many folios or blocks it is made of, and what these are called.
         doubt: why the places that no run fills may be more than holes; None when they are holes.
         warnings: what is odd about it, one sentence each.
+        misgivings: why what is written may not be what was preserved, one sentence each.
     """
 
     what: str
@@ -98,6 +99,7 @@ class Plan:
     parts: tuple[int, str] = (1, "range")
     doubt: str | None = None
     warnings: tuple[str, ...] = ()
+    misgivings: tuple[str, ...] = ()
 
     @property
     def pages(self) -> int:
