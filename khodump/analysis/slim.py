@@ -5,7 +5,7 @@ All that no decoder looks at is written as zeros, and what is doubtful is left o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple, Self, TypeAlias
@@ -14,7 +14,7 @@ import numpy as np
 
 from khodump.abi.kexec_handover import PAGE_SIZES
 from khodump.analysis.extraction.copying import Progress, Sink
-from khodump.analysis.keeping import BOOT, keeps
+from khodump.analysis.keeping import BOOT, keeps, strangers
 from khodump.arrays import U8, U64
 from khodump.errors import ImageError, KhodumpError
 from khodump.findings import Finding, Severity
@@ -69,6 +69,7 @@ class _Spans:
     start: list[U64] = field(default_factory=list)
     length: list[U64] = field(default_factory=list)
     left_out: int = 0
+    first_left_out: int | None = None
 
     @cached_property
     def columns(self) -> tuple[U64, U64]:
@@ -130,8 +131,8 @@ class Slim:
         start, end, _, _ = meet(kept.start, kept.end, pages.start, pages.end)
         rows = tuple(_row(key, part, pages, size) for key, part in spans.items())
         head = core_head(
-            pages.start,
-            pages.end - pages.start,
+            pages,
+            _spoken_of(memory).minus(pages),
             machine=_machine(handover, spans),
             vmcoreinfo=_vmcoreinfo(handover),
         )
@@ -140,6 +141,7 @@ class Slim:
             *(finding for subtree in handover.subtrees for finding in subtree.decoded.findings),
             *notes,
             *_missing(memory, spans, pages, size),
+            *_doubtful(spans, strangers(handover)),
         ]
         return cls(memory, size, head, pages, Intervals(start, end), rows, tuple(findings))
 
@@ -229,6 +231,7 @@ def _collected(handover: Handover, notes: list[Finding], *, keep_unknown: bool) 
             part = spans.setdefault((keep.owner, keep.what), _Spans())
             if keep.doubtful and not keep_unknown:
                 part.left_out += int(keep.length.sum())
+                part.first_left_out = part.first_left_out or int(keep.start[0])
             else:
                 part.start.append(keep.start)
                 part.length.append(keep.length)
@@ -252,6 +255,14 @@ def _batches(pages: Intervals, page_size: int) -> Iterator[U64]:
         index = np.arange(at, min(at + step, total), dtype=np.uint64)
         run = np.searchsorted(last, index, "right")
         yield pages.start[run] // size + index - (last[run] - count[run])
+
+
+def _spoken_of(memory: PhysicalMemory) -> Intervals:
+    """The memory that the machine had, as far as the image tells: rules count on where it ends."""
+    unknown = (Presence.ABSENT, Presence.UNPLACED)
+    spans = [(span.start, span.end) for span in memory.ranges if span.presence not in unknown]
+    edges = np.array(spans, np.uint64).reshape(-1, 2)
+    return Intervals.covering(edges[:, 0], edges[:, 1])
 
 
 def _present(memory: PhysicalMemory, wanted: Intervals, page_size: int) -> Intervals:
@@ -295,6 +306,18 @@ def _missing(
             yield Finding("slim-page-missing", Severity.ERROR, first, message, {"pages": count})
 
 
+def _doubtful(spans: Mapping[_Key, _Spans], expected: Collection[str]) -> Iterator[Finding]:
+    """A finding for each owner of which something is left out that the dump is read with; none for strangers' blobs."""
+    for (owner, what), part in spans.items():
+        if part.left_out and owner not in expected:
+            first = part.first_left_out
+            message = (
+                f"{format_size(part.left_out)} of {owner} ({what}) are left out, from {first:#x} on: they are damaged, or "
+                "were used again, and may be anybody's data; the slim image does not answer for them"
+            )
+            yield Finding("slim-left-out", Severity.ERROR, first, message, {"bytes": part.left_out})
+
+
 def _vmcoreinfo(handover: Handover) -> dict[str, str]:
     """The lines that tell how to read the map, and no others."""
     told = handover.memory.platform.vmcoreinfo
@@ -318,6 +341,8 @@ def _reads_alike(handover: Handover) -> bool:
 def _machine(handover: Handover, spans: Mapping[_Key, _Spans]) -> str | None:
     """The architecture: as the image says, or else by evidence, if there is any."""
     said = handover.memory.platform.machine
+    if said == "x86_64" and handover.page_size != PAGE_SIZES[0]:
+        return None  # the page size was forced against it, and must be found again
     if said is None and handover.page_size != PAGE_SIZES[0]:
         return "aarch64"
     if said is None and any(owner == BOOT for owner, _ in spans):

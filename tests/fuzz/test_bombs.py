@@ -22,6 +22,7 @@ from khodump.locate import landmarks
 from khodump.memories import elf
 from khodump.memories.avml import AvmlFile
 from khodump.memories.codecs import unpack_page
+from khodump.intervals import Intervals
 from khodump.memories.elf_writer import core_head
 from khodump.memories.file import ByteSource
 from khodump.memories.kdump import KdumpMemory
@@ -248,9 +249,9 @@ def test_an_elf_with_4_billion_headers(size):
 
 
 def test_an_elf_note_of_2_to_the_60_bytes():
-    data = bytearray(
-        core_head(np.zeros(1, np.uint64), np.ones(1, np.uint64), machine=None, vmcoreinfo={"A": "b"})
-    )
+    edge = np.zeros(1, np.uint64)
+    page, none = Intervals(edge, edge + np.uint64(1)), Intervals(edge[:0], edge[:0])
+    data = bytearray(core_head(page, none, machine=None, vmcoreinfo={"A": "b"}))
     struct.pack_into("<QQ", data, 64 + 32, 1 << 60, 1 << 60)
     with at_most(24 * _MB):
         elf.segments(Sparse(bytes(data), 1 << 62), 0, assume_zero=False)
