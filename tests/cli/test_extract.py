@@ -184,7 +184,8 @@ def test_a_size_that_is_a_lie_is_no_file(tmp_path):
 def test_a_size_that_no_file_can_have_is_an_error_even_where_the_limit_allows_it(tmp_path):
     luo = Luo((Session("vm", (LuoFile(1, Memfd((Folio(0, b"a"),), 1 << 63)),)),))
     image = build_handover(Description(subtrees={"LUO": luo})).image.to_elf(tmp_path / "core")
-    for limit in ([], ["--max-size", 1 << 63, "--fill"]):
+    limits: list[list[str | int]] = [[], ["--max-size", 1 << 63, "--fill"]]
+    for limit in limits:
         ran = run("extract", image, "--memfd", "vm/1", "-o", tmp_path / "out", *limit)
         assert (ran.status, list(tmp_path.iterdir())) == (2, [image])
         assert "no file has more than 9223372036854775807: the size is damaged" in ran.stderr

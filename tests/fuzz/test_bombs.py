@@ -18,11 +18,11 @@ from khodump.abi.memfd import COMPATIBLE_V2, MEMFD_LUO_SER, MemfdLuoSer
 from khodump.abi.vmalloc import KHO_VMALLOC, KhoVmalloc
 from khodump.errors import FdtError, ImageError
 from khodump.fdt import FDT_HEADER, FdtHeader, parse_fdt
+from khodump.intervals import Intervals
 from khodump.locate import landmarks
 from khodump.memories import elf
 from khodump.memories.avml import AvmlFile
 from khodump.memories.codecs import unpack_page
-from khodump.intervals import Intervals
 from khodump.memories.elf_writer import core_head
 from khodump.memories.file import ByteSource
 from khodump.memories.kdump import KdumpMemory
