@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX, PAGE_SIZES
 from khodump.boot import MAX_DEVICETREE, Notice, in_devicetree, in_setup_data
 from khodump.errors import FdtError, KhodumpError, NoHandoverError
-from khodump.fdt import parse_fdt
+from khodump.fdt import read_fdt
 from khodump.locate import Landmark, LandmarkKind, Progress, RootFdt, at_address, landmarks, read_blob
 from khodump.memory import Hole, PhysicalMemory
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
@@ -67,6 +67,8 @@ class Candidate:
             told.append("the root of its map cannot be read")
         elif self.own_page_preserved is None:
             told.append("its map is damaged")
+        if self.fdt is not None:
+            told += [f"it is odd: {oddity.text}" for oddity in self.fdt.oddities]
         return "; ".join(told)
 
     @property
@@ -144,7 +146,7 @@ def _devicetree(memory: PhysicalMemory, phys: int) -> Notice | None:
     if isinstance(blob, Hole):
         return None
     try:
-        return in_devicetree(parse_fdt(blob, max_size=MAX_DEVICETREE), f"at {phys:#x}")
+        return in_devicetree(read_fdt(blob, max_size=MAX_DEVICETREE), f"at {phys:#x}")
     except FdtError:
         return None
 

@@ -1,7 +1,9 @@
-"""Flattened device trees: a strict validator, then pyfdt on exactly the bytes that passed it.
+"""Flattened device trees: a reader that finds what libfdt would find, and notes whatever no kernel writes.
 
-pyfdt trusts its input and guesses property types; the validator keeps damaged input from it, and the bytes are
-rebuilt from the guess, which loses nothing. KHO's payloads are native-endian inside the big-endian container.
+libfdt follows a tree only as far as it has to: a lookup that ends before the damage succeeds. So does this; what is odd
+is told beside what could be read, and `parse_fdt` refuses all of it. Names are what the kernel's writer takes: any bytes
+but NUL, as those of reserve_mem regions come from the command line. KHO's payloads are native-endian inside the
+big-endian container.
 """
 
 from __future__ import annotations
@@ -9,11 +11,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import construct
-from pyfdt import pyfdt
 
 from khodump.abi.layout import Layout
 from khodump.errors import FdtError, FdtTruncatedError
@@ -23,15 +23,15 @@ MAGIC: Final = b"\xd0\x0d\xfe\xed"
 UNFINISHED_MAGIC: Final = b"\x2f\xf2\x01\x12"
 
 _VERSION: Final = 17
+_OLDEST_READ: Final = 16  # before, libfdt takes names for whole paths
 _LAST_COMPATIBLE: Final = 16
 _BEGIN_NODE, _END_NODE, _PROP, _NOP, _END = 1, 2, 3, 4, 9
 _ERR_TRUNCATED, _ERR_BADMAGIC, _ERR_BADVERSION = -8, -9, -10  # libfdt's
 _MAX_SIZE: Final = 1 << 16
 _MAX_DEPTH: Final = 64  # FDT_MAX_DEPTH of drivers/of/fdt.c
-_MAX_NAMES: Final = 4096  # in one node: pyfdt's check for duplicates is quadratic in them
 _U32: Final = struct.Struct(">I")
-#: Any printable ASCII but the path separator: reserve_mem names come from users.
-_NAME_BYTES: Final = frozenset(range(0x21, 0x7F)) - {ord("/")} | {ord(" ")}
+#: Of properties: any printable ASCII but the path separator.
+_PROPERTY_BYTES: Final = frozenset(range(0x20, 0x7F)) - {ord("/")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,10 @@ FDT_HEADER: Final = Layout(
 
 @dataclass(frozen=True)
 class FdtNode:
-    """A node: raw property bytes by name, and child nodes, in the order they are stored."""
+    """A node: raw property bytes by name, and child nodes, in the order they are stored.
+
+    Bytes of a name that are no UTF-8 are lone surrogates in `name`.
+    """
 
     name: str
     properties: Mapping[str, bytes] = field(default_factory=dict)
@@ -87,6 +90,30 @@ class FdtNode:
         """A native-endian u64 property; None when absent or not 8 bytes long."""
         value = self.properties.get(name, b"")
         return int.from_bytes(value, "little") if len(value) == 8 else None
+
+
+class Oddity(NamedTuple):
+    """What no kernel writes, and libfdt does not mind.
+
+    Attributes:
+        text: what it is, and where, as a clause.
+        hides: whether the tree may hold more than libfdt finds, and than was read.
+    """
+
+    text: str
+    hides: bool
+
+
+class Fdt(NamedTuple):
+    """A tree as libfdt finds it.
+
+    Attributes:
+        root: its root node.
+        oddities: what no kernel writes, in the order of the tree.
+    """
+
+    root: FdtNode
+    oddities: tuple[Oddity, ...]
 
 
 def cells_of(node: FdtNode) -> tuple[int, int]:
@@ -142,7 +169,7 @@ def check_header(data: bytes) -> int:
 
 
 def parse_fdt(data: bytes, *, max_size: int = _MAX_SIZE) -> FdtNode:
-    """The root node of the flattened device tree at the start of `data`.
+    """The root node of the flattened device tree at the start of `data`, of which nothing is odd.
 
     Args:
         data: bytes that begin with the tree.
@@ -152,146 +179,265 @@ def parse_fdt(data: bytes, *, max_size: int = _MAX_SIZE) -> FdtNode:
         FdtTruncatedError: `data` ends before the tree's totalsize.
         FdtError: not a well-formed version 17 tree; the message names the offending offset.
     """
-    header = _validated_header(data, max_size)
-    blob = data[: header.totalsize]
-    _validate_structure(blob, header)
-    try:
-        root = pyfdt.FdtBlobParse(BytesIO(blob)).to_fdt().get_rootnode()
-    except Exception as error:  # pyfdt raises bare Exception, and whatever it trips over
-        raise FdtError(f"pyfdt cannot parse the tree: {error}") from error
-    return _node("", root)
+    root, oddities = read_fdt(data, max_size=max_size)
+    if oddities:
+        raise FdtError(oddities[0].text)
+    return root
 
 
-def _validated_header(data: bytes, max_size: int) -> FdtHeader:
+def read_fdt(data: bytes, *, max_size: int = _MAX_SIZE) -> Fdt:
+    """The flattened device tree at the start of `data`, as far as libfdt finds it.
+
+    Args:
+        data: bytes that begin with the tree.
+        max_size: bytes of its totalsize that are read; by default the largest page, as KHO's trees are one page.
+
+    Raises:
+        FdtTruncatedError: `data` ends before the tree's totalsize.
+        FdtError: libfdt refuses the header, or finds no root node; the message says where.
+    """
+    oddities: list[Oddity] = []
+    header = _checked_header(data, max_size, oddities)
+    root = _tree(data[: min(header.totalsize, max_size)], header, oddities)
+    return Fdt(root, tuple(oddities))
+
+
+def _checked_header(data: bytes, max_size: int, oddities: list[Oddity]) -> FdtHeader:
     if not data.startswith(MAGIC):
         raise FdtError(f"no FDT magic: it begins with {data[:4].hex(' ') or 'nothing'}, not {MAGIC.hex(' ')}")
     if len(data) < FDT_HEADER.size:
         raise FdtTruncatedError(f"the header is cut off: {len(data)} of {FDT_HEADER.size} bytes")
     header = FDT_HEADER.parse(data)
+    said = f"version {header.version} (compatible to {header.last_comp_version}) is not 17 (16)"
+    if check_header(data) == _ERR_BADVERSION or header.version < _OLDEST_READ:
+        raise FdtError(said)
     if header.version != _VERSION or header.last_comp_version != _LAST_COMPATIBLE:
-        raise FdtError(f"version {header.version} (compatible to {header.last_comp_version}) is not 17 (16)")
-    if not FDT_HEADER.size <= header.totalsize <= max_size:
-        raise FdtError(f"totalsize {header.totalsize} is not between {FDT_HEADER.size} and {max_size}")
-    if header.totalsize > len(data):
-        raise FdtTruncatedError(f"cut short: {len(data)} of {header.totalsize} bytes")
-    blocks = (
-        ("memory reservation", header.off_mem_rsvmap, 16, 8),
-        ("structure", header.off_dt_struct, header.size_dt_struct, 4),
-        ("strings", header.off_dt_strings, header.size_dt_strings, 1),
-    )
-    for name, offset, size, alignment in blocks:
-        if offset < FDT_HEADER.size or offset % alignment or offset + size > header.totalsize:
-            raise FdtError(
-                f"the {name} block, {size} bytes at {offset:#x}, is misplaced in {header.totalsize} bytes"
-            )
-    _validate_reservations(data[: header.totalsize], header.off_mem_rsvmap)
+        oddities.append(Oddity(said, hides=False))
+    _check_size(header, len(data), max_size, oddities)
+    _check_blocks(header, min(header.totalsize, len(data)), oddities)
+    if not _reservations_end(data[: header.totalsize], header.off_mem_rsvmap):
+        oddities.append(Oddity("the memory reservation block has no end", hides=False))
     return header
 
 
-def _validate_reservations(blob: bytes, offset: int) -> None:
+def _check_size(header: FdtHeader, held: int, max_size: int, oddities: list[Oddity]) -> None:
+    """Hold the totalsize against the bytes that are there."""
+    size = header.totalsize
+    said = f"totalsize {size} is not between {FDT_HEADER.size} and {max_size}"
+    if not FDT_HEADER.size <= size < 1 << 31:
+        raise FdtError(said)
+    if size > max_size:
+        oddities.append(Oddity(said, hides=False))
+    elif size > held:
+        raise FdtTruncatedError(f"cut short: {held} of {size} bytes")
+
+
+def _check_blocks(header: FdtHeader, size: int, oddities: list[Oddity]) -> None:
+    """Refuse blocks that are not in the first `size` bytes, as fdt_check_header() does; it asks for no alignment."""
+    blocks = (
+        ("memory reservation", header.off_mem_rsvmap, 0, 8),
+        ("structure", header.off_dt_struct, header.size_dt_struct, 4),
+        ("strings", header.off_dt_strings, header.size_dt_strings, 1),
+    )
+    for name, offset, length, alignment in blocks:
+        said = f"the {name} block, {length} bytes at {offset:#x}, is misplaced in {header.totalsize} bytes"
+        if offset < FDT_HEADER.size or offset + length > size:
+            raise FdtError(said)
+        if offset % alignment:
+            oddities.append(Oddity(said, hides=False))
+
+
+def _reservations_end(blob: bytes, offset: int) -> bool:
     while any(blob[offset : offset + 16]):
         offset += 16
-    if offset + 16 > len(blob):
-        raise FdtError("the memory reservation block has no end")
+    return offset + 16 <= len(blob)
 
 
-def _validate_structure(blob: bytes, header: FdtHeader) -> None:
-    """Walk the tokens as libfdt would, and refuse what pyfdt would swallow."""
-    names: list[set[str]] = []  # of each open node: its properties and children
-    roots = 0
-    for at, token, name in _tokens(blob, header):
-        if token == _BEGIN_NODE:
-            roots += not names
-            if roots > 1 or (not names and name):
-                raise FdtError(f'a second or a named root node ("{name}") at {at:#x}')
-            if names and not name:
-                raise FdtError(f"a node without a name at {at:#x}")
-            if len(names) == _MAX_DEPTH:
-                raise FdtError(f"nested deeper than {_MAX_DEPTH} levels at {at:#x}")
-        elif not names:
-            raise FdtError(f"a property, or the end of a node, outside any node at {at:#x}")
-        if token == _END_NODE:
-            names.pop()
-            continue
-        if names and name in names[-1]:
-            raise FdtError(f'"{name}" stands twice in one node, again at {at:#x}')
-        if names:
-            names[-1].add(name)
-            if len(names[-1]) > _MAX_NAMES:
-                raise FdtError(f"more than {_MAX_NAMES} properties and children in one node, at {at:#x}")
-        if token == _BEGIN_NODE:
-            names.append(set())
-    if names or not roots:
-        raise FdtError(f"the structure block ends with {len(names)} nodes open and {roots} root nodes")
+class _Token(NamedTuple):
+    """A piece of the structure block.
+
+    Attributes:
+        at: offset in the tree.
+        tag: _BEGIN_NODE, _PROP or _END_NODE.
+        name: of the node that begins, or of the property; None for a property whose name cannot be read.
+        value: of the property.
+    """
+
+    at: int
+    tag: int
+    name: str | None = ""
+    value: bytes = b""
 
 
-def _tokens(blob: bytes, header: FdtHeader) -> Iterator[tuple[int, int, str]]:
-    """(offset, token, name) of every node start, property and node end, up to FDT_END."""
+@dataclass
+class _OpenNode:
+    """A node whose end was not met yet; of what has one name, libfdt finds the first."""
+
+    name: str
+    properties: dict[str, bytes] = field(default_factory=dict)
+    children: dict[str, _OpenNode] = field(default_factory=dict)
+
+    def closed(self) -> FdtNode:
+        """The node, as far as it was read."""
+        return FdtNode(self.name, self.properties, tuple(child.closed() for child in self.children.values()))
+
+
+class _Builder:
+    """Puts the nodes of one tree together.
+
+    Args:
+        oddities: takes what is odd.
+    """
+
+    def __init__(self, oddities: list[Oddity]) -> None:
+        self.root: _OpenNode | None = None
+        self.open: list[_OpenNode] = []
+        self._oddities = oddities
+
+    def note(self, text: str, *, hides: bool = True) -> None:
+        """Tell what is odd."""
+        self._oddities.append(Oddity(text, hides))
+
+    def take(self, token: _Token) -> None:
+        """Go on with the next piece.
+
+        Raises:
+            FdtError: the tree cannot go on like that.
+        """
+        if token.tag == _BEGIN_NODE:
+            self._begin(token)
+        elif not self.open:
+            raise FdtError(f"a property, or the end of a node, outside any node at {token.at:#x}")
+        elif token.tag == _PROP:
+            self._property(token)
+        else:
+            self.open.pop()
+
+    def _begin(self, token: _Token) -> None:
+        node = _OpenNode(token.name or "")
+        if not self.open:
+            self._begin_root(node, token)
+        else:
+            self._begin_child(node, token)
+        if len(self.open) == _MAX_DEPTH:
+            raise FdtError(f"nested deeper than {_MAX_DEPTH} levels at {token.at:#x}")
+        self.open.append(node)
+
+    def _begin_root(self, node: _OpenNode, token: _Token) -> None:
+        said = f'a second or a named root node ("{node.name}") at {token.at:#x}'
+        if self.root is not None:
+            raise FdtError(said)
+        self.root = _OpenNode("")
+        if node.name:
+            self.note(said, hides=False)
+        node.properties = self.root.properties
+        node.children = self.root.children
+
+    def _begin_child(self, node: _OpenNode, token: _Token) -> None:
+        above = self.open[-1]
+        if not node.name:
+            self.note(f"a node without a name at {token.at:#x}")
+        if node.name in above.children or node.name in above.properties:
+            self.note(f'"{node.name}" stands twice in one node, again at {token.at:#x}')
+        above.children.setdefault(node.name, node)
+
+    def _property(self, token: _Token) -> None:
+        """Take a property, unless libfdt does not find it."""
+        node, name = self.open[-1], token.name
+        if name is None:
+            return
+        if node.children:
+            self.note(f'the property "{name}" at {token.at:#x} stands behind a child of its node')
+            return
+        if name in node.properties:
+            self.note(f'"{name}" stands twice in one node, again at {token.at:#x}')
+        node.properties.setdefault(name, token.value)
+
+
+def _tree(blob: bytes, header: FdtHeader, oddities: list[Oddity]) -> FdtNode:
+    """The root node; where the structure breaks off, libfdt finds what stands before."""
+    builder = _Builder(oddities)
+    try:
+        for token in _tokens(blob, header, builder):
+            builder.take(token)
+    except FdtError as damage:
+        builder.note(str(damage))
+    if builder.open:
+        builder.note(f"the structure block ends with {len(builder.open)} nodes open")
+    if builder.root is None:
+        raise FdtError("; ".join([oddity.text for oddity in oddities] or ["there is no root node"]))
+    return builder.root.closed()
+
+
+def _tokens(blob: bytes, header: FdtHeader, builder: _Builder) -> Iterator[_Token]:
+    """Every node start, property and node end, up to FDT_END; `builder` takes what is odd on the way."""
     at, end = header.off_dt_struct, header.off_dt_struct + header.size_dt_struct
     while at + 4 <= end:
-        start, token = at, _U32.unpack_from(blob, at)[0]
+        start, tag = at, _U32.unpack_from(blob, at)[0]
         at += 4
-        if token == _END:
+        if tag == _END:
             if at != end:
-                raise FdtError(f"the tree ends at {start:#x}, before its structure block does at {end:#x}")
+                builder.note(f"the tree ends at {start:#x}, before its structure block does at {end:#x}")
             return
-        if token == _BEGIN_NODE:
-            name = _name(blob, at, end)
+        if tag == _BEGIN_NODE:
+            name = _string(blob, at, end)
             at += _aligned(len(name) + 1)
-            yield start, token, name
-        elif token == _PROP:
-            if at + 8 > end:
-                raise FdtError(f"a property is cut off at {start:#x}")
-            length, offset = struct.unpack_from(">II", blob, at)
-            at += 8 + _aligned(length)
-            if at > end:
-                raise FdtError(
-                    f"the property at {start:#x} claims {length} bytes, past the end of the structure block"
-                )
-            if offset >= header.size_dt_strings:
-                raise FdtError(
-                    f"the property at {start:#x} has its name at {offset:#x}, outside the strings block"
-                )
-            strings = header.off_dt_strings
-            name = _name(blob, strings + offset, strings + header.size_dt_strings)
-            if not name:
-                raise FdtError(f"the property at {start:#x} has no name")
-            yield start, token, name
-        elif token == _END_NODE:
-            yield start, token, ""
-        elif token != _NOP:
-            raise FdtError(f"unknown tag {token:#x} at {start:#x}")
+            yield _Token(start, tag, name.decode("utf-8", "surrogateescape"))
+        elif tag == _PROP:
+            token = _property(blob, header, start, builder)
+            at += 8 + _aligned(len(token.value))
+            yield token
+        elif tag == _END_NODE:
+            yield _Token(start, tag)
+        elif tag != _NOP:
+            raise FdtError(f"unknown tag {tag:#x} at {start:#x}")
     raise FdtError("the structure block has no end tag")
 
 
-def _name(blob: bytes, start: int, end: int) -> str:
-    name, terminator, _ = blob[start:end].partition(b"\0")
-    if not terminator or not _NAME_BYTES.issuperset(name):
-        raise FdtError(f"the name at {start:#x} has no end or is not printable: {name[:32].hex(' ')}")
-    return name.decode("ascii")
+def _property(blob: bytes, header: FdtHeader, start: int, builder: _Builder) -> _Token:
+    """The property whose tag is at `start`.
+
+    Raises:
+        FdtError: it does not end inside the structure block.
+    """
+    at, end = start + 4, header.off_dt_struct + header.size_dt_struct
+    if at + 8 > end:
+        raise FdtError(f"a property is cut off at {start:#x}")
+    length, offset = struct.unpack_from(">II", blob, at)
+    at += 8
+    if at + _aligned(length) > end:
+        raise FdtError(
+            f"the property at {start:#x} claims {length} bytes, past the end of the structure block"
+        )
+    return _Token(start, _PROP, _property_name(blob, header, start, offset, builder), blob[at : at + length])
+
+
+def _property_name(blob: bytes, header: FdtHeader, start: int, offset: int, builder: _Builder) -> str | None:
+    """The name at `offset` of the strings block; None where libfdt finds none, and so no such property."""
+    if offset >= header.size_dt_strings:
+        builder.note(f"the property at {start:#x} has its name at {offset:#x}, outside the strings block")
+        return None
+    strings = header.off_dt_strings
+    try:
+        name = _string(blob, strings + offset, strings + header.size_dt_strings)
+    except FdtError as endless:
+        builder.note(str(endless))
+        return None
+    if not name:
+        builder.note(f"the property at {start:#x} has no name")
+        return None
+    if not _PROPERTY_BYTES.issuperset(name):
+        builder.note(f"the name at {strings + offset:#x} is not printable: {name[:32].hex(' ')}")
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _string(blob: bytes, start: int, end: int) -> bytes:
+    """The bytes from `start` up to a NUL before `end`."""
+    nul = blob.find(b"\0", start, end)
+    if nul < 0:
+        raise FdtError(f"the name at {start:#x} has no end: {blob[start : min(end, start + 32)].hex(' ')}")
+    return blob[start:nul]
 
 
 def _aligned(length: int) -> int:
     return -(-length // 4) * 4
-
-
-def _node(name: str, node: Any) -> FdtNode:  # noqa: ANN401 - pyfdt is untyped
-    properties: dict[str, bytes] = {}
-    children: list[FdtNode] = []
-    for item in node:
-        if isinstance(item, pyfdt.FdtNode):
-            children.append(_node(str(item.get_name()), item))
-        elif not isinstance(item, pyfdt.FdtNop):
-            properties[str(item.get_name())] = _raw(item)
-    return FdtNode(name, properties, tuple(children))
-
-
-def _raw(prop: Any) -> bytes:  # noqa: ANN401 - pyfdt is untyped
-    """The bytes of a property, whichever type pyfdt guessed; its own to_raw() fails on Python 3."""
-    if isinstance(prop, pyfdt.FdtPropertyWords):
-        return b"".join(_U32.pack(word) for word in prop.words)
-    if isinstance(prop, pyfdt.FdtPropertyBytes):
-        return bytes(byte & 0xFF for byte in prop.bytes)
-    if isinstance(prop, pyfdt.FdtPropertyStrings):
-        return b"".join(text.encode("ascii") + b"\0" for text in prop.strings)
-    return b""

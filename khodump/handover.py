@@ -132,6 +132,7 @@ class Handover:
             if placement is not None:
                 outside += bytes_outside(placement.layout, extents)
             yield extents
+        walk.findings.extend(self.fdt.findings)
         walk.findings.extend(doubts(self.tracker, self.fdt.phys, placement, outside))
 
     @cached_property

@@ -14,6 +14,7 @@ from khodump.doubt import IN_DOUBT
 from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
+from khodump.locate import FDT_LOST
 from khodump.memory import Hole, PhysicalMemory
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
 
@@ -126,7 +127,8 @@ def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
     who = f"{case.kernel.root} kernels"
     if any(diagnosis.finding.rule == _STALE for diagnosis in grave):
         return "This handover has been taken over by the kernel that runs in this image: nothing here speaks against it."
-    doubt = next((diagnosis.finding for diagnosis in grave if diagnosis.finding.rule == IN_DOUBT), None)
+    doubtful = (IN_DOUBT, FDT_LOST)
+    doubt = next((diagnosis.finding for diagnosis in grave if diagnosis.finding.rule in doubtful), None)
     if doubt is not None:
         return f"Whether this handover would be accepted by {who} cannot be told: {doubt.message}."
     if Effect.COLD_BOOT in by_effect:
@@ -203,7 +205,7 @@ def _head(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel) -> Head:
         Fact("verdict", checkup.verdict, Kind.TEXT),
         Fact("image", suspect.memory.description, Kind.TEXT),
         Fact("fdt", phys, Kind.ADDRESS),
-        Fact("compatible", fdt.compatible if fdt else None, Kind.TEXT),
+        Fact("compatible", fdt.said if fdt else None, Kind.TEXT),
         Fact("made by", metadata.release if metadata else None, Kind.TEXT),
         Fact("next kernel", f"{kernel.release} ({kernel.root})", Kind.TEXT),
         Fact("rules run", checkup.ran, Kind.COUNT),

@@ -56,6 +56,10 @@ def keeps(handover: Handover, notes: list[Finding]) -> Iterator[Keep]:
 def _root(handover: Handover, notes: list[Finding]) -> Iterator[Keep]:
     """The root FDT, wherever it is in the image."""
     phys = handover.fdt.phys
+    if handover.fdt.is_lost:
+        message = f"the root FDT is lost: read the slim image with --root {handover.tracker.root:#x}, too"
+        notes.append(Finding("root-fdt-missing", Severity.ERROR, None, message))
+        return
     if phys is None:
         copies = list(find_copies(handover.memory, handover.fdt.blob))
         own = [copy for copy in copies if handover.tracker.holds(copy, 0)]

@@ -18,7 +18,7 @@ def u64(value: int) -> bytes:
 
 def string(text: str) -> bytes:
     """The payload of a string property."""
-    return text.encode() + b"\0"
+    return text.encode("utf-8", "surrogateescape") + b"\0"
 
 
 def build_fdt(node: FdtNode, *, pack_to: int | None = None) -> bytes:

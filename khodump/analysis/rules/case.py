@@ -21,7 +21,7 @@ from khodump.extents import NO_ORDER
 from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
 from khodump.intervals import Intervals, without
-from khodump.locate import RootFdt
+from khodump.locate import FDT_OWNER, RootFdt
 from khodump.memory import PhysicalMemory
 from khodump.subtree import WHOLE_BLOCK, Claims
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
@@ -119,12 +119,16 @@ class Case:
     @property
     def is_whole(self) -> bool:
         """Whether all of the map could be walked, so that what it does not list is not preserved."""
-        return not any(finding.severity is Severity.ERROR for finding in self.opened.findings)
+        return not any(
+            finding.severity is Severity.ERROR and finding.owner != FDT_OWNER
+            for finding in self.opened.findings
+        )
 
     @cached_property
     def users_are_whole(self) -> bool:
         """Whether all that users wrote could be read, so that what they do not claim is not theirs."""
-        return not any(subtree.decoded.findings for subtree in self.opened.subtrees)
+        lost = any(finding.severity is Severity.ERROR for finding in self.opened.fdt.findings)
+        return not lost and not any(subtree.decoded.findings for subtree in self.opened.subtrees)
 
     @cached_property
     def lists_are_whole(self) -> bool:
