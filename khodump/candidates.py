@@ -13,12 +13,21 @@ from khodump.abi.kexec_handover import COMPATIBLE_PREFIX, PAGE_SIZES
 from khodump.boot import MAX_DEVICETREE, Notice, in_devicetree, in_setup_data
 from khodump.errors import FdtError, KhodumpError, NoHandoverError
 from khodump.fdt import read_fdt
+from khodump.layouts import RamMap
 from khodump.locate import Landmark, LandmarkKind, Progress, RootFdt, at_address, landmarks, read_blob
 from khodump.memory import Hole, PhysicalMemory
+from khodump.ram import in_boot_params
+from khodump.ram import in_devicetree as ram_in_devicetree
+from khodump.searched import Misses, Searched
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
 from khodump.trackers import READABLE_VERSIONS, open_tracker
 
 _MAX_CANDIDATES: Final = 1024
+_KEPT: Final = {
+    True: "its own page is in its map",
+    False: "its own page is not in its map",
+    None: "whether its own page is in its map cannot be told",
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class Candidate:
         if not self.root_readable:
             told.append("the root of its map cannot be read")
         elif self.own_page_preserved is None:
-            told.append("its map is damaged")
+            told.append("its map cannot be followed that far")
         if self.fdt is not None:
             told += [f"it is odd: {oddity.text}" for oddity in self.fdt.oddities]
         return "; ".join(told)
@@ -74,9 +83,7 @@ class Candidate:
     @property
     def evidence(self) -> str:
         """What speaks for it, for a person."""
-        told = (
-            ["its own page is in its map"] if self.own_page_preserved else ["its own page is not in its map"]
-        )
+        told = [_KEPT[self.own_page_preserved]]
         told += [self.remarks] if self.remarks else []
         if self.metadata:
             told.append(f"made by {self.metadata.release}, kexec count {self.metadata.kexec_count}")
@@ -113,10 +120,14 @@ class Survey(NamedTuple):
     Attributes:
         candidates: the root FDTs, the likeliest first.
         notices: what the boot protocol told of a handover.
+        searched: what was and was not searched.
+        ram: what is written of some machine's RAM; not all of it need be this machine's.
     """
 
     candidates: list[Candidate]
     notices: list[Notice]
+    searched: Searched
+    ram: tuple[RamMap, ...] = ()
 
 
 def survey(
@@ -129,26 +140,36 @@ def survey(
     """Search the whole image for root FDTs and for what the boot protocol says of them."""
     found: list[Candidate] = []
     notices: dict[Notice, None] = {}
-    for mark in landmarks(memory, progress, deep=deep):
+    ram: list[RamMap | None] = []
+    misses = Misses()
+    for mark in landmarks(memory, progress, deep=deep, misses=misses):
         if mark.kind is LandmarkKind.BOOT_PARAMS:
             notices |= dict.fromkeys(in_setup_data(memory, mark.phys))
+            ram.append(in_boot_params(memory, mark.phys))
         elif len(found) < _MAX_CANDIDATES:
             candidate = _examine(memory, mark, options)
-            found += [candidate] if candidate else []
-            notice = None if candidate else _devicetree(memory, mark.phys)
+            if candidate is not None:
+                found.append(candidate)
+                continue
+            notice, told = _devicetree(memory, mark.phys)
+            ram.append(told)
             notices |= {notice: None} if notice else {}
-    return Survey(sorted(found, key=lambda candidate: candidate.rank, reverse=True), list(notices))
+    found.sort(key=lambda candidate: candidate.rank, reverse=True)
+    maps = tuple(each for each in ram if each is not None)
+    return Survey(found, list(notices), Searched(memory, misses.lacks), maps)
 
 
-def _devicetree(memory: PhysicalMemory, phys: int) -> Notice | None:
-    """The notice in the machine's device tree at `phys`, if that is one."""
+def _devicetree(memory: PhysicalMemory, phys: int) -> tuple[Notice | None, RamMap | None]:
+    """What the machine's device tree at `phys` says of a handover and of RAM, if it is one."""
     blob = read_blob(memory, phys, MAX_DEVICETREE)
     if isinstance(blob, Hole):
-        return None
+        return None, None
     try:
-        return in_devicetree(read_fdt(blob, max_size=MAX_DEVICETREE), f"at {phys:#x}")
+        fdt = read_fdt(blob, max_size=MAX_DEVICETREE)
     except FdtError:
-        return None
+        return None, None
+    where = f"at {phys:#x}"
+    return in_devicetree(fdt, where), ram_in_devicetree(fdt.root, where)
 
 
 def _examine(memory: PhysicalMemory, mark: Landmark, options: Options) -> Candidate | None:

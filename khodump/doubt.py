@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
 
 from khodump.extents import Extents
-from khodump.findings import Finding, Severity
+from khodump.findings import Finding
 from khodump.layouts import Layout
 from khodump.numbers import format_size
-from khodump.placement import Placement
-from khodump.tracker import Tracker
+from khodump.placement import Basis, Placement
+from khodump.problems import ReadingInDoubt
+from khodump.tracker import NO_ROOT, UNREADABLE_NODE, Tracker
 
-IN_DOUBT: Final = "reading-in-doubt"
+IN_DOUBT: Final = ReadingInDoubt.name
 
 
 def doubts(
-    tracker: Tracker, fdt_phys: int | None, placement: Placement | None, outside: int
+    tracker: Tracker,
+    fdt_phys: int | None,
+    placement: Placement | None,
+    outside: int,
+    findings: Iterable[Finding] = (),
 ) -> Iterator[Finding]:
     """The findings that put the whole reading in doubt.
 
@@ -27,19 +32,22 @@ def doubts(
         fdt_phys: where the root FDT is, if known. Every kernel preserves that page, at order 0.
         placement: of a raw file.
         outside: bytes that the map preserves where the raw file has no memory.
+        findings: what else is wrong with the map.
     """
-    if fdt_phys is not None and tracker.holds(fdt_phys, 0) is False:
+    kept = fdt_phys is None or tracker.holds(fdt_phys, 0)
+    is_lost = kept is None and not {finding.rule for finding in findings} <= {UNREADABLE_NODE, NO_ROOT}
+    if tracker.root and (kept is False or is_lost):
         message = (
-            f"the root FDT's own page, {fdt_phys:#x}, is not in its map, though every kernel keeps it there: "
-            f"the map is damaged, or misread ({_suspects(placement)})"
+            f"the root FDT's own page, {fdt_phys or 0:#x}, is not in its map, though every kernel keeps it there: "
+            f"the map is damaged, was given back since, or is misread ({_suspects(placement)})"
         )
-        yield Finding(IN_DOUBT, Severity.ERROR, fdt_phys, message)
-    if placement is not None and outside:
+        yield ReadingInDoubt().finding(fdt_phys, message)
+    if placement is not None and placement.basis is Basis.GUESSED and outside:
         message = (
             f"{format_size(outside)} of what is preserved lie outside the file: it is cut short, "
             f"or lies elsewhere. {placement.remedy}"
         )
-        yield Finding(IN_DOUBT, Severity.ERROR, None, message, {"bytes": outside})
+        yield ReadingInDoubt(outside).finding(None, message)
 
 
 def _suspects(placement: Placement | None) -> str:

@@ -21,6 +21,11 @@ class KhodumpError(Exception):
         super().__init__(message)
         self.hint = hint
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else there is to know, one sentence each: what is wrong with the image as a whole."""
+        return tuple(getattr(self, "__notes__", ()))
+
 
 def near(name: str, names: Iterable[str]) -> str:
     """The beginning of a hint: those of `names` that `name` may have been meant for; empty if none looks like it."""

@@ -26,6 +26,7 @@ class Finding:
         message: what is there, what it should be, and what follows for the reader.
         evidence: the numbers seen (slot, value, level, key prefix, ...), by name.
         owner: path of the owner of the structure, as in `khodump.subtree.Claims`; None for what belongs to KHO itself.
+        unread: it is about what the image does not hold: nothing is known to be wrong with that.
     """
 
     rule: str
@@ -34,3 +35,4 @@ class Finding:
     message: str
     evidence: Mapping[str, int] = field(default_factory=dict)
     owner: str | None = None
+    unread: bool = False

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
+from khodump import locate
+from khodump.candidates import Candidate, survey
 from khodump.doubt import bytes_outside, doubts
 from khodump.errors import KhodumpError
 from khodump.extents import Extents
-from khodump.findings import Finding
+from khodump.findings import Finding, Severity
 from khodump.locate import Progress, RootFdt
 from khodump.memory import PhysicalMemory
-from khodump.scratch import Scratch
+from khodump.ram_end import reaching
+from khodump.scratch import Scratch, scratch_findings
 from khodump.subtree import Context, Subtree
 from khodump.subtrees import open_subtrees
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
+from khodump.succession import RECEIVED, Successor, find_successor
 from khodump.tracker import Nodes, Tracker, Walk, watched
+
+_UNREADABLE_BLOB: Final = "blob-unreadable"
 
 
 class _Walked(NamedTuple):
@@ -44,6 +50,11 @@ class Broken:
     blob: bytes
     fdt: RootFdt | None
     problem: KhodumpError
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """As `Handover.notes`: what is wrong with the image as a whole."""
+        return self.memory.warnings
 
     def close(self) -> None:
         """Close the image files."""
@@ -71,6 +82,8 @@ class Handover:
         scratch: the scratch regions; None when nothing tells of them.
         notes: what was chosen on the way here, and why, one sentence each.
         watch: called with (pages of the map walked, 0) while it is walked.
+        candidates: all root FDTs of the image, where it was searched for them.
+        is_received: whether the running kernel itself says that it received this handover.
     """
 
     memory: PhysicalMemory
@@ -81,6 +94,8 @@ class Handover:
     scratch: Scratch | None = None
     notes: tuple[str, ...] = ()
     watch: Progress | None = None
+    candidates: tuple[Candidate, ...] | None = None
+    is_received: bool = False
 
     @property
     def page_size(self) -> int:
@@ -112,6 +127,98 @@ class Handover:
         """The users of KHO, and what they made of it."""
         return open_subtrees(Context(self.memory, self.page_size), self.fdt.tree)
 
+    @cached_property
+    def fdt_phys(self) -> int | None:
+        """Where the root FDT lies; of several copies of one from a file, the one that is in its own map."""
+        if self.fdt.phys is not None:
+            return self.fdt.phys
+        copies = list(locate.find_copies(self.memory, self.fdt.blob))
+        kept = [phys for phys in copies if self.tracker.holds(phys, 0)]
+        return next(iter([*kept, *copies]), None)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the map could be walked, so that what it does not list is not preserved."""
+        return not any(finding.severity is Severity.ERROR for finding in self.findings)
+
+    @cached_property
+    def is_anchored(self) -> bool:
+        """Whether the root FDT's own page is in the map, as every kernel puts it there.
+
+        Where it is not, the map was given back since, or is misread, or damaged beyond saying which.
+        """
+        return self.fdt_phys is not None and self.tracker.holds(self.fdt_phys, 0) is True
+
+    @cached_property
+    def successor(self) -> Successor | None:
+        """The kernel that took this handover over and gave its map back; None where nothing says that one did.
+
+        Searches the image, where that was not done yet and the map is not as a kernel hands it over.
+        """
+        if self.is_received:
+            return RECEIVED
+        if self.candidates is None and self._seems_untouched:
+            return None
+        found = survey(self.memory).candidates if self.candidates is None else self.candidates
+        intact = self.is_whole and self.is_anchored
+        return find_successor(self.fdt, self.metadata, found, is_intact=intact)
+
+    @property
+    def _seems_untouched(self) -> bool:
+        """Whether the map looks as on the day that it was handed over, as far as that can be told without a search."""
+        if not self.is_whole or self.nodes.empties:
+            return False
+        return self.fdt.phys is None or self.is_anchored
+
+    @property
+    def is_map_gone(self) -> bool:
+        """Whether the map was given back and has been written over since: what it listed is no longer to be had."""
+        return self.successor is not None and not (self.is_whole and self.is_anchored)
+
+    @cached_property
+    def user_findings(self) -> tuple[Finding, ...]:
+        """What is wrong with what users wrote, or missing of it; reads all of that."""
+        return tuple(finding for subtree in self.subtrees for finding in subtree.findings)
+
+    @property
+    def other_findings(self) -> tuple[Finding, ...]:
+        """What is wrong with the root FDT, with scratch, and with what users wrote."""
+        return (*self.fdt.findings, *scratch_findings(self.scratch or ()), *self.user_findings)
+
+    @property
+    def all_findings(self) -> tuple[Finding, ...]:
+        """What is wrong with the map, with scratch and with what users wrote: what every command tells at its end."""
+        return (*self.findings, *self.other_findings)
+
+    @property
+    def nobody(self) -> str:
+        """Whose memory is that nobody claims: as long as lists that may claim it are unread, that is not known."""
+        if self.fdt.is_lost:
+            return "unknown: the root FDT is lost"
+        if any(finding.severity is Severity.ERROR for finding in self.fdt.findings):
+            return "unknown: the root FDT is odd"
+        lists = len(self.user_findings)
+        if not lists:
+            return "nobody"
+        what = "unread" if all(finding.unread for finding in self.user_findings) else "unread or damaged"
+        return f"unknown: {lists} list{'' if lists == 1 else 's'} {what}"
+
+    def told(self, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+        """What a person is to be told of these findings, which the map or the users of this handover gave.
+
+        Of a handover that was taken over, what has become of the pages given back is no damage; what the image does not
+        hold is told as ever.
+        """
+        if self.successor is None:
+            return tuple(findings)
+        unread = (finding for finding in findings if finding.unread)
+        return (*unread, self.successor.finding(self.fdt.phys))
+
+    def gone_of(self, subtrees: Iterable[Subtree]) -> tuple[str, ...]:
+        """The names of those whose user gave something back, when this handover was taken over, that is not there now."""
+        gone = [subtree.name for subtree in subtrees if subtree.decoded.findings]
+        return tuple(gone) if gone and self.successor is not None else ()
+
     def walk(self) -> Walk:
         """Walk the map afresh, in the kernel's order and in bounded memory."""
         return self._doubted(watched(self.tracker.walk(), self.watch))
@@ -132,11 +239,21 @@ class Handover:
             if placement is not None:
                 outside += bytes_outside(placement.layout, extents)
             yield extents
-        walk.findings.extend(self.fdt.findings)
-        walk.findings.extend(doubts(self.tracker, self.fdt.phys, placement, outside))
+        walk.findings.extend(doubts(self.tracker, self.fdt.phys, placement, outside, tuple(walk.findings)))
 
     @cached_property
     def _walked(self) -> _Walked:
+        walked = self._walked_once()
+        ends = walked.preserved.end
+        end = reaching(self.memory.ram_end, int(ends.max()) if len(ends) else 0)
+        if end == self.memory.ram_end:
+            return walked
+        self.memory.ram_end = (
+            end  # what the walk met tells that RAM may reach higher than was taken for granted
+        )
+        return self._walked_once()
+
+    def _walked_once(self) -> _Walked:
         walk = self.walk()
         preserved = Extents.concatenate(self.tracker.page_shift, walk).sorted()
         return _Walked(preserved, walk.nodes, tuple(walk.findings))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import chain
 from typing import Final, NamedTuple
@@ -17,12 +17,12 @@ from khodump.errors import FdtError, FdtTruncatedError, ImageError, NoHandoverEr
 from khodump.fdt import FDT_HEADER, MAGIC, UNFINISHED_MAGIC, FdtNode, Oddity, read_fdt, total_size
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence
+from khodump.problems import FdtLost, FdtOdd
+from khodump.searched import Misses
 
 #: Called with (bytes scanned, bytes to scan).
 Progress = Callable[[int, int], None]
 
-FDT_ODD: Final = "fdt-odd"
-FDT_LOST: Final = "fdt-lost"
 #: Whose the findings about it are, as in `khodump.subtree.Claims`.
 FDT_OWNER: Final = "KHO/root FDT"
 
@@ -60,17 +60,13 @@ class RootFdt:
         """What is wrong with it, though libfdt would take it."""
         if self.is_lost:
             message = "the root FDT is lost: whose memory it is, and what users wrote, cannot be told"
-            return (Finding(FDT_LOST, Severity.ERROR, None, message, owner=FDT_OWNER),)
+            return (FdtLost().finding(None, message, FDT_OWNER),)
         return tuple(self._finding(oddity) for oddity in self.oddities)
 
     def _finding(self, oddity: Oddity) -> Finding:
-        severity, follows = (
-            (Severity.ERROR, "there may have been more than is listed")
-            if oddity.hides
-            else (Severity.WARNING, "nothing is lost by it")
-        )
-        message = f"the root FDT is odd: {oddity.text}; {follows}"
-        return Finding(FDT_ODD, severity, self.phys, message, owner=FDT_OWNER)
+        follows = "there may have been more than is listed" if oddity.hides else "nothing is lost by it"
+        found = FdtOdd().finding(self.phys, f"the root FDT is odd: {oddity.text}; {follows}", FDT_OWNER)
+        return found if oddity.hides else replace(found, severity=Severity.WARNING)
 
     @property
     def compatible(self) -> str | None:
@@ -187,7 +183,11 @@ class Landmark(NamedTuple):
 
 
 def landmarks(
-    memory: PhysicalMemory, progress: Progress | None = None, *, deep: bool = False
+    memory: PhysicalMemory,
+    progress: Progress | None = None,
+    *,
+    deep: bool = False,
+    misses: Misses | None = None,
 ) -> Iterator[Landmark]:
     """What stands at the start of the image's pages; holes of sparse files cost nothing.
 
@@ -195,19 +195,23 @@ def landmarks(
         memory: where to look.
         progress: called as it goes.
         deep: look for boot_params at any address, as in a kernel's own variables, not only at the start of a page.
+        misses: told of what could not be read.
     """
+    misses = misses or Misses()
     stretches = [(span.start, span.end) for span in memory.populated()]
     total, done = sum(end - start for start, end in stretches), 0
     for start, end in stretches:
         for at in range(-(-start // _STEP) * _STEP, end, _WINDOW):
             size = min(_WINDOW, end - at)
-            yield from _in_window(memory, at, size, end, deep=deep)
+            yield from _in_window(memory, at, size, end, misses, deep=deep)
             done += size
             if progress:
                 progress(done, total)
 
 
-def _in_window(memory: PhysicalMemory, start: int, size: int, end: int, *, deep: bool) -> list[Landmark]:
+def _in_window(
+    memory: PhysicalMemory, start: int, size: int, end: int, misses: Misses, *, deep: bool
+) -> list[Landmark]:
     """The landmarks in `size` bytes from page-aligned `start`; the stretch they are a part of goes on to `end`."""
     if not deep:  # a few bytes a page are enough
         with memory.viewed(start, size) as view:
@@ -216,7 +220,7 @@ def _in_window(memory: PhysicalMemory, start: int, size: int, end: int, *, deep:
     found: list[Landmark] = []
     for at in range(start, start + size, _CHUNK):
         step = min(_CHUNK, start + size - at)
-        chunk = _readable(memory, at, min(step + _OVERLAP, end - at))
+        chunk = _readable(memory, at, min(step + _OVERLAP, end - at), step, misses)
         marks = (
             chain(_page_marks(chunk, step), _deep_marks(chunk, step)) if deep else _page_marks(chunk, step)
         )
@@ -224,13 +228,19 @@ def _in_window(memory: PhysicalMemory, start: int, size: int, end: int, *, deep:
     return found
 
 
-def _readable(memory: PhysicalMemory, at: int, size: int) -> bytes:
-    """The bytes from page-aligned `at`; pages that cannot be read look empty, for nothing can be found in them."""
+def _readable(memory: PhysicalMemory, at: int, size: int, step: int, misses: Misses) -> bytes:
+    """The bytes from page-aligned `at`; pages that cannot be read look empty, for nothing can be found in them.
+
+    Those that begin in the first `step` bytes are noted in `misses`.
+    """
     data = memory.read(at, size)
     if not isinstance(data, Hole):
         return data
-    pages = memory.pages(np.arange(at // _STEP, -(-(at + size) // _STEP), dtype=np.uint64), _STEP)
+    numbers = np.arange(at // _STEP, -(-(at + size) // _STEP), dtype=np.uint64)
+    pages = memory.pages(numbers, _STEP)
     pages.data[pages.presence != Presence.PRESENT] = 0
+    own = slice(-(-step // _STEP))
+    misses.add(numbers[own] * np.uint64(_STEP), pages.presence[own], _STEP, at + step)
     return pages.data.tobytes()[:size]
 
 

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
+from khodump.abi.kexec_handover import MAX_PHYS_BITS
 from khodump.arrays import U8, U64
 from khodump.layouts import Layout
 from khodump.placement import Placement
+
+#: An address from here on, and so many times as high as all else, is no machine's RAM, but a damaged pointer.
+_FAR: Final = 1 << 45
+_TIMES_AS_HIGH: Final = 1024
 
 
 class Presence(IntEnum):
@@ -82,6 +87,36 @@ class Pages:
     presence: U8
 
 
+@dataclass(frozen=True, slots=True)
+class RamEnd:
+    """An address that RAM does not reach, on evidence.
+
+    Attributes:
+        address: the first physical address above all RAM, or above where it may be.
+        source: what says so, as the end of a sentence.
+        is_told: whether the machine, or the dump, says where RAM ends; else it may end far below.
+    """
+
+    address: int
+    source: str
+    is_told: bool = False
+
+    @classmethod
+    def of_architecture(cls) -> RamEnd:
+        """What no machine's RAM reaches: x86_64 and arm64 have at most 52 bits of physical address."""
+        return cls(1 << MAX_PHYS_BITS, f"for no machine addresses more than {MAX_PHYS_BITS} bits")
+
+    @classmethod
+    def far_above(cls, top: int) -> RamEnd:
+        """What RAM does not reach of which all that is known ends at `top`: no machine's is so far apart.
+
+        Machines whose RAM reaches up there (the second socket of an Ampere Altra begins at 64 TiB) have scratch, and so
+        much else, there.
+        """
+        source = f"for all else that the image and the handover name ends at {top:#x}, far below"
+        return cls(max(_FAR, _TIMES_AS_HIGH * top), source)
+
+
 @dataclass(frozen=True)
 class Platform:
     """What the image says of the machine it was taken from.
@@ -102,6 +137,7 @@ class PhysicalMemory(ABC):
         description: the files and their format, for a person.
         platform: what the image says of its machine.
         warnings: what is wrong with the image as a whole, one sentence each.
+        ram_end: where RAM ends, as far as the format tells, or as was found in the image since; see `khodump.ram_end`.
         placement: where the bytes of a raw file were put, and why; None where headers say it.
         layouts: those that a raw file may have, the likeliest first; none where headers say it.
         is_told: whether these are all, for the machine's RAM was given with the file.
@@ -110,6 +146,7 @@ class PhysicalMemory(ABC):
     description: str
     platform: Platform
     warnings: tuple[str, ...] = ()
+    ram_end: RamEnd | None = None
     placement: Placement | None = None
     layouts: tuple[Layout, ...] = ()
     is_told: bool = False
@@ -158,6 +195,14 @@ class PhysicalMemory(ABC):
     def populated(self) -> Iterator[Range]:
         """The present ranges, without those that are known to read as zeros (holes of sparse files)."""
 
+    def lacking(self) -> Iterator[Range]:
+        """What of `ranges` is known not to be held before any of it is read, and why."""
+        return (span for span in self.ranges if span.presence is not Presence.PRESENT)
+
+    def elsewhere(self) -> Iterator[Range]:
+        """What further files of the same dump hold that were not named, as far as the named ones tell."""
+        return iter(())
+
     @property
     def is_placed(self) -> bool:
         """Whether it is known which physical memory the image holds; until then file offsets are taken for addresses."""
@@ -174,6 +219,17 @@ class PhysicalMemory(ABC):
     def close(self) -> None:
         """Release the files. The memory cannot be read afterwards."""
 
+    @contextmanager
+    def closed_on_error(self) -> Iterator[None]:
+        """Close it when the block ends in an error, which then carries what is wrong with the image as its notes."""
+        try:
+            yield
+        except BaseException as error:
+            for warning in self.warnings:
+                error.add_note(warning)
+            self.close()
+            raise
+
     def __enter__(self) -> Self:
         return self
 
@@ -182,11 +238,18 @@ class PhysicalMemory(ABC):
     ) -> None:
         self.close()
 
+    def end_below(self, phys: int) -> RamEnd | None:
+        """The evidence that there is no RAM at `phys`, because all of it ends below; None without any."""
+        ends = (self.ram_end or RamEnd.far_above(self.end), RamEnd.of_architecture())
+        return next((end for end in ends if phys >= end.address), None)
+
     def hole_at(self, phys: int, presence: Presence) -> str:
         """Why `phys` could not be read, as the end of a sentence."""
-        if presence is Presence.ABSENT and phys >= self.end:
-            return f"outside memory: the image ends at {self.end:#x}"
-        return presence.reason
+        end = self.end_below(phys) if presence is Presence.ABSENT else None
+        if end is None:
+            return presence.reason
+        reach = "ends at" if end.is_told else "does not reach"
+        return f"outside memory: RAM {reach} {end.address:#x}, {end.source}"
 
 
 def page_numbers(addresses: U64, page_size: int) -> U64:

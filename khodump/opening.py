@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from khodump import locate
-from khodump.abi.kexec_handover import PAGE_SIZES
+from khodump.abi.kexec_handover import PAGE_SIZES, PROP_FDT, PROP_PRESERVED_DATA
 from khodump.boot import in_devicetree_file
 from khodump.candidates import Options, Survey
 from khodump.errors import FdtError, NoHandoverError, UsageError, near
 from khodump.handover import Broken, Handover
-from khodump.locate import Progress
+from khodump.locate import Progress, RootFdt
 from khodump.memories import open_memory
 from khodump.memories.live import LivePaths, open_live
 from khodump.memory import Hole, PhysicalMemory
+from khodump.ram_end import find_ram_end
 from khodump.resolve import Found, RootSource, StrPath, broken_root, placed, resolve_root, search_placed
 from khodump.rootless import MapRoot
 from khodump.scratch import Scratch, read_files, read_table
@@ -138,7 +140,8 @@ def open_live_handover(
     paths = paths or LivePaths()
     options = _checked(Options(version, page_size or os.sysconf("SC_PAGESIZE")))
     fdt = paths.fdt(incoming=incoming)
-    return _handover(open_live(paths), fdt, options, None, progress)
+    handover = _handover(open_live(paths), fdt, options, None, progress)
+    return replace(handover, is_received=incoming)
 
 
 def search(
@@ -161,11 +164,8 @@ def search(
     options = _checked(Options(version, page_size, force_placement=force_placement))
     told = in_devicetree_file(devicetree) if devicetree else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    try:
+    with memory.closed_on_error():
         memory, found, notes = search_placed(memory, options, progress, deep=deep)
-    except BaseException:
-        memory.close()
-        raise
     return memory, found._replace(notices=[*([told] if told else []), *found.notices]), notes
 
 
@@ -207,12 +207,9 @@ def _handover(
     scratch: Scratch | None,
     progress: Progress | None,
 ) -> Handover:
-    try:
+    with memory.closed_on_error():
         found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
         return _opened(found, options, scratch, progress)
-    except BaseException:
-        memory.close()
-        raise
 
 
 def _suspect(
@@ -222,20 +219,19 @@ def _suspect(
     scratch: Scratch | None,
     progress: Progress | None,
 ) -> Handover | Broken:
-    try:
+    with memory.closed_on_error():
         try:
             found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
             return _opened(found, options, scratch, progress)
         except (NoHandoverError, FdtError) as error:
             return broken_root(memory, fdt, error, options, progress)
-    except BaseException:
-        memory.close()
-        raise
 
 
 def _opened(found: Found, options: Options, scratch: Scratch | None, progress: Progress | None) -> Handover:
     """The handover of this root FDT; looks for its page when only that can settle the geometry."""
     memory, root, notes = found.memory, found.fdt, list(found.notes)
+    told_scratch = scratch if scratch is not None else _told_scratch(found)
+    memory.ram_end = find_ram_end(memory, found.ram, _named(root, told_scratch))
     version, page_size = options.version_of(root), options.page_size
     opened = open_tracker(memory, root.tree, fdt_phys=root.phys, version=version, page_size=page_size)
     if not opened.certain and root.phys is None and not root.is_lost:
@@ -256,9 +252,18 @@ def _opened(found: Found, options: Options, scratch: Scratch | None, progress: P
         version or root.compatible or "",
         opened.tracker,
         opened.reason,
-        scratch if scratch is not None else _told_scratch(found),
+        told_scratch,
         (*memory.warnings, *notes),
+        candidates=found.candidates,
     )
+
+
+def _named(root: RootFdt, scratch: Scratch | None) -> Iterator[int]:
+    """The physical addresses that the root FDT and the boot protocol name, as far as they are known."""
+    yield from (region.addr + region.size for region in scratch or ())
+    nodes = (node.u64(prop) for node in root.tree.children for prop in (PROP_PRESERVED_DATA, PROP_FDT))
+    named = (root.phys, *nodes)
+    yield from (address for address in named if address is not None)
 
 
 def _told_scratch(found: Found) -> Scratch | None:

@@ -20,10 +20,17 @@ from khodump.trackers import open_tracker
 
 
 class Sighting(NamedTuple):
-    """A root FDT, and where in the raw file its page is; None if only a copy beside the image is known."""
+    """A root FDT, and where it is known to be.
+
+    Attributes:
+        fdt: the FDT.
+        offset: of its page in the raw file; None if only a copy beside the image is known.
+        phys: of its page, where the user named it.
+    """
 
     fdt: RootFdt
     offset: int | None
+    phys: int | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Reading:
         tracker: the map that it names.
         fdt_phys: where the FDT's page is, if known.
         holds_fdt: whether the map holds that page; None where that cannot be told.
+        is_named: whether the user said that the FDT is there.
         is_sound: whether the map's tables hold only what a kernel writes.
     """
 
@@ -47,6 +55,7 @@ class Reading:
     fdt_phys: int | None
     holds_fdt: bool | None
     is_sound: bool
+    is_named: bool
 
     @property
     def fits(self) -> bool:
@@ -71,6 +80,8 @@ def read_by(memory: PhysicalMemory, layout: Layout, sighting: Sighting, options:
     fdt_phys = None if sighting.offset is None else layout.phys(sighting.offset)
     if fdt_phys is None and sighting.offset is not None:
         return None
+    if sighting.phys not in (None, fdt_phys):
+        return None
     moved = memory.placed(Placement(layout, Basis.GUESSED))
     try:
         tracker = open_tracker(
@@ -83,7 +94,8 @@ def read_by(memory: PhysicalMemory, layout: Layout, sighting: Sighting, options:
     except KhodumpError:
         return None
     holds_fdt = None if fdt_phys is None else tracker.holds(fdt_phys, 0)
-    return Reading(layout, moved, sighting.fdt.tree, tracker, fdt_phys, holds_fdt, tracker.sound())
+    is_named = sighting.phys is not None
+    return Reading(layout, moved, sighting.fdt.tree, tracker, fdt_phys, holds_fdt, tracker.sound(), is_named)
 
 
 def support(reading: Reading) -> Support:
@@ -101,7 +113,7 @@ def support(reading: Reading) -> Support:
         contradictions.append(f"{format_size(outside)} of what is preserved lie outside the file")
     anchors = _tables(walk.nodes) if reading.is_sound else []
     anchors += _blobs(reading)
-    if reading.fdt_phys is not None and reading.holds_fdt:
+    if reading.fdt_phys is not None and (reading.holds_fdt or reading.is_named):
         anchors.append(reading.fdt_phys)
     return Support(anchors, contradictions)
 

@@ -12,11 +12,14 @@ from khodump.candidates import Candidate, Options, Survey, survey, weigh
 from khodump.errors import FdtError, FdtTruncatedError, KhodumpError, NoHandoverError, UnknownVersionError
 from khodump.fdt import read_fdt, total_size
 from khodump.handover import Broken
+from khodump.layouts import RamMap
 from khodump.locate import Progress, RootFdt
 from khodump.memory import Hole, PhysicalMemory
+from khodump.placement import Basis, Placement
 from khodump.placing import notes_of, place
 from khodump.reading import Sighting, read_by
 from khodump.rootless import MapRoot, root_fdt_for
+from khodump.searched import nothing_found
 from khodump.trackers import map_root
 
 StrPath = str | os.PathLike[str]
@@ -33,12 +36,21 @@ class Found:
         fdt: the root FDT.
         notices: what the boot protocol told, as far as the image was searched.
         notes: what was chosen, and why.
+        candidates: all root FDTs of the image; None where it was not searched.
+        ram: what is written in the image of some machine's RAM, as far as it was searched.
     """
 
     memory: PhysicalMemory
     fdt: RootFdt
     notices: tuple[Notice, ...] = ()
     notes: tuple[str, ...] = ()
+    candidates: tuple[Candidate, ...] | None = None
+    ram: tuple[RamMap, ...] = ()
+
+    @classmethod
+    def searched(cls, memory: PhysicalMemory, fdt: RootFdt, survey: Survey, notes: tuple[str, ...]) -> Found:
+        """With all that a search of the image found."""
+        return cls(memory, fdt, tuple(survey.notices), notes, tuple(survey.candidates), survey.ram)
 
 
 def resolve_root(
@@ -52,8 +64,8 @@ def resolve_root(
         return _at(memory, fdt, options, progress)
     if fdt is None:
         moved, found, notes = search_placed(memory, options, progress)
-        root, note = _best(found.candidates, tolerant=options.tolerant)
-        return Found(moved, root, tuple(found.notices), (*notes, note))
+        root, note = _best(found, tolerant=options.tolerant)
+        return Found.searched(moved, root, found, (*notes, note))
     try:
         return Found(memory, locate.from_file(fdt))
     except FdtTruncatedError as cut:
@@ -102,11 +114,20 @@ def _suspect(
 
 
 def _at(memory: PhysicalMemory, phys: int, options: Options, progress: Progress | None) -> Found:
-    """The root FDT at an address, which may count on the image being put in its place first."""
+    """The root FDT at an address. In a raw file that is not placed yet, finding it there tells where that part belongs."""
     if memory.is_placed:
         return Found(memory, locate.at_address(memory, phys))
+    for layout in memory.layouts:
+        try:
+            root = locate.at_address(memory.placed(Placement(layout, Basis.GUESSED)), phys)
+        except NoHandoverError:
+            continue
+        sighting = Sighting(root, phys - (layout.delta_at(phys) or 0), phys)
+        moved = place(memory, [sighting], options, progress).memory
+        notes = () if moved.placement is None else tuple(notes_of(moved.placement))
+        return Found(moved, root, notes=notes)
     moved, found, notes = search_placed(memory, options, progress)
-    return Found(moved, locate.at_address(moved, phys), tuple(found.notices), notes)
+    return Found.searched(moved, locate.at_address(moved, phys), found, notes)
 
 
 def _completed(
@@ -129,9 +150,9 @@ def _completed(
         root = map_root(candidate.fdt.tree, options.version) if candidate.fdt else None
         if candidate.fdt is not None and root and root.to_bytes(8, "little") in data:
             note = f"{name} is {cut}, and older than the image; using the FDT at {candidate.phys:#x}, of the same map"
-            return Found(moved, replace(candidate.fdt, cut=len(data)), tuple(found.notices), (*notes, note))
+            return Found.searched(moved, replace(candidate.fdt, cut=len(data)), found, (*notes, note))
     raise NoHandoverError(
-        f"{name} is {cut}, and no page of the image begins with its bytes or leads to its map",
+        f"{name} is {cut}, and no page of the image begins with its bytes or leads to its map; {found.searched}",
         hint="khodump scan IMAGE lists the root FDTs that are there; pass one with --fdt 0xPHYS",
     ) from cut
 
@@ -168,22 +189,23 @@ def placed(found: Found, options: Options, progress: Progress | None) -> Found:
         sightings = [Sighting(root, offset) for offset in copies] or sightings
     moved, fdt_phys = place(memory, sightings, options, progress)
     notes = () if moved.placement is None else tuple(notes_of(moved.placement))
-    return replace(found, memory=moved, fdt=replace(root, phys=fdt_phys), notes=(*found.notes, *notes))
+    root = replace(root, phys=fdt_phys)
+    return replace(found, memory=moved, fdt=root, notes=(*found.notes, *notes), candidates=None)
 
 
-def _best(found: list[Candidate], *, tolerant: bool) -> tuple[RootFdt, str]:
+def _best(survey: Survey, *, tolerant: bool) -> tuple[RootFdt, str]:
     """The likeliest of the candidates."""
+    found = survey.candidates
     if not found:
-        raise NoHandoverError(
-            "no root FDT in the image: no page begins with an FDT that says kho-v…",
-            hint="the kernel may not have used KHO, or its FDT page is not in the dump: pass --fdt FILE if you have it",
-        )
+        raise nothing_found(survey.searched)
     best = found[0]
     if best.fdt is None or best.problem is not None:
+        unsearched = f"; {survey.searched}" if survey.searched.lacks else ""
         raise NoHandoverError(
-            f"the only root FDT in the image, at {best.phys:#x}, is damaged: {best.problem}"
+            f"the only root FDT in the image, at {best.phys:#x}, is damaged: {best.problem}{unsearched}"
             if len(found) == 1
-            else f"all {len(found)} root FDTs in the image are damaged; the one at {best.phys:#x}: {best.problem}",
+            else f"all {len(found)} root FDTs in the image are damaged; "
+            f"the one at {best.phys:#x}: {best.problem}{unsearched}",
             hint="khodump scan IMAGE lists them; pass a good copy with --fdt FILE",
         )
     if best.unknown_version and not tolerant:

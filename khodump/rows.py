@@ -76,10 +76,12 @@ class Tail(NamedTuple):
     Attributes:
         summary: one line that says what was read, and what was not.
         findings: what is wrong with the data.
+        is_partial: part of what was asked for cannot be told, though nothing may be wrong; the summary says what.
     """
 
     summary: str
     findings: Sequence[Finding] = ()
+    is_partial: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
 from khodump.errors import ImageError, UsageError
+from khodump.findings import Finding
 from khodump.memory import Hole, PhysicalMemory
-from khodump.numbers import parse_number
+from khodump.numbers import format_size, parse_number
+from khodump.problems import ScratchWraps
 
 Scratch = tuple[KhoScratch, ...]
+
+#: Whose the regions are, for findings.
+OWNER: Final = "KHO/scratch"
 
 _MAX_BYTES: Final = 1 << 20  # a region a NUMA node and two more: far above any machine
 _DEBUGFS_NAMES: Final = ("scratch_phys", "scratch_len")
@@ -27,6 +32,25 @@ def read_table(memory: PhysicalMemory, addr: int, size: int) -> Scratch | Hole:
     return tuple(KHO_SCRATCH.parse(data[end - KHO_SCRATCH.size : end]) for end in ends)
 
 
+def files_of(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The files that are meant: those of debugfs in a directory, or these themselves."""
+    files = [Path(path) for path in paths]
+    if len(files) == 1 and files[0].is_dir():
+        return [files[0] / name for name in _DEBUGFS_NAMES]
+    return files
+
+
+def scratch_findings(scratch: Scratch) -> Iterator[Finding]:
+    """What is wrong with the regions by themselves."""
+    for region in scratch:
+        if region.wraps:
+            message = (
+                f"the scratch region at {region.addr:#x} has {region.size:#x} bytes, and so reaches past the end of the "
+                "address space"
+            )
+            yield ScratchWraps(region.addr, region.size).finding(region.addr, message, OWNER)
+
+
 def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
     """The regions in debugfs' `scratch_phys` and `scratch_len`: both files, or the directory that holds them.
 
@@ -34,9 +58,7 @@ def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
         UsageError: not such a pair.
         ImageError: a file cannot be read.
     """
-    files = [Path(path) for path in paths]
-    if len(files) == 1 and files[0].is_dir():
-        files = [files[0] / name for name in _DEBUGFS_NAMES]
+    files = files_of(paths)
     if len(files) != 2:
         raise UsageError(
             "--scratch takes the pair scratch_phys and scratch_len",
@@ -55,15 +77,27 @@ def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
 
 def _numbers(path: Path) -> list[int]:
     try:
-        text = path.read_text(encoding="ascii", errors="replace")
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ImageError(
             f"cannot read {path}: {error.strerror}",
             hint="name debugfs' kho/out/scratch_phys and scratch_len, or copies of them",
         ) from error
+    if len(data) > _MAX_BYTES:
+        raise UsageError(
+            f"{path} is no list of addresses: it has more than {format_size(_MAX_BYTES)}",
+            hint="name debugfs' own files",
+        )
     try:
-        return [parse_number(word) for word in text.split()]
+        numbers = [parse_number(word) for word in data.decode("ascii", "replace").split()]
     except UsageError as error:
         raise UsageError(
             f"{path} is no list of addresses: {error}", hint="name debugfs' own files"
         ) from error
+    if any(number >= 1 << 64 for number in numbers):
+        raise UsageError(
+            f"{path} is no list of addresses: it has numbers of more than 64 bits",
+            hint="name debugfs' own files",
+        )
+    return numbers

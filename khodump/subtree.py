@@ -8,7 +8,8 @@ One file per user lives in `khodump.subtrees`; the node's name decides which one
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from khodump.arrays import U64
 from khodump.fdt import FDT_HEADER
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory
+from khodump.problems import BlobUnreadable, Problem
 from khodump.rows import Fact
 
 #: In a claim: the one block that is preserved from there on, of whatever order the map says.
@@ -68,14 +70,19 @@ class Context(NamedTuple):
         """Whether a list or a chain that goes on at `phys` shares one page too many with others; notes the visit."""
         return self.visits is not None and self.visits.refuse(phys)
 
-    def problem(self, rule: str, phys: int | None, message: str, **evidence: int) -> Finding:
-        """A finding of a decoder."""
-        return Finding(rule, Severity.ERROR, phys, message, evidence, self.owner)
+    def problem(self, problem: Problem | str, phys: int | None, message: str, **evidence: int) -> Finding:
+        """A finding of a decoder.
+
+        A name alone, with whatever numbers, is an error of a kind that is not declared; khodump's own decoders have none.
+        """
+        if isinstance(problem, Problem):
+            return problem.finding(phys, message, self.owner)
+        return Finding(problem, Severity.ERROR, phys, message, evidence, self.owner)
 
     def unreadable(self, hole: Hole, what: str) -> Finding:
         """The finding for a structure that the image does not hold."""
         why = self.memory.hole_at(hole.phys, hole.presence)
-        return self.problem("blob-unreadable", hole.phys, f"{what} is {why}")
+        return self.problem(BlobUnreadable(), hole.phys, f"{what} is {why}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +174,11 @@ class Keep:
         return cls(owner, what, np.concatenate(starts), np.concatenate(lengths), doubtful)
 
 
+def no_doubts() -> Iterator[Finding]:
+    """Nothing."""
+    return iter(())
+
+
 def no_claims() -> Iterator[Claims]:
     """Nothing."""
     return iter(())
@@ -199,7 +211,8 @@ class Decoded:
         kind: what it is: its compatible string, or what else tells it.
         facts: decoded values, for a person.
         content: the same for code, of the decoder's own type.
-        findings: what is wrong with it.
+        findings: what is wrong with it, as far as it had to be read to be decoded.
+        doubts: what else is wrong with it, or missing; to find out, all that it leads to is read.
         claims: the memory it leads to, in bounded batches; the blob itself is claimed by the caller.
         keeps: the bytes that were decoded, in bounded batches, those of the blob included; of content that was not
             understood there are none.
@@ -211,6 +224,7 @@ class Decoded:
     findings: tuple[Finding, ...] = ()
     claims: Callable[[], Iterator[Claims]] = no_claims
     keeps: Callable[[], Iterator[Keep]] = no_keeps
+    doubts: Callable[[], Iterator[Finding]] = no_doubts
 
 
 @dataclass(frozen=True)
@@ -226,6 +240,12 @@ class Subtree:
     name: str
     blob: Blob | None
     decoded: Decoded
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that is wrong with it or missing, with an owner each; reads all that it leads to."""
+        found = (*self.decoded.findings, *self.decoded.doubts())
+        return tuple(replace(finding, owner=finding.owner or self.name) for finding in found)
 
     def claims(self, page_size: int) -> Iterator[Claims]:
         """All memory of this user, its blob's pages first."""

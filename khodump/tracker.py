@@ -14,11 +14,17 @@ import numpy as np
 
 from khodump.arrays import I64, U8, U64, Bool
 from khodump.extents import NO_ORDER, Extents
-from khodump.findings import Finding, Severity
+from khodump.findings import Finding
 from khodump.memory import PhysicalMemory, Presence
+from khodump.problems import MapNodeUnreadable, MapPointerOutsideMemory, MapRootMissing
 
 #: The slot of a node that no other points to.
 NO_SLOT: Final = -1
+
+#: The rule of a map that begins nowhere.
+NO_ROOT: Final = "map-root-missing"
+#: The rule of a page of the map that the image does not hold.
+UNREADABLE_NODE: Final = "map-node-unreadable"
 
 _COLUMNS: Final = ("phys", "level", "prefix", "presence", "empty", "order", "parent", "slot")
 
@@ -144,9 +150,10 @@ def node_problem(memory: PhysicalMemory, phys: int, presence: Presence, what: st
         what: the page, for a person: "the leaf at 0x1000 (level 0)".
         where: what led to it.
     """
-    rule = "map-pointer-outside-memory" if phys >= memory.end else "map-node-unreadable"
+    is_outside = presence is Presence.ABSENT and memory.end_below(phys) is not None
+    kind = MapPointerOutsideMemory if is_outside else MapNodeUnreadable
     message = f"{what} is {memory.hole_at(phys, presence)}"
-    return Finding(rule, Severity.ERROR, phys, message, {**where, "value": phys})
+    return kind(value=phys, **where).finding(phys, message)
 
 
 @dataclass
@@ -274,5 +281,5 @@ class Tracker(ABC):
         """Whether there is a root to start from; a finding if not."""
         if not self.root:
             message = "the map's root pointer is 0: nothing was handed over, or the map was not finished"
-            walk.findings.append(Finding("map-root-missing", Severity.ERROR, None, message, {"value": 0}))
+            walk.findings.append(MapRootMissing(value=0).finding(None, message))
         return bool(self.root)

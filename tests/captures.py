@@ -59,6 +59,7 @@ CAPTURES = {
     "kho-test serialized": _capture("kho-test", "serialized.elf", 0x4CD000, nodes=True),
     "fail-compat serialized": _capture("fail-compat", "serialized.elf", 0x51F000),
     "fail-compat next-out": _capture("fail-compat", "next-out.elf", 0x515000, "truth-next-out.tsv"),
+    "successor": _capture("successor", "image.elf", 0x35A9000),
 }
 
 #: Older maps, from those kernels' own code.

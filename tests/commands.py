@@ -6,7 +6,7 @@ from typing import cast
 
 from typer.main import get_command
 
-from khodump.cli import app
+from khodump.cli.application import app
 from khodump.cli.help import Command, Group
 
 GROUP = cast("Group", get_command(app))

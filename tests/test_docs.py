@@ -15,6 +15,7 @@ import pytest
 from khodump.abi.kernels import KERNELS
 from khodump.analysis.rules import RULES
 from khodump.memories.formats import FORMATS as IMAGE_FORMATS
+from khodump.searched import Reason
 from khodump.trackers import FORMATS as MAP_FORMATS
 from tests.commands import COMMANDS, GROUP
 from tests.transcript import PROMPT, ROOT, commands, run
@@ -116,6 +117,43 @@ def checks_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def lacks_section() -> list[str]:
+    """The part of docs/formats.md on images that are not whole, from the reasons that a search gives."""
+    return [
+        "\n## Images that are not whole\n",
+        "That a dump is cut short, or says of itself that it is incomplete, is said on stderr by every command, once, and the",
+        "status says whether the answer suffers. Where no root FDT is found, khodump says what was not searched, in bytes and",
+        "share, with the lowest address, the largest lack first. That the kernel may not have used KHO is said only when all was",
+        "searched. Holes of a sparse file count as searched: they read as zeros.\n",
+        "| not searched because it is | next |\n| --- | --- |",
+        *(f"| {reason.value} | {reason.advice} |" for reason in Reason),
+        "\nA raw file does not tell how long it should be, nor a LiME or AVML dump that ends exactly where one of its ranges does.",
+    ]
+
+
+#: What the table does not say.
+IMAGE_DOUBTS = """
+A file that bears no mark of these is raw. `FILE@BASE` makes any file raw, whatever it begins with.
+
+### What an image leaves open, and how it is taken
+
+- **A device tree at the start** of a file that goes on for a page or more behind the tree's own `totalsize` is the
+  beginning of a machine's RAM, as QEMU and some firmware put it there: the file is raw. Otherwise it is a `.dtb`.
+- **A header without bytes.** AVML 0.17.0 writes one for a block (16 MiB) that is all zero, compressed or not: zeros.
+  A file that ends behind such a header, and has no other, may have been cut short there: the block is truncated. In
+  the LiME form it must be longer than 1 MiB, or another be: LiME can have lost all pages of a smaller range.
+- **Blocks that are left out.** Every other AVML leaves out blocks that are all zero. Nothing tells them from holes in
+  the machine's memory, so they are absent. With `--assume-zero` the gap behind a block of 16 MiB is taken for zeros if
+  it is a multiple of 16 MiB long. A hole of the machine that is, too, then reads as zeros; no kernel keeps anything
+  there. A gap behind a shorter block ends a range, and stays absent; so do zeros at the start or the end of a range.
+- **A LiME range that lost pages.** The header behind it comes too early by some pages (up to 1 MiB is looked at), or
+  the file ends so early. What lies behind the loss is shifted, and nothing tells where it is: all of the range counts
+  as damaged, and a warning says where its bytes begin. If you know where the loss is, place
+  what is left by hand, with `FILE[OFFSET+SIZE]@BASE`.
+- **Several images in one argument**, as crash takes them (`A@0x0,B@0x100000`), are refused with a hint: an address
+  without 0x is hex to crash, and decimal here."""
+
+
 def formats_page() -> str:
     """docs/formats.md, from what `khodump formats` and the table of trackers say."""
     images = [
@@ -138,6 +176,8 @@ def formats_page() -> str:
                 "packages: `pip install 'khodump[all]'`.\n",
                 "| format | read | extra | otherwise |\n| --- | --- | --- | --- |",
                 *images,
+                IMAGE_DOUBTS,
+                *lacks_section(),
                 "\n## Maps of preserved memory\n",
                 "The compatible string of the root FDT and the property that is there decide together. `--as` takes the first column.\n",
                 "| version | property | kernels |\n| --- | --- | --- |",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from typer.testing import CliRunner
 
-from khodump.cli import app
+from khodump.cli.application import app
 
 ROOT = Path(__file__).parent.parent
 PROMPT = "$ khodump "

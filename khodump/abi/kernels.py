@@ -23,6 +23,7 @@ class Kernel:
         wide_blocks: computes the size of a block in 64 bits (3a0b8fa2eb36, 7.3).
         max_order_scratch: aligns scratch to PAGE_SIZE << MAX_PAGE_ORDER (7.3) instead of a pageblock.
         prop: the root property that leads to its map.
+        sized: the nodes of its root FDT give the sizes of their blobs (kho-v3, 7.1, on), and it refuses those that do not.
     """
 
     release: str
@@ -33,6 +34,7 @@ class Kernel:
     wide_blocks: bool = False
     max_order_scratch: bool = False
     prop: str = PROP_PRESERVED_MEMORY_MAP
+    sized: bool = True
 
     @property
     def number(self) -> tuple[int, int]:
@@ -45,12 +47,12 @@ KERNELS: Final = (
     Kernel("7.3", "kho-v4", "luo-v5", ("memfd-v2",), wide_blocks=True, max_order_scratch=True),
     Kernel("7.2", "kho-v4", "luo-v5", ("memfd-v2",)),
     Kernel("7.1", "kho-v3", "luo-v1", ("memfd-v2", "memfd-v1")),
-    Kernel("7.1-rc1", "kho-v2", "luo-v1", ("memfd-v2", "memfd-v1")),
-    Kernel("7.0", "kho-v1", "luo-v1", ("memfd-v1",)),
-    Kernel("6.19", "kho-v1", "luo-v1", ("memfd-v1",)),
-    Kernel("6.18", "kho-v1"),
-    Kernel("6.17", "kho-v1", small_bitmaps=True),
-    Kernel("6.16", "kho-v1", small_bitmaps=True),
+    Kernel("7.1-rc1", "kho-v2", "luo-v1", ("memfd-v2", "memfd-v1"), sized=False),
+    Kernel("7.0", "kho-v1", "luo-v1", ("memfd-v1",), sized=False),
+    Kernel("6.19", "kho-v1", "luo-v1", ("memfd-v1",), sized=False),
+    Kernel("6.18", "kho-v1", sized=False),
+    Kernel("6.17", "kho-v1", small_bitmaps=True, sized=False),
+    Kernel("6.16", "kho-v1", small_bitmaps=True, sized=False),
 )
 
 
@@ -67,6 +69,15 @@ def kernel_named(name: str) -> Kernel:
             f"khodump knows no kernel {name}", hint=f"{near(name, names())}it knows {', '.join(names())}"
         )
     return found
+
+
+def is_sized(*roots: str | None) -> bool:
+    """Whether nodes of a root FDT give the sizes of their blobs, by the first of `roots` that is a kernel's string."""
+    for root in roots:
+        kernels = [kernel for kernel in KERNELS if kernel.root == root]
+        if kernels:
+            return kernels[0].sized
+    return False
 
 
 def names() -> list[str]:

@@ -59,6 +59,16 @@ class KhoScratch:
     addr: int
     size: int
 
+    @property
+    def wraps(self) -> bool:
+        """Whether it reaches past the end of the address space, as no region does."""
+        return self.addr + self.size > 1 << 64
+
+    @property
+    def end(self) -> int:
+        """The byte after its last, or the last of the address space, which columns of uint64 can hold."""
+        return min(self.addr + self.size, (1 << 64) - 1)
+
 
 KHO_SCRATCH: Final = Layout(KhoScratch, addr=construct.Int64ul, size=construct.Int64ul)
 

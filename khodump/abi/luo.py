@@ -25,6 +25,38 @@ PROP_FLB_HEADER: Final = "luo-flb-header"
 #: luo-v2's, which leads to a `LuoHeader`.
 PROP_ABI_HEADER: Final = "luo-abi-header"
 
+
+@dataclass(frozen=True, slots=True)
+class LuoVersion:
+    """How a version of LUO's state is written down.
+
+    Attributes:
+        name: its compatible string.
+        is_struct: the blob begins with that string; an FDT otherwise.
+        sessions_in_blocks, files_in_blocks: they stand in lists of blocks; in contiguous pages otherwise.
+    """
+
+    name: str
+    is_struct: bool = True
+    sessions_in_blocks: bool = True
+    files_in_blocks: bool = True
+
+
+#: Newest first: a new version is like the newest, unless told otherwise.
+VERSIONS: Final = (
+    LuoVersion("luo-v5"),
+    LuoVersion("luo-v4", files_in_blocks=False),
+    LuoVersion("luo-v3", sessions_in_blocks=False, files_in_blocks=False),
+    LuoVersion("luo-v2", is_struct=False, sessions_in_blocks=False, files_in_blocks=False),
+    LuoVersion("luo-v1", is_struct=False, sessions_in_blocks=False, files_in_blocks=False),
+)
+
+
+def luo_version(name: str) -> LuoVersion:
+    """What is known of this version; one that is not known, which only an FDT can have, is like the oldest."""
+    return next((version for version in VERSIONS if version.name == name), VERSIONS[-1])
+
+
 #: Contiguous pages of the arrays before blocks.
 SESSION_ARRAY_PAGES: Final = 16
 FILE_ARRAY_PAGES: Final = 2

@@ -9,18 +9,20 @@ from typing import Final
 from khodump.abi.kernels import Kernel
 from khodump.analysis.rules import RULES
 from khodump.analysis.rules.case import Case, metadata_of, producer
-from khodump.analysis.rules.rule import Effect, Outcome, Rule
+from khodump.analysis.rules.rule import Effect, Need, Outcome, Rule
 from khodump.doubt import IN_DOUBT
 from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
-from khodump.locate import FDT_LOST
 from khodump.memory import Hole, PhysicalMemory
+from khodump.problems import FdtLost
+from khodump.names import well_formed
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.succession import STALE_INCOMING
 
 _SEEN_BYTES: Final = 16
+_ADRIFT: Final = "cannot be foretold: the image does not hold the map as far as the root FDT's own page"
 _GRAVITY: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
-_STALE: Final = "stale-incoming"
 #: A reading in doubt gives no accusation, whatever else was found in it.
 _UNTOLD: Final = Outcome(Effect.UNKNOWN, "cannot be foretold: the image may be misread")
 _COLUMNS: Final = (
@@ -71,8 +73,24 @@ class Checkup:
 
     def reaches(self, severity: Severity) -> bool:
         """Whether a finding is at least as grave."""
+        return any(self._at_least(severity))
+
+    def is_wrong(self, severity: Severity) -> bool:
+        """Whether something is known to be wrong that is at least as grave; what could not be read, or was misread, is not."""
+        if any(diagnosis.finding.rule == IN_DOUBT for diagnosis in self.diagnoses):
+            return False
+        return any(not finding.unread for finding in self._at_least(severity))
+
+    @property
+    def is_bygone(self) -> bool:
+        """Whether the handover was taken over long ago, so that nothing speaks against it."""
+        return any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in self.diagnoses)
+
+    def _at_least(self, severity: Severity) -> Iterator[Finding]:
         limit = _GRAVITY.index(severity)
-        return any(_GRAVITY.index(diagnosis.finding.severity) <= limit for diagnosis in self.diagnoses)
+        for diagnosis in self.diagnoses:
+            if _GRAVITY.index(diagnosis.finding.severity) <= limit:
+                yield diagnosis.finding
 
 
 def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup:
@@ -86,17 +104,27 @@ def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup
     diagnoses: list[Diagnosis] = []
     not_run: list[tuple[str, str]] = []
     for rule in RULES:
-        lack = next((need for need in rule.needs if not need.met(case)), None)
+        lack = rule.lack(case) or rule.lack_in_part(case)
         if lack is not None:
-            not_run.append((rule.name, lack.value))
-            continue
+            not_run.append((rule.name, _why_not_run(case, lack)))
         diagnoses += _diagnosed(case, rule)
-    if any(diagnosis.finding.rule == _STALE for diagnosis in diagnoses):
-        diagnoses = [_bygone(diagnosis) for diagnosis in diagnoses]
+    diagnoses += _undeclared(case)
+    if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in diagnoses):
+        diagnoses = [_bygone(diagnosis) for diagnosis in diagnoses if diagnosis.finding.rule != IN_DOUBT]
     elif any(diagnosis.finding.rule == IN_DOUBT for diagnosis in diagnoses):
         diagnoses = [replace(diagnosis, outcome=_UNTOLD) for diagnosis in diagnoses]
+    elif case.is_adrift:
+        diagnoses = [_doubted(diagnosis) for diagnosis in diagnoses]
     diagnoses.sort(key=lambda diagnosis: _GRAVITY.index(diagnosis.finding.severity))
     return Checkup(_verdict(case, diagnoses), tuple(diagnoses), tuple(not_run), len(RULES) - len(not_run))
+
+
+def _why_not_run(case: Case, lack: Need) -> str:
+    """What a rule lacks; of a handover that was taken over, no damage is the reason."""
+    taken_over = case.handover is not None and case.handover.successor is not None
+    if taken_over and lack in (Need.WHOLE_MAP, Need.WHOLE_USERS, Need.WHOLE_LISTS):
+        return "the handover was taken over: what these rules look at was given back"
+    return lack.value
 
 
 def _diagnosed(case: Case, rule: Rule) -> Iterator[Diagnosis]:
@@ -104,19 +132,37 @@ def _diagnosed(case: Case, rule: Rule) -> Iterator[Diagnosis]:
         yield Diagnosis(finding, rule.outcome(case, finding), _bytes_at(case.memory, finding.phys))
 
 
+def _undeclared(case: Case) -> Iterator[Diagnosis]:
+    """What decoders found that no rule knows, as they told it."""
+    for finding in case.undeclared:
+        effect = Effect.UNKNOWN if finding.unread else Effect.UNJUDGED
+        user = (finding.owner or "").partition("/")[0]
+        outcome = Outcome(effect, f"leaves that to {user}: what follows, no rule of khodump knows")
+        yield Diagnosis(finding, outcome, _bytes_at(case.memory, finding.phys))
+
+
 def _bytes_at(memory: PhysicalMemory, phys: int | None) -> bytes | None:
-    seen = None if phys is None else memory.read(phys, _SEEN_BYTES)
+    if phys is None or not 0 <= phys < 1 << 64:
+        return None
+    seen = memory.read(phys, _SEEN_BYTES)
     return None if isinstance(seen, Hole) else seen
 
 
 def _bygone(diagnosis: Diagnosis) -> Diagnosis:
     """What is wrong with a handover that was taken over long ago says nothing against it."""
-    if diagnosis.finding.rule == _STALE:
+    if diagnosis.finding.rule == STALE_INCOMING:
         return diagnosis
     finding = replace(diagnosis.finding, severity=Severity.INFO)
     return replace(
         diagnosis, finding=finding, outcome=Outcome(Effect.NONE, "has read it before this was overwritten")
     )
+
+
+def _doubted(diagnosis: Diagnosis) -> Diagnosis:
+    """Where the map cannot be read as far as its root FDT's own page, only what the FDT itself says is held against it."""
+    if diagnosis.outcome.effect in (Effect.NONE, Effect.UNKNOWN, Effect.COLD_BOOT):
+        return diagnosis
+    return replace(diagnosis, outcome=Outcome(Effect.UNKNOWN, _ADRIFT))
 
 
 def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
@@ -125,9 +171,9 @@ def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
     for diagnosis in grave:
         by_effect.setdefault(diagnosis.outcome.effect, []).append(diagnosis)
     who = f"{case.kernel.root} kernels"
-    if any(diagnosis.finding.rule == _STALE for diagnosis in grave):
+    if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in grave):
         return "This handover has been taken over by the kernel that runs in this image: nothing here speaks against it."
-    doubtful = (IN_DOUBT, FDT_LOST)
+    doubtful = (IN_DOUBT, FdtLost.name)
     doubt = next((diagnosis.finding for diagnosis in grave if diagnosis.finding.rule in doubtful), None)
     if doubt is not None:
         return f"Whether this handover would be accepted by {who} cannot be told: {doubt.message}."
@@ -165,6 +211,9 @@ def _losses(case: Case, by_effect: dict[Effect, list[Diagnosis]]) -> Iterator[st
         yield f"{', '.join(sorted(users))} will not get its memory back"
     if Effect.UNKNOWN in by_effect:
         yield "part of it could not be read"
+    if Effect.UNJUDGED in by_effect:
+        rules = dict.fromkeys(diagnosis.finding.rule for diagnosis in by_effect[Effect.UNJUDGED])
+        yield f"what follows from {', '.join(rules)}, no rule knows"
 
 
 def check(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel | None = None) -> Result:
@@ -186,9 +235,10 @@ def _row(diagnosis: Diagnosis) -> tuple[Cell, ...]:
         finding.rule,
         finding.phys,
         finding.owner,
-        finding.message,
-        outcome.text,
-        "\n".join(line.replace("\n", "\\n") for line in outcome.log) or None,  # names may hold line ends
+        well_formed(finding.message),
+        well_formed(outcome.text),
+        "\n".join(well_formed(line.replace("\n", " ")) for line in outcome.log)
+        or None,  # names may hold line ends
         None if diagnosis.seen is None else diagnosis.seen.hex(" "),
     )
 
@@ -202,7 +252,7 @@ def _head(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel) -> Head:
         for severity in _GRAVITY
     ]
     facts = (
-        Fact("verdict", checkup.verdict, Kind.TEXT),
+        Fact("verdict", well_formed(checkup.verdict), Kind.TEXT),
         Fact("image", suspect.memory.description, Kind.TEXT),
         Fact("fdt", phys, Kind.ADDRESS),
         Fact("compatible", fdt.said if fdt else None, Kind.TEXT),

@@ -74,9 +74,14 @@ class Diff:
     @property
     def complete(self) -> bool:
         """Whether all could be read in which they may differ."""
-        return not self.meaning.unsure and all(
-            finding.severity is not Severity.ERROR for finding in self._findings
-        )
+        if self._gone or self.meaning.unsure:
+            return False
+        return all(finding.severity is not Severity.ERROR for finding in self._findings)
+
+    @property
+    def _gone(self) -> bool:
+        """Whether a side's map was given back, so that what it lists no more cannot be compared."""
+        return any(handover.is_map_gone for _, handover in self._sides)
 
     @cached_property
     def meaning(self) -> Meaning:
@@ -112,9 +117,8 @@ class Diff:
     @property
     def _legible(self) -> bool:
         """Whether both maps could be read whole."""
-        return not any(
-            finding.severity is Severity.ERROR for side in self._census for finding in side.findings
-        )
+        errors = (finding.severity is Severity.ERROR for side in self._census for finding in side.findings)
+        return not self._gone and not any(errors)
 
     @property
     def _equal(self) -> str:
@@ -122,11 +126,18 @@ class Diff:
 
     @cached_property
     def _bits(self) -> BitDiff | None:
-        return bit_diff(self.old, self.new) if self.stat and not self.owners else None
+        return bit_diff(self.old, self.new) if self.stat and not self.owners and not self._gone else None
 
     @cached_property
     def _census(self) -> tuple[Census, Census]:
         return (self._bits.old, self._bits.new) if self._bits else (census(self.old), census(self.new))
+
+    @property
+    def _left_open(self) -> Iterator[tuple[str, list[Unknown]]]:
+        """What the map of each side does not tell; a map that was given back tells nothing, which is said otherwise."""
+        for (name, handover), spans in zip(self._sides, self._unknown, strict=True):
+            if spans and not handover.is_map_gone:
+                yield name, spans
 
     @cached_property
     def _unknown(self) -> tuple[list[Unknown], list[Unknown]]:
@@ -219,11 +230,7 @@ class Diff:
         ]
         facts.append(Fact("same", sum(self._same().values()), Kind.SIZE))
         facts += [Fact(change, self._tally.size(change, self._unit), Kind.SIZE) for change in CHANGES]
-        spans = [
-            (name, *span)
-            for (name, _), found in zip(self._sides, self._unknown, strict=True)
-            for span in found
-        ]
+        spans = [(name, *span) for name, found in self._left_open for span in found]
         doubts = [
             Rows(name, columns, [_columns(rows, columns)])
             for name, columns, rows in (
@@ -237,16 +244,10 @@ class Diff:
     @cached_property
     def _findings(self) -> list[Finding]:
         """What the maps leave open, and all that is wrong with either side."""
-        found = [
-            _left_open(name, spans)
-            for (name, _), spans in zip(self._sides, self._unknown, strict=True)
-            if spans
-        ]
+        found = [_left_open(name, spans) for name, spans in self._left_open]
         for (name, handover), side in zip(self._sides, self._census, strict=True):
-            users = (finding for subtree in handover.subtrees for finding in subtree.decoded.findings)
-            found += [
-                replace(finding, message=f"{name}: {finding.message}") for finding in (*side.findings, *users)
-            ]
+            told = handover.told([*side.findings, *handover.other_findings])
+            found += [replace(finding, message=f"{name}: {finding.message}") for finding in told]
         return found
 
     def _tail(self) -> Tail:

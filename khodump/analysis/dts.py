@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from khodump.fdt import FdtNode
+from khodump.names import spelled
 
 _INDENT = "\t"
 
@@ -18,7 +19,7 @@ def dts(tree: FdtNode) -> Iterator[str]:
 
 def _node(name: str, node: FdtNode, depth: int) -> Iterator[str]:
     indent = _INDENT * depth
-    yield f"{indent}{name} {{"
+    yield f"{indent}{spelled(name)} {{"
     for prop, value in node.properties.items():
         yield f"{indent}{_INDENT}{prop}{_value(value)};{_native(value)}"
     for child in node.children:

@@ -22,15 +22,17 @@ from khodump.analysis.extraction.copying import Progress, Sink, copy
 from khodump.analysis.extraction.folios import lay_out
 from khodump.analysis.extraction.losses import Losses, find_losses
 from khodump.analysis.extraction.plan import Plan, Runs
+from khodump.analysis.sessions import find_luo
 from khodump.doubt import IN_DOUBT
 from khodump.errors import KhodumpError, UsageError, choice
 from khodump.findings import Severity
 from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory, Presence
+from khodump.names import meant
 from khodump.numbers import format_size
 from khodump.placement import Placement
 from khodump.subtree import Context, Subtree
-from khodump.subtrees.luo_state import Luo, LuoFile
+from khodump.subtrees.luo_state import Luo, LuoFile, file_owner
 from khodump.subtrees.memblock import ReserveMem
 from khodump.subtrees.memfd import Memfd
 from khodump.subtrees.text import quoted
@@ -45,10 +47,9 @@ _ENTRY_SIZE: Final = dtype_of(MEMFD_LUO_FOLIO_SER).itemsize
 class UnreadableError(KhodumpError):
     """What leads to the data is damaged, or not in the image."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(
-            message, hint="khodump check IMAGE says what is damaged, and khodump lookup IMAGE ADDR where"
-        )
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        where = "khodump check IMAGE says what is damaged, and khodump lookup IMAGE ADDR where"
+        super().__init__(message, hint=hint or where)
 
 
 class MissingError(KhodumpError):
@@ -132,7 +133,8 @@ def refuse_larger(memory: PhysicalMemory, plan: Plan, limit: int | None = None) 
     """
     if plan.size > _LARGEST_FILE:
         raise UsageError(
-            f"{plan.what} claims {plan.size} bytes, and no file has more than {_LARGEST_FILE}: the size is damaged, or mistyped",
+            f"{plan.what} claims {plan.size} bytes ({format_size(plan.size)}), and no file has more than {_LARGEST_FILE}: "
+            "the size is damaged, or mistyped",
             hint="khodump check IMAGE says what is damaged; --range ADDR+SIZE takes some of the memory",
         )
     allowed = max(_memory_size(memory), _SMALL) if limit is None else limit
@@ -144,9 +146,14 @@ def refuse_larger(memory: PhysicalMemory, plan: Plan, limit: int | None = None) 
         )
 
 
-def doubts_of(handover: Handover) -> tuple[str, ...]:
-    """Why the whole image may be misread, and with it whatever is extracted from it; one sentence each."""
-    return tuple(finding.message for finding in handover.findings if finding.rule == IN_DOUBT)
+def doubts_of(handover: Handover, plan: Plan) -> tuple[str, ...]:
+    """Why what is extracted may not be what was preserved: in itself, or as all of the image may be misread."""
+    findings = [
+        finding.message
+        for finding in handover.all_findings
+        if finding.rule == IN_DOUBT or plan.is_in_doubt([finding])
+    ]
+    return tuple(dict.fromkeys([*plan.misgivings, *findings]))
 
 
 def plan_memfd(handover: Handover, session: str, token: int) -> Plan:
@@ -156,16 +163,19 @@ def plan_memfd(handover: Handover, session: str, token: int) -> Plan:
         UsageError: there is no such session or file, or its handler is unknown.
         UnreadableError: its state cannot be read.
     """
+    luo = find_luo(handover)
+    session = meant(session, (each.name for each in luo.sessions)) if luo else session
     file = _file(handover, session, token)
     what = f"memfd {token:#x} of session {quoted(session)}"
     if file.state is None:
         if file.handler.startswith("memfd-"):
-            raise UnreadableError(f"the state of {what}, at {file.data:#x}, cannot be read")
+            raise _unreadable(handover, LUO_NODE, f"the state of {what}, at {file.data:#x}, cannot be read")
         raise UsageError(
             f"file {token:#x} of session {quoted(session)} is no memfd: its handler is {quoted(file.handler)}",
             hint=f"khodump subtrees IMAGE shows what is known of it; --range {file.data:#x}+4K takes the page of its state",
         )
-    return _memfd(handover, file.state, what)
+    plan = _memfd(handover, file.state, what)
+    return replace(plan, owner=file_owner(session, token, file.handler))
 
 
 def plan_reserve_mem(handover: Handover, name: str) -> Plan:
@@ -182,10 +192,12 @@ def plan_reserve_mem(handover: Handover, name: str) -> Plan:
     for each in regions:
         if isinstance(each, ReserveMem):
             named.setdefault(each.name, each)
+    name = meant(name, named)
     if name not in named:
         raise _unlisted(subtree, f"reserve_mem region {quoted(name)}", choice("regions", list(named), name))
     region = named[name]
-    return plan_range(handover, region.start, region.size, f"reserve_mem {quoted(name)}")
+    plan = plan_range(handover, region.start, region.size, f"reserve_mem {quoted(name)}")
+    return replace(plan, owner=memblock_abi.NODE_NAME)
 
 
 def plan_blob(handover: Handover, node: str) -> Plan:
@@ -197,8 +209,10 @@ def plan_blob(handover: Handover, node: str) -> Plan:
     """
     subtree = _subtree(handover, node, "blob")
     if subtree.blob is None:
-        raise UnreadableError(_first_finding(subtree) or f"the blob of node {quoted(node)} cannot be read")
-    return plan_range(handover, subtree.blob.phys, subtree.blob.size, f"blob {quoted(node)}")
+        message = _first_finding(subtree) or f"the blob of node {quoted(node)} cannot be read"
+        raise _unreadable(handover, node, message)
+    plan = plan_range(handover, subtree.blob.phys, subtree.blob.size, f"blob {quoted(node)}")
+    return replace(plan, owner=subtree.name)
 
 
 def plan_range(handover: Handover, phys: int, size: int, what: str | None = None) -> Plan:
@@ -271,6 +285,8 @@ def _memfd(handover: Handover, memfd: Memfd, what: str) -> Plan:
     )
     if layout.unread or broken:
         return replace(plan, doubt="unknown: that part of the list of folios cannot be read")
+    if layout.nameless:
+        return replace(plan, doubt="unknown: the list of folios has entries that name no memory")
     return plan
 
 
@@ -278,7 +294,8 @@ def _file(handover: Handover, session: str, token: int) -> LuoFile:
     subtree = _subtree(handover, LUO_NODE, "memfd")
     luo = subtree.decoded.content
     if not isinstance(luo, Luo):
-        raise UnreadableError(_first_finding(subtree) or "the state of LUO cannot be read")
+        message = _first_finding(subtree) or "the state of LUO cannot be read"
+        raise _unreadable(handover, LUO_NODE, message)
     if not luo.is_serialized:
         raise UsageError(
             "LUO has no sessions written down in this image",
@@ -299,13 +316,23 @@ def _file(handover: Handover, session: str, token: int) -> LuoFile:
 
 
 def _subtree(handover: Handover, node: str, wanted: str) -> Subtree:
+    names = [subtree.name for subtree in handover.subtrees]
+    node = meant(node, names)
     for subtree in handover.subtrees:
         if subtree.name == node:
             return subtree
-    names = [subtree.name for subtree in handover.subtrees]
     raise UsageError(
         f"there is no {wanted}: the root FDT has no node {quoted(node)}", hint=choice("nodes", names, node)
     )
+
+
+def _unreadable(handover: Handover, node: str, message: str) -> UnreadableError:
+    """The error for what leads to the data, which this node's user wrote; or why it is not to be had any more."""
+    users = [subtree for subtree in handover.subtrees if subtree.name == node]
+    if not handover.gone_of(users) or handover.successor is None:
+        return UnreadableError(message)
+    told = f"what node {quoted(node)} leads to is not to be had: {handover.successor.message}"
+    return UnreadableError(told, "khodump subtrees IMAGE shows what is left of the handover")
 
 
 def _unlisted(subtree: Subtree, what: str, hint: str) -> KhodumpError:

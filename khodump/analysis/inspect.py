@@ -99,7 +99,7 @@ def inspect(
         "khodump.inspect/1",
         lambda: _head(handover, selection, streams=pages),
         rows,
-        lambda: _tail(tally, source.nodes, source.findings),
+        lambda: _tail(handover, tally, source.nodes, source.findings),
     )
 
 
@@ -110,7 +110,8 @@ def _owned(handover: Handover, selection: Selection, *, pages: bool) -> Result:
     ownership = own(handover)
     extents, owner = ownership.extents(handover.tracker.page_shift)
     chosen, kept = extents.selected(orders=selection.orders, start=selection.start, end=selection.end)
-    names = [ownership.name(row) for row in owner[kept].tolist()]
+    nobody = handover.nobody if handover.user_findings else None
+    names = [ownership.name(row) or nobody for row in owner[kept].tolist()]
     rows = _rows([chosen], pages=pages)
     tally = _Tally(len(chosen), chosen.total_size)
     return Result(
@@ -119,7 +120,7 @@ def _owned(handover: Handover, selection: Selection, *, pages: bool) -> Result:
         Rows(
             rows.name, (*rows.columns, Column("owner", Kind.TEXT)), _owned_blocks(chosen, names, pages=pages)
         ),
-        lambda: _tail(tally, handover.nodes, handover.findings),
+        lambda: _tail(handover, tally, handover.nodes, handover.findings),
     )
 
 
@@ -167,6 +168,7 @@ def _totals(handover: Handover, selection: Selection, *, streams: bool) -> tuple
 def _head(handover: Handover, selection: Selection, *, streams: bool = False) -> Head:
     tracker, metadata = handover.tracker, handover.metadata
     totals, nodes = _totals(handover, selection, streams=streams)
+    gone = handover.is_map_gone
     facts = (
         Fact("image", handover.memory.description, Kind.TEXT),
         Fact("fdt", handover.fdt.phys, Kind.ADDRESS),
@@ -184,8 +186,8 @@ def _head(handover: Handover, selection: Selection, *, streams: bool = False) ->
         Fact("leaves", nodes.leaves, Kind.COUNT),
         Fact("empty nodes", nodes.empties, Kind.COUNT),
         Fact("unreadable nodes", sum(nodes.missing().values()), Kind.COUNT),
-        Fact("preservations", sum(total.count for total in totals), Kind.COUNT),
-        Fact("preserved", sum(total.size for total in totals), Kind.SIZE),
+        Fact("preservations", None if gone else sum(total.count for total in totals), Kind.COUNT),
+        Fact("preserved", None if gone else sum(total.size for total in totals), Kind.SIZE),
     )
     block = (
         [total.order for total in totals],
@@ -199,13 +201,24 @@ def _head(handover: Handover, selection: Selection, *, streams: bool = False) ->
     regions = handover.scratch
     scratch = (
         [region.addr for region in regions],
-        [region.addr + region.size for region in regions],
+        [None if region.wraps else region.end for region in regions],
         [region.size for region in regions],
     )
     return Head(facts, (Rows("scratch", _SCRATCH_COLUMNS, [scratch]), totals_table))
 
 
-def _tail(tally: _Tally, nodes: Nodes, findings: Sequence[Finding]) -> Tail:
+def _tail(handover: Handover, tally: _Tally, nodes: Nodes, findings: Sequence[Finding]) -> Tail:
+    """What was listed, what of the map could not be, and what is wrong with that and with all else."""
+    others = handover.other_findings
+    if handover.is_map_gone:
+        summary = (
+            f"{tally.count} preservations, {format_size(tally.size)}, are left of a map that was given back"
+        )
+        return Tail(
+            f"{summary}: what else it listed cannot be read",
+            handover.told([*findings, *others]),
+            is_partial=True,
+        )
     missing = nodes.missing()
     summary = f"{tally.count} preservations, {format_size(tally.size)}"
     summary += f"; walked {len(nodes) - sum(missing.values())} of {len(nodes)} nodes"
@@ -216,4 +229,6 @@ def _tail(tally: _Tally, nodes: Nodes, findings: Sequence[Finding]) -> Tail:
     bad = sum(finding.evidence.get("slots", 1) for finding in of_map) - sum(missing.values())
     if bad:
         summary += f"; {bad} bad pointers or keys not followed"
-    return Tail(summary, findings)
+    if others:
+        summary += f"; problems beside the map: {len(others)}"
+    return Tail(summary, handover.told([*findings, *others]))

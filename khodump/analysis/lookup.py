@@ -98,6 +98,8 @@ class _Finder:
         self._preserved = handover.preserved
         self._ownership = own(handover)
         self._memfds = _memfds(handover)
+        self._regions = [region for region in handover.scratch or () if not region.wraps]
+        self._no_owner = handover.nobody if handover.user_findings else None
 
     def rows(self, address: int) -> Iterator[tuple[Cell, ...]]:
         """The rows of one address."""
@@ -116,14 +118,14 @@ class _Finder:
         end = block.phys + (self._handover.page_size << block.order)
         bits = None if trace.key is None else key_bits(trace.key, trace.marker)
         about = (block.order, block.phys, end, match.distance, trace.key, bits)
-        owner = self._ownership.at(match.at, block.order)
+        owner = self._ownership.at(match.at, block.order) or self._no_owner
         offset = self._memfd_offset(owner, block, match.at) if match.distance is None else None
         return address, match.state, *about, owner, offset, *place, _path(trace)
 
     def _kinds(self, address: int) -> list[str]:
         """What KHO itself uses this byte for."""
         kinds = []
-        if any(region.addr <= address < region.addr + region.size for region in self._handover.scratch or ()):
+        if any(region.addr <= address < region.end for region in self._regions):
             kinds.append("scratch")
         nodes, leaf_size = self._handover.nodes, self._handover.tracker.leaf_size
         size = np.where(nodes.level == 0, leaf_size, self._handover.page_size).astype(np.uint64)
@@ -210,10 +212,13 @@ def _tail(handover: Handover, addresses: Sequence[int]) -> Tail:
     summary = f"{count} of {len(addresses)} addresses preserved"
     if handover.scratch is None:
         summary += "; nothing tells where scratch is"
-    problems = sum(len(subtree.decoded.findings) for subtree in handover.subtrees)
-    if problems:
-        summary += f"; owners may be missing: {problems} problems in what KHO's users wrote"
+    if handover.user_findings and handover.successor is not None:
+        summary += "; owners may be missing: some of what KHO's users wrote was given back"
+    elif handover.user_findings:
+        summary += f"; owners may be missing: {handover.nobody}"
     lost = sum(handover.nodes.missing().values())
     if lost:
         summary += f"; {lost} of the map's {len(handover.nodes)} nodes unreadable"
-    return Tail(summary, handover.findings)
+    if handover.is_map_gone:
+        summary += "; the map was given back: what is not found in it may have been preserved"
+    return Tail(summary, handover.told(handover.all_findings), is_partial=handover.is_map_gone)

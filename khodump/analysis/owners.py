@@ -25,24 +25,27 @@ _BITMAP_COLUMNS = (
     Column("bytes", Kind.SIZE),
     Column("covers", Kind.SIZE),
 )
-_NOBODY = "(nobody)"
 
 
 def owners(handover: Handover) -> Result:
-    """Bytes and pages by owner, the largest first; `not preserved` is what the next kernel will overwrite."""
+    """Bytes and pages by owner, the largest first; `not preserved` is what the next kernel will overwrite.
+
+    What a map does not list that could not be walked whole, may be preserved: then `not preserved` is left open.
+    """
     ownership = own(handover)
     sizes = _sizes(ownership.owner, ownership.end - ownership.start, len(ownership.owners))
     missing = _sizes(
         ownership.missing_owner, ownership.missing_end - ownership.missing_start, len(ownership.owners)
     )
-    names = [*ownership.owners, _NOBODY]
+    names = [*ownership.owners, f"({handover.nobody})"]
     rows = sorted(range(len(names)), key=lambda row: (-int(sizes[row]) - int(missing[row]), names[row]))
     rows = [row for row in rows if sizes[row] or missing[row]]
+    gone, open_ = handover.is_map_gone, not handover.is_whole or handover.is_map_gone
     block = (
         [names[row] for row in rows],
-        [int(sizes[row]) // handover.page_size for row in rows],
-        [int(sizes[row]) for row in rows],
-        [int(missing[row]) for row in rows],
+        [None if gone else int(sizes[row]) // handover.page_size for row in rows],
+        [None if gone else int(sizes[row]) for row in rows],
+        [None if open_ else int(missing[row]) for row in rows],
     )
     return Result(
         "khodump.owners/1",
@@ -64,11 +67,13 @@ def _head(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
     leaf = nodes.level == 0
     spent = int((~leaf).sum()) * handover.page_size + int(leaf.sum()) * handover.tracker.leaf_size
     total = int(sizes.sum())
+    gone, open_ = handover.is_map_gone, not handover.is_whole or handover.is_map_gone
     facts = (
-        Fact("preserved", total, Kind.SIZE),
-        Fact("claimed", total - int(sizes[-1]), Kind.SIZE),
-        Fact("claimed by nobody", int(sizes[-1]), Kind.SIZE),
-        Fact("claimed but not preserved", int(missing.sum()), Kind.SIZE),
+        Fact("preserved", None if gone else total, Kind.SIZE),
+        Fact("claimed", None if gone else total - int(sizes[-1]), Kind.SIZE),
+        Fact("claimed by nobody", None if gone or handover.user_findings else int(sizes[-1]), Kind.SIZE),
+        Fact("owner not known", int(sizes[-1]) if handover.user_findings else 0, Kind.SIZE),
+        Fact("claimed but not preserved", None if open_ else int(missing.sum()), Kind.SIZE),
         Fact("claimed twice", ownership.claimed_twice.size, Kind.SIZE),
         Fact("map's own pages", len(nodes), Kind.COUNT),
         Fact("map's size", spent, Kind.SIZE),
@@ -93,20 +98,23 @@ def _bitmaps(handover: Handover) -> Block:
 
 
 def _tail(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) -> Tail:
-    summary = (
-        f"{format_size(int(sizes.sum()))} preserved, {format_size(int(sizes[-1]))} of it claimed by nobody"
-    )
+    said = f"of unknown owner ({handover.nobody})" if handover.user_findings else "claimed by nobody"
+    summary = f"{format_size(int(sizes.sum()))} preserved, {format_size(int(sizes[-1]))} of it {said}"
+    if handover.is_map_gone:
+        summary = "what was preserved cannot be read"
     luo = find_luo(handover)
     if sizes[-1] and luo is not None and not luo.is_serialized:
         summary += " (LUO has not serialized: what its files preserve is on no record yet)"
-    if missing.any():
+    lost = format_size(int(missing.sum()))
+    if handover.is_map_gone:
         summary += (
-            f"; {format_size(int(missing.sum()))} claimed but not preserved: the next kernel overwrites it"
+            f": the map was given back; its users claim {format_size(int(sizes.sum()) + int(missing.sum()))}"
         )
+    elif missing.any() and not handover.is_whole:
+        summary += f"; {lost} claimed and not found in what could be read of the map"
+    elif missing.any():
+        summary += f"; {lost} claimed but not preserved: the next kernel overwrites it"
     if ownership.claimed_twice.size:
         summary += f"; {format_size(ownership.claimed_twice.size)} claimed twice"
-    findings = [
-        *handover.findings,
-        *(finding for subtree in handover.subtrees for finding in subtree.decoded.findings),
-    ]
-    return Tail(summary, findings)
+    gone = handover.is_map_gone or bool(handover.gone_of(handover.subtrees))
+    return Tail(summary, handover.told(handover.all_findings), is_partial=gone)

@@ -142,7 +142,11 @@ def tail_of(handover: Handover) -> Tail:
     missing = sum(nodes.missing().values())
     if missing:
         summary += f"; {missing} of the map's {len(nodes)} nodes unreadable: what they hold is not drawn"
-    return Tail(summary, handover.findings)
+    if handover.user_findings:
+        summary += f"; owners may be missing: {handover.nobody}"
+    if handover.is_map_gone:
+        summary += "; this is what is left of a map that was given back"
+    return Tail(summary, handover.told(handover.all_findings), is_partial=handover.is_map_gone)
 
 
 def _bounds(pieces: Pieces, view: View, page_size: int) -> tuple[int, int]:

@@ -95,12 +95,13 @@ class Pieces:
 
 def collect(handover: Handover, by: By) -> tuple[tuple[Lane, ...], Pieces, tuple[str, ...]]:
     """The lanes from top to bottom, what is in them, and the owners."""
-    found = _Collector(handover.page_size)
+    found = _Collector(handover.page_size, handover.nobody)
     _memory(handover, found)
-    if handover.scratch:
-        start = np.array([region.addr for region in handover.scratch], np.uint64)
-        size = np.array([region.size for region in handover.scratch], np.uint64)
-        found.add("scratch", Category.SCRATCH, start, start + size)
+    regions = [region for region in handover.scratch or () if not region.wraps]
+    if regions:
+        start = np.array([region.addr for region in regions], np.uint64)
+        end = np.array([region.end for region in regions], np.uint64)
+        found.add("scratch", Category.SCRATCH, start, end)
     ownership = own(handover)
     if by is By.ORDER:
         found.add_orders(ownership)
@@ -127,10 +128,11 @@ def _memory(handover: Handover, found: _Collector) -> None:
 class _Collector:
     """Lanes, and what is in them."""
 
-    def __init__(self, page_size: int) -> None:
+    def __init__(self, page_size: int, nobody: str) -> None:
         self.lanes: list[Lane] = []
         self.parts: list[Pieces] = []
         self._page_size = page_size
+        self._nobody = nobody
 
     def add(
         self,
@@ -173,7 +175,7 @@ class _Collector:
             name = f"{len(smaller)} smaller owners"
             self._add_preserved(name, Category.PRESERVED, ownership, np.isin(ownership.owner, smaller))
         if sizes[-1]:
-            self._add_preserved("nobody", Category.UNCLAIMED, ownership, ownership.owner == NOBODY)
+            self._add_preserved(self._nobody, Category.UNCLAIMED, ownership, ownership.owner == NOBODY)
         if len(ownership.missing_start):
             start, end, owner = ownership.missing_start, ownership.missing_end, ownership.missing_owner
             self.add("claimed, not preserved", Category.LOST, start, end, owner=owner)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from khodump.candidates import Survey
+from collections.abc import Sequence
+
+from khodump.candidates import Candidate, Survey
 from khodump.memory import PhysicalMemory
 from khodump.rows import Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.succession import find_successor
 
 _COLUMNS = (
     Column("phys", Kind.ADDRESS),
@@ -27,7 +30,7 @@ _NOTICE_COLUMNS = (
 
 def scan(memory: PhysicalMemory, survey: Survey) -> Result:
     """The candidates, the likeliest first; `announced` are those that the boot protocol told some kernel of."""
-    found, notices = survey
+    found, notices = survey.candidates, survey.notices
     announced = {notice.fdt for notice in notices}
     block = (
         [candidate.phys for candidate in found],
@@ -38,7 +41,7 @@ def scan(memory: PhysicalMemory, survey: Survey) -> Result:
         [candidate.page_size for candidate in found],
         [candidate.metadata.release if candidate.metadata else None for candidate in found],
         [candidate.metadata.kexec_count if candidate.metadata else None for candidate in found],
-        [candidate.remarks or None for candidate in found],
+        [_remarks(candidate, found) for candidate in found],
     )
     told = (
         [notice.fdt for notice in notices],
@@ -55,3 +58,12 @@ def scan(memory: PhysicalMemory, survey: Survey) -> Result:
     return Result(
         "khodump.scan/1", lambda: head, Rows("candidates", _COLUMNS, [block]), lambda: Tail(summary)
     )
+
+
+def _remarks(candidate: Candidate, found: Sequence[Candidate]) -> str | None:
+    """What is unusual about a candidate, which the others may explain."""
+    intact = candidate.own_page_preserved is True
+    successor = candidate.fdt and find_successor(candidate.fdt, candidate.metadata, found, is_intact=intact)
+    if successor and successor.fdt is not None:
+        return f"taken over at boot by the kernel whose root FDT is at {successor.fdt:#x}: its map was given back"
+    return candidate.remarks or None

@@ -11,6 +11,7 @@ from khodump.abi.luo import NODE_NAME
 from khodump.errors import UsageError, choice
 from khodump.extents import NO_ORDER
 from khodump.handover import Handover
+from khodump.names import meant
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.subtrees.luo_state import Luo, LuoFile, Session
 from khodump.subtrees.memfd import Memfd
@@ -40,17 +41,17 @@ class _Folios(NamedTuple):
 
     Attributes:
         number: how many.
-        size: their bytes.
+        size: their bytes; None where the map does not tell the orders of all.
         orders: how many of which order, in words.
         first: the lowest physical address.
-        runs: stretches of memory, in file order.
+        runs: stretches of memory, in file order; None as for `size`.
     """
 
     number: int
-    size: int
+    size: int | None
     orders: str
     first: int | None
-    runs: int
+    runs: int | None
 
 
 def find_luo(handover: Handover) -> Luo | None:
@@ -64,29 +65,28 @@ def sessions(handover: Handover, *, session: str | None = None, token: int | Non
 
     Args:
         handover: an open handover.
-        session: only the session of this name.
+        session: only the session of this name, or that is shown so.
         token: only files with this token.
 
     Raises:
         UsageError: there is no such session, or no such file in it.
     """
     luo = find_luo(handover)
+    if luo and session is not None:
+        session = meant(session, (found.name for found in luo.sessions))
     chosen = [found for found in luo.sessions if session in (None, found.name)] if luo else []
     if luo and luo.is_serialized:
         _demand(luo, chosen, session, token)
     rows = [row for found in chosen for row in _rows(handover, found, token)]
+    has_files = any(row[1] is not None for row in rows)
     block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
-    findings = [
-        finding
-        for subtree in handover.subtrees
-        if subtree.name == NODE_NAME
-        for finding in subtree.decoded.findings
-    ]
+    users = [subtree for subtree in handover.subtrees if subtree.name == NODE_NAME]
+    gone = bool(handover.gone_of(users)) or (has_files and handover.is_map_gone)
     return Result(
         "khodump.sessions/1",
         lambda: _head(handover, luo),
         Rows("files", _COLUMNS, [block]),
-        lambda: Tail(_summary(luo, len(chosen), sum(row[1] is not None for row in rows)), findings),
+        lambda: _tail(handover, luo, len(chosen), sum(row[1] is not None for row in rows), gone=gone),
     )
 
 
@@ -136,9 +136,13 @@ def _folios(handover: Handover, memfd: Memfd) -> _Folios:
     """What a memfd's folios come to; those that are not preserved count as a page."""
     totals = np.zeros(NO_ORDER + 1, np.int64)
     size = runs = 0
+    missing = 0
+    nameless = 0
     first: int | None = None
     previous = np.zeros(1, np.uint64)
     for batch in memfd.folios():
+        missing += batch.missing
+        nameless += batch.nameless
         if not len(batch.phys):
             continue
         orders = handover.preserved.orders_at(batch.phys)
@@ -150,8 +154,18 @@ def _folios(handover: Handover, memfd: Memfd) -> _Folios:
         lowest, previous = int(batch.phys.min()), ends[-1:]
         first = lowest if first is None else min(first, lowest)
     told = [f"{totals[order]} of order {order}" for order in np.flatnonzero(totals[:NO_ORDER]).tolist()]
-    told += [f"{totals[NO_ORDER]} not preserved"] if totals[NO_ORDER] else []
+    lost = int(totals[NO_ORDER])
+    if lost and not handover.is_whole:
+        told.append(f"{lost} not found in what could be read of the map")
+        return _Folios(int(totals.sum()), None, ", ".join(told), first, None)
+    told += _lacking(lost, missing, nameless)
     return _Folios(int(totals.sum()), size, ", ".join(told), first, runs)
+
+
+def _lacking(unpreserved: int, missing: int, nameless: int) -> list[str]:
+    """What is amiss with the folios of a file, in words."""
+    counts = {"not preserved": unpreserved, "not listed": missing, "listed without an address": nameless}
+    return [f"{count} {what}" for what, count in counts.items() if count]
 
 
 def _head(handover: Handover, luo: Luo | None) -> Head:
@@ -174,7 +188,15 @@ def _head(handover: Handover, luo: Luo | None) -> Head:
     return Head(tuple(facts), (Rows("flbs", _FLB_COLUMNS, [flbs]),) if luo.flbs else ())
 
 
-def _summary(luo: Luo | None, sessions: int, files: int) -> str:
+def _tail(handover: Handover, luo: Luo | None, sessions: int, files: int, *, gone: bool) -> Tail:
+    summary = _summary(luo, sessions, files, gone=gone)
+    return Tail(summary, handover.told(handover.all_findings), is_partial=gone)
+
+
+def _summary(luo: Luo | None, sessions: int, files: int, *, gone: bool) -> str:
+    if gone:
+        left = f"{sessions} sessions, {files} files are left of" if luo else "nothing is left of"
+        return f"{left} LUO's state: the kernel that took this handover over has given it back"
     if luo is None:
         return "this handover has no LUO state that can be read"
     if not luo.is_serialized:

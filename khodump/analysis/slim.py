@@ -103,6 +103,7 @@ class Slim:
         kept: the bytes of it that are not zeroed.
         rows: the same by owner.
         findings: what is missing, or could not be followed.
+        gone: what cannot be kept because a later kernel took the handover over and gave it back, by name.
     """
 
     excerpt: Excerpt
@@ -112,6 +113,7 @@ class Slim:
     kept: Intervals
     rows: tuple[_Kept, ...]
     findings: tuple[Finding, ...]
+    gone: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, handover: Handover, *, keep_unknown: bool = False) -> Self:
@@ -134,14 +136,14 @@ class Slim:
         head = core_head(pages, excerpt.left_out, machine=platform.machine, vmcoreinfo=platform.vmcoreinfo)
         left_out = list(_doubtful(spans, strangers(handover)))
         findings = [
-            *handover.findings,
-            *(finding for subtree in handover.subtrees for finding in subtree.decoded.findings),
+            *handover.told(handover.all_findings),
             *notes,
             *_missing(memory, spans, pages, size),
             *(left_out or _differences(handover, excerpt)),
         ]
         rows = tuple(_row(key, part, pages, size) for key, part in spans.items())
-        return cls(excerpt, size, head, pages, excerpt.kept, rows, tuple(findings))
+        gone = (*(["KHO/map"] if handover.is_map_gone else []), *handover.gone_of(handover.subtrees))
+        return cls(excerpt, size, head, pages, excerpt.kept, rows, tuple(findings), gone)
 
     @property
     def size(self) -> int:
@@ -204,7 +206,9 @@ class Slim:
                 f"; left out {format_size(sum(row.left_out for row in doubtful))} that may be anybody's data "
                 f"({', '.join(dict.fromkeys(row.owner for row in doubtful))}): --keep-unknown keeps it"
             )
-        return Tail(summary, self.findings)
+        if self.gone:
+            summary += f"; given back when the handover was taken over: {', '.join(self.gone)}"
+        return Tail(summary, self.findings, is_partial=bool(self.gone))
 
 
 def _collected(handover: Handover, notes: list[Finding], *, keep_unknown: bool) -> dict[_Key, _Spans]:

@@ -26,14 +26,16 @@ def subtrees(handover: Handover) -> Result:
         Fact("image", handover.memory.description, Kind.TEXT),
         Fact("read as", handover.version, Kind.TEXT),
     )
-    findings = [finding for subtree in handover.subtrees for finding in subtree.decoded.findings]
     unread = sum(subtree.blob is None for subtree in handover.subtrees)
     summary = f"{len(handover.subtrees)} subtrees" + (f"; {unread} could not be read" if unread else "")
+    gone = handover.gone_of(handover.subtrees)
+    if gone:
+        summary += f"; given back when the handover was taken over: {', '.join(gone)}"
     return Result(
         "khodump.subtrees/1",
         lambda: Head(facts),
         Rows("values", _COLUMNS, [block]),
-        lambda: Tail(summary, findings),
+        lambda: Tail(summary, handover.told(handover.all_findings), is_partial=bool(gone)),
     )
 
 

@@ -12,6 +12,7 @@ from khodump.analysis.lookup import is_unknown
 from khodump.analysis.nodetree import NO_PARENT, NodeTree, node_tree
 from khodump.arrays import I64
 from khodump.extents import NO_ORDER
+from khodump.findings import Severity
 from khodump.handover import Handover
 from khodump.memory import Presence
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
@@ -122,11 +123,20 @@ def tail_of(handover: Handover, chosen: Listing) -> Tail:
         if orders:
             said = f"it is preserved at order {orders}"
         elif is_unknown(handover, chosen.branches.phys):
-            said = "whether it is preserved cannot be told: the map is damaged"
+            said = f"whether it is preserved cannot be told: {_why_unknown(handover)}"
         else:
             said = "it is not preserved"
         summary += f"; leaves that stand for {chosen.branches.phys:#x}: {len(chosen.bits)}; {said}"
-    return Tail(summary, handover.findings)
+    if handover.is_map_gone:
+        summary += "; this is what is left of a map that was given back"
+    return Tail(summary, handover.told(handover.all_findings), is_partial=handover.is_map_gone)
+
+
+def _why_unknown(handover: Handover) -> str:
+    if handover.is_map_gone:
+        return "the map was given back"
+    unread = all(finding.unread for finding in handover.findings if finding.severity is Severity.ERROR)
+    return "part of the map could not be read" if unread else "the map is damaged"
 
 
 def _bits(handover: Handover, tree: NodeTree, row: int, phys: int, holding: list[int]) -> str:

@@ -1,50 +1,29 @@
-"""The command line: one file a command. Nothing heavy is imported before a command runs."""
+"""The command line: one file a command.
+
+Nothing is imported here but what ends a run, so that an interrupt ends it from its first moment on.
+"""
 
 from __future__ import annotations
-
-import typer
-
-from khodump import __version__
-from khodump.cli.command import Status, complain
-from khodump.cli.help import Group
-from khodump.cli.streams import prepare, silence
-
-app = typer.Typer(
-    name="khodump",
-    cls=Group,
-    help="Inspect Linux Kexec HandOver (KHO) state in a memory image.",
-    invoke_without_command=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _print_version(value: bool) -> None:
-    if value:
-        typer.echo(f"khodump {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _khodump(
-    context: typer.Context,
-    version: bool = typer.Option(  # noqa: ARG001 - its callback acts
-        False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
-    ),
-) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 def main() -> None:
     """Run the command line; the entry point of the `khodump` script."""
-    prepare()
+    _leave_when_interrupted()
+    from khodump.cli import interrupts
+    from khodump.cli.application import run
+
+    interrupts.leave_tidily()
     try:
-        app(prog_name="khodump")  # also for python -m khodump
-    except KeyboardInterrupt:  # before or after a command runs; commands catch their own
-        raise SystemExit(Status.INTERRUPTED) from None
-    except OSError as error:  # --help and --version, which are no commands
-        silence(1)
-        complain(f"cannot write the output: {error.strerror}")
-        raise SystemExit(Status.BAD_REQUEST) from None
+        run()
+    finally:
+        interrupts.finish()
+
+
+def _leave_when_interrupted() -> None:
+    """Let signals end a run that has done nothing yet: Python's own handler would print a traceback."""
+    import os
+    import signal
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda _, __: os._exit(130))

@@ -70,4 +70,6 @@ def check(
     with source.suspect(terminal) as suspect:
         checkup = checking.examine(suspect, kernel)
         terminal.write(checking.check(suspect, checkup, kernel))
-    return Status.FOUND if checkup.reaches(fail_on) else Status.DONE
+    if checkup.is_wrong(fail_on):
+        return Status.FOUND
+    return Status.PARTIAL if checkup.reaches(fail_on) else Status.DONE

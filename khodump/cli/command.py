@@ -143,6 +143,13 @@ def _ended(function: Callable[[], Status]) -> Status:
     except KhodumpError as error:
         complain(str(error), error.hint)
         return Status.NO_HANDOVER if isinstance(error, NoHandoverError) else Status.BAD_REQUEST
+    except MemoryError as error:
+        complain(
+            f"there is not enough memory for this{': ' if str(error) else ''}{error}",
+            "run it on a machine with more, or without its limit (ulimit -v)",
+        )
+        _silence_stdout()
+        return Status.BAD_REQUEST
     except BrokenPipeError:
         _silence_stdout()
         return Status.DONE  # the reader has what it wanted, as with `| head`

@@ -102,7 +102,10 @@ class Pair:
             fdt=self.fdt_new,
             scratch=self.scratch_new,
         )
-        terminal.spare([*old.paths, *new.paths])
+        for side, source in (("old", old), ("new", new)):
+            with _blaming(side):
+                terminal.spare(source.inputs)
+                source.options  # noqa: B018 - what makes no sense is said before anything is read
         with _opened("old", old, terminal) as before, _opened("new", new, terminal) as after:
             yield before, after
 
@@ -121,13 +124,20 @@ class _SideVoice(Voice):
 @contextmanager
 def _opened(side: str, source: Source, terminal: Voice) -> Iterator[Handover]:
     with ExitStack() as stack:
-        try:
+        with _blaming(side):
             voice = _SideVoice(terminal.quiet, terminal.verbose, side)
             handover = stack.enter_context(source.opened(voice))
-        except KhodumpError as error:  # no handover, too, is trouble: 2, as for diff(1)
-            hint = None if error.hint is None else _sided(error.hint, side)
-            raise UsageError(f"{side}: {_sided(str(error), side)}", hint=hint) from error
         yield handover
+
+
+@contextmanager
+def _blaming(side: str) -> Iterator[None]:
+    """Errors say on which side they are."""
+    try:
+        yield
+    except KhodumpError as error:  # no handover, too, is trouble: 2, as for diff(1)
+        hint = None if error.hint is None else _sided(error.hint, side)
+        raise UsageError(f"{side}: {_sided(str(error), side)}", hint=hint) from error
 
 
 def _sided(text: str, side: str) -> str:

@@ -13,9 +13,10 @@ from khodump.cli import completion
 from khodump.cli.command import Status, command, complain
 from khodump.cli.help import Example
 from khodump.cli.source import Source
-from khodump.cli.terminal import Voice
+from khodump.cli.terminal import FORCE, Voice
 from khodump.errors import UsageError
-from khodump.numbers import format_size, parse_number
+from khodump.numbers import format_size, parse_number, shortened
+from khodump.output.files import is_stdout, refuse
 
 if TYPE_CHECKING:
     from khodump.analysis.extraction.copying import Sink
@@ -75,7 +76,7 @@ def extract(
             "--output", "-o", metavar="FILE", help="Write there, for your eyes only, instead of stdout."
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help=FORCE)] = False,
     fill: Annotated[
         bool, typer.Option("--fill", help="Put zeros where the image holds nothing, instead of giving up.")
     ] = False,
@@ -89,14 +90,20 @@ def extract(
 ) -> Status:
     """Rebuild what was preserved: a memfd, a reserved region, a blob, a vmalloc area, or bare memory."""
     selected = _selected(memfd, reserve_mem, blob, range_, vmalloc)
-    filler = _fill_byte(fill_byte) if fill_byte is not None else 0 if fill else None
-    limit = None if max_size is None else parse_number(max_size)
-    if output is None and sys.stdout.isatty():
-        raise UsageError(
-            "the output would go to this terminal", hint="--output FILE, or pipe it to a command"
-        )
+    filler = 0 if fill else None
+    if fill_byte is not None:
+        filler = parse_number(fill_byte, "--fill-byte", most=0xFF)
+    limit = None if max_size is None else parse_number(max_size, "--max-size")
+    file = None if is_stdout(output) else output
+    if file is None:
+        if sys.stdout.isatty():
+            raise UsageError(
+                "the output would go to this terminal", hint="--output FILE, or pipe it to a command"
+            )
+    else:
+        refuse(file, force=force, inputs=source.inputs)
     with source.opened(terminal) as handover:
-        return _extract(terminal, handover, selected, output, source.paths, filler, limit, force=force)
+        return _extract(terminal, handover, selected, file, source.inputs, filler, limit, force=force)
 
 
 def _extract(
@@ -104,7 +111,7 @@ def _extract(
     handover: Handover,
     selected: Callable[[Handover], Plan],
     output: str | None,
-    images: list[str],
+    inputs: list[str],
     fill: int | None,
     limit: int | None,
     *,
@@ -113,20 +120,22 @@ def _extract(
     """Plan, copy and report."""
     from khodump.analysis.extract import MissingError, UnreadableError, doubts_of
     from khodump.analysis.extract import extract as carry_out
-    from khodump.analysis.extraction.sinks import StreamSink, new_file
+    from khodump.analysis.extraction.sinks import StreamSink
+    from khodump.output.files import new_file
 
     stdout = StreamSink(sys.stdout.buffer)
 
     def target(room: int) -> AbstractContextManager[Sink]:
         if output is None:
             return nullcontext(stdout)
-        return new_file(output, room=room, force=force, sources=images)
+        return new_file(output, room=room, force=force, inputs=inputs)
 
     try:
         plan = selected(handover)
         for warning in plan.warnings:
             terminal.note(f"warning: {warning}")
-        doubts = (*plan.misgivings, *doubts_of(handover))
+        doubts = doubts_of(handover, plan)
+        terminal.warn([finding for finding in handover.all_findings if finding.message not in doubts])
         if doubts:
             complain(
                 f"{plan.what} may not be what was preserved: {'; '.join(doubts)}",
@@ -179,9 +188,10 @@ def _selected(
         session, slash, token = memfd.rpartition("/")  # sessions may have slashes in their names
         if not slash:
             raise UsageError(
-                f"{memfd} names no memfd", hint="write SESSION/TOKEN, as khodump sessions lists them"
+                f"{shortened(memfd)} names no memfd",
+                hint="write SESSION/TOKEN, as khodump sessions lists them",
             )
-        number = parse_number(token)
+        number = parse_number(token, "--memfd")
         plans.append(lambda handover: planning.plan_memfd(handover, session, number))
     if reserve_mem is not None:
         plans.append(lambda handover: planning.plan_reserve_mem(handover, reserve_mem))
@@ -191,7 +201,7 @@ def _selected(
         start, size = _range(range_)
         plans.append(lambda handover: planning.plan_range(handover, start, size))
     if vmalloc is not None:
-        address = parse_number(vmalloc)
+        address = parse_number(vmalloc, "--vmalloc")
         plans.append(lambda handover: planning.plan_vmalloc(handover, address))
     if len(plans) != 1:
         raise UsageError(
@@ -206,12 +216,7 @@ def _selected(
 def _range(text: str) -> tuple[int, int]:
     start, plus, size = text.partition("+")
     if not plus:
-        raise UsageError(f"{text} is no range", hint="write ADDR+SIZE, such as 0x40000000+2M")
-    return parse_number(start), parse_number(size)
-
-
-def _fill_byte(text: str) -> int:
-    byte = parse_number(text)
-    if byte > 0xFF:
-        raise UsageError(f"{text} is no byte", hint="write 0 to 255, or 0x00 to 0xff")
-    return byte
+        raise UsageError(
+            f"--range: {shortened(text)} is no range", hint="write ADDR+SIZE, such as 0x40000000+2M"
+        )
+    return parse_number(start, "--range"), parse_number(size, "--range")

@@ -15,7 +15,7 @@ from khodump.cli.help import Example
 from khodump.cli.source import IMAGES, Source
 from khodump.cli.terminal import Terminal, Voice
 from khodump.errors import UsageError
-from khodump.numbers import parse_range
+from khodump.numbers import parse_order, parse_range
 
 if TYPE_CHECKING:
     from khodump.handover import Handover
@@ -50,7 +50,7 @@ class LiveSource(Source):
             return
         from khodump.opening import open_live_handover
 
-        with terminal.progress("searching for the root FDT") as progress:
+        with terminal.noting(), terminal.progress("searching for the root FDT") as progress:
             handover = open_live_handover(
                 incoming=self.incoming, version=self.as_, page_size=self.page_bytes, progress=progress
             )
@@ -97,7 +97,7 @@ def inspect(
     ] = False,
     sort: Annotated[Sort, typer.Option(help="By address, or in the kernel's walk order.")] = Sort.PHYS,
     order: Annotated[
-        list[int] | None, typer.Option(metavar="N", help="Only this order; may be repeated.", min=0)
+        list[str] | None, typer.Option(metavar="N", help="Only this order; may be repeated.")
     ] = None,
     range_: Annotated[
         str | None,
@@ -110,8 +110,8 @@ def inspect(
     from khodump.analysis.inspect import Selection
     from khodump.analysis.inspect import inspect as analyse
 
-    start, end = parse_range(range_) if range_ else (0, None)
-    selection = Selection(tuple(order) if order else None, start, end)
+    start, end = parse_range(range_, "--range") if range_ else (0, None)
+    selection = Selection(tuple(map(parse_order, order)) if order else None, start, end)
     if owners and sort is Sort.WALK:
         raise UsageError("--owners lists by address", hint="leave --sort out")
     with source.opened(terminal) as handover:

@@ -11,7 +11,7 @@ from khodump.cli.command import Status, command
 from khodump.cli.help import Example
 from khodump.cli.terminal import Terminal
 from khodump.errors import UsageError
-from khodump.numbers import parse_number
+from khodump.numbers import parse_number, parse_order
 
 
 @command(
@@ -30,7 +30,7 @@ def key(
     phys: Annotated[
         str | None, typer.Option(metavar="ADDR", help="The physical address of a block, with --order.")
     ] = None,
-    order: Annotated[int | None, typer.Option(metavar="N", help="The block's order.", min=0, max=63)] = None,
+    order: Annotated[str | None, typer.Option(metavar="N", help="The block's order.")] = None,
     page_size: Annotated[
         str | None,
         typer.Option(
@@ -43,11 +43,11 @@ def key(
     """Decode a key of the radix tree, or encode one, and show the slots that lead to it. Needs no image."""
     from khodump.analysis.key import decode, encode
 
-    size = None if page_size is None else parse_number(page_size)
+    size = None if page_size is None else parse_number(page_size, "--page-size")
     if key is not None and phys is None and order is None:
-        return terminal.write(decode(parse_number(key), size))
+        return terminal.write(decode(parse_number(key, "KEY"), size))
     if key is None and phys is not None and order is not None:
-        return terminal.write(encode(parse_number(phys), order, size))
+        return terminal.write(encode(parse_number(phys, "--phys"), parse_order(order), size))
     raise UsageError(
         "name either a key, or a block", hint="khodump key KEY, or khodump key --phys ADDR --order N"
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -61,9 +61,9 @@ def lookup(
 
 def _address(text: str) -> int:
     try:
-        return parse_number(text)
+        return parse_number(text, "ADDR")
     except UsageError as error:
-        if Path(text).exists():
+        if os.path.exists(text):  # noqa: PTH110 - Path.exists raises for a name that is too long
             hint = "further files of the image go behind --image"
             raise UsageError(f"{text} is a file, not an address", hint=hint) from error
         raise

@@ -15,7 +15,7 @@ from typer import Context
 from typer.main import get_command
 
 from khodump import __version__
-from khodump.cli import app
+from khodump.cli.application import app
 from khodump.cli.command import Status
 from khodump.cli.help import Command, Group, one_line, param_record
 from khodump.cli.pager import ENVIRONMENT as PAGERS

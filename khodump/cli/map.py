@@ -15,7 +15,7 @@ from khodump.cli.help import Example
 from khodump.cli.source import Source
 from khodump.cli.terminal import Screen, Terminal
 from khodump.errors import UsageError
-from khodump.numbers import parse_range
+from khodump.numbers import parse_number, parse_range
 from khodump.output.formats import Format
 
 if TYPE_CHECKING:
@@ -56,18 +56,18 @@ def map_(
         str | None, typer.Option("--range", metavar="START-END", help="Only these addresses, END exclusive.")
     ] = None,
     width: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Characters a line. Default: the terminal's.", min=40, max=1000),
+        str | None,
+        typer.Option(metavar="N", help="Characters a line, 40 to 1000. Default: the terminal's."),
     ] = None,
     ascii_: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII alone.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
 ) -> Status:
     """Draw physical memory: what the image holds, scratch, what is preserved, and the map's own pages.
 
     On a terminal in characters; with -o as SVG or PNG. The data formats give a row a segment of the picture.
     """
-    start, end = parse_range(range_) if range_ else (None, None)
+    start, end = parse_range(range_, "--range") if range_ else (None, None)
     view = View(by, scale, start, end)
+    columns = None if width is None else parse_number(width, "--width", least=40, most=1000)
     if terminal.format_ is not Format.TABLE:
         from khodump.analysis.picture import segments_of
         from khodump.report.scene import CANVAS
@@ -75,9 +75,9 @@ def map_(
         with source.opened(terminal) as handover:
             return terminal.write(segments_of(handover, view, CANVAS))
     if terminal.output is not None:
-        return _into_file(source, terminal, view, terminal.output, force=force)
+        return _into_file(source, terminal, view, terminal.output)
     with source.opened(terminal) as handover:
-        return _on_screen(terminal, handover, view, width, ascii_=ascii_)
+        return _on_screen(terminal, handover, view, columns, ascii_=ascii_)
 
 
 def _on_screen(
@@ -96,16 +96,18 @@ def _on_screen(
     return terminal.conclude(tail_of(handover))
 
 
-def _into_file(source: Source, terminal: _Terminal, view: View, output: str, *, force: bool) -> Status:
+def _into_file(source: Source, terminal: _Terminal, view: View, output: str) -> Status:
     import numpy as np
 
-    from khodump.analysis.extraction.sinks import new_file
     from khodump.analysis.picture import paint, tail_of
+    from khodump.output.files import new_file
     from khodump.report.scene import CANVAS
 
     drawn = _drawing(output)
-    with new_file(output, force=force, sources=source.paths) as sink, source.opened(terminal) as handover:
-        sink.write(np.frombuffer(drawn(paint(handover, view, CANVAS)), np.uint8))
+    with source.opened(terminal) as handover:
+        picture = np.frombuffer(drawn(paint(handover, view, CANVAS)), np.uint8)
+        with new_file(output, room=len(picture), force=terminal.force, inputs=source.inputs) as sink:
+            sink.write(picture)
         tail = tail_of(handover)
     return terminal.conclude(tail)
 

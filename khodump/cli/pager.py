@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, TextIO
 
+from khodump.cli.interrupts import raising
+
 #: The variables that choose one, in the order in which they are asked, for man pages.
 ENVIRONMENT: Final = {
     "KHODUMP_PAGER": "The pager for tables on a terminal; none if it is empty or cat.",
@@ -32,6 +34,11 @@ def pager_command() -> list[str]:
 @contextmanager
 def paged() -> Iterator[TextIO]:
     """A stream into the pager, which is waited for; stdout where there is none. One that goes away is a broken pipe."""
+    with raising():
+        yield from _paged()
+
+
+def _paged() -> Iterator[TextIO]:
     words = pager_command()
     try:
         environment = {"LESS": "FRX", **os.environ}

@@ -11,8 +11,8 @@ import typer
 
 from khodump.cli.command import Status, command
 from khodump.cli.help import Example
-from khodump.cli.source import Source
-from khodump.cli.terminal import Voice
+from khodump.cli.source import Source, named_fdt
+from khodump.cli.terminal import FORCE, Voice
 from khodump.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ class Subject(Source):
     def paths(self) -> list[str]:
         """The files that make the first image."""
         return [self.images[0], *(self.image or [])]
+
+    @property
+    def inputs(self) -> list[str]:
+        """See `Image.inputs`."""
+        fdt = None if self.fdt_new is None else named_fdt(self.fdt_new, "--fdt-new")
+        return [*super().inputs, *self.images[1:], *([fdt] if isinstance(fdt, str) else [])]
 
     @property
     def compares(self) -> bool:
@@ -78,37 +84,45 @@ def report(
         str | None,
         typer.Option("--next", metavar="KERNEL", help="The kernel that is to receive it, as for check."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    force: Annotated[bool, typer.Option("--force", help=FORCE)] = False,
 ) -> Status:
     """Write all that is known of a handover, or of how two differ, into one HTML file that can be mailed."""
     import numpy as np
 
-    from khodump.analysis.extraction.sinks import new_file
     from khodump.numbers import format_size
+    from khodump.output.files import new_file, refuse
     from khodump.report.page import render
 
     if subject.compares and next_ is not None:
         raise UsageError("--next is about one handover", hint="leave it out, or name one image")
-    page = _comparison(subject, voice) if subject.compares else _single(subject, voice, next_)
+    refuse(output, force=force, inputs=subject.inputs)
+    page, status = _comparison(subject, voice) if subject.compares else _single(subject, voice, next_)
     html = render(page).encode()
-    with new_file(output, room=len(html), force=force, sources=(*subject.paths, *subject.images)) as sink:
+    with new_file(output, room=len(html), force=force, inputs=subject.inputs) as sink:
         sink.write(np.frombuffer(html, np.uint8))
     voice.note(f"wrote {output}, {format_size(len(html))}: {page.verdict}")
-    return Status.DONE
+    return status
 
 
-def _single(subject: Subject, voice: Voice, next_: str | None) -> Page:
+def _single(subject: Subject, voice: Voice, next_: str | None) -> tuple[Page, Status]:
+    """The page, and whether something that it should show was missing or damaged."""
     from khodump.abi.kernels import kernel_named
     from khodump.analysis.check import examine
+    from khodump.handover import Handover
     from khodump.report.handover import handover_page
 
     kernel = None if next_ is None else kernel_named(next_)
     with subject.suspect(voice) as suspect:
-        return handover_page(suspect, examine(suspect, kernel), kernel)
+        checkup = examine(suspect, kernel)
+        page = handover_page(suspect, checkup, kernel)
+        handovers = [suspect] if isinstance(suspect, Handover) and not checkup.is_bygone else []
+        return page, voice.told(handovers)
 
 
-def _comparison(subject: Subject, voice: Voice) -> Page:
+def _comparison(subject: Subject, voice: Voice) -> tuple[Page, Status]:
+    """See `_single`."""
     from khodump.report.comparison import comparison_page
 
     with subject.opened(voice) as old, subject.opened_new(voice) as new:
-        return comparison_page(old, new)
+        page = comparison_page(old, new)
+        return page, voice.told([old, new])

@@ -36,8 +36,8 @@ def scan(
     from khodump.analysis.scan import scan as analyse
     from khodump.opening import search
 
-    terminal.spare(source.paths)
-    with terminal.progress("searching for root FDTs") as progress:
+    terminal.spare([*source.inputs, *([devicetree] if devicetree else [])])
+    with terminal.noting(), terminal.progress("searching for root FDTs") as progress:
         memory, found, notes = search(
             source.images,
             version=source.as_,
@@ -52,5 +52,7 @@ def scan(
     with memory:
         for note in (*memory.warnings, *notes):
             terminal.note(note)
+        if not found.candidates or found.searched.lacks:
+            terminal.note(str(found.searched))
         status = terminal.write(analyse(memory, found))
     return status if found.candidates else Status.NO_HANDOVER

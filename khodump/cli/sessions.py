@@ -35,6 +35,6 @@ def sessions(
     """List the sessions and files that LUO serialized, with their folios and where they lie."""
     from khodump.analysis.sessions import sessions as analyse
 
-    token = parse_number(file) if file is not None else None
+    token = parse_number(file, "--file") if file is not None else None
     with source.opened(terminal) as handover:
         return terminal.write(analyse(handover, session=session, token=token))

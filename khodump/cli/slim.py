@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -24,8 +25,9 @@ class _Terminal(Terminal):
     ] = None
 
     @property
-    def _writes_to_stdout(self) -> bool:
-        return True
+    def on_terminal(self) -> bool:
+        """See Display."""
+        return sys.stdout.isatty()
 
 
 @command(
@@ -42,7 +44,6 @@ class _Terminal(Terminal):
 def slim(
     source: Source,
     terminal: _Terminal,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
     keep_unknown: Annotated[
         bool,
         typer.Option(
@@ -52,17 +53,21 @@ def slim(
     ] = False,
 ) -> Status:
     """Write an ELF core with KHO's metadata and nothing that was preserved, and list what it holds."""
-    from khodump.analysis.extraction.sinks import new_file
     from khodump.analysis.slim import Slim
+    from khodump.output.files import is_stdout, new_file
 
     output = terminal.output
     if output is None:
         raise UsageError("no file to write named", hint="khodump slim IMAGE --output FILE")
+    if is_stdout(output) and sys.stdout.isatty():
+        raise UsageError("the core would go to this terminal", hint="--output FILE, or pipe it to a command")
     with (
-        new_file(output, force=force, sources=source.paths) as sink,
         source.opened(terminal) as handover,
+        new_file(output, force=terminal.force, inputs=source.inputs) as sink,
     ):
         core = Slim.of(handover, keep_unknown=keep_unknown)
         with terminal.progress(f"writing {output}") as progress:
             core.write(sink, progress)
+    if is_stdout(output):
+        return terminal.conclude(core.result(output).tail())
     return replace(terminal, output=None).write(core.result(output))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypedDict
 
 import typer
@@ -85,9 +85,14 @@ class Image:
         return self.images
 
     @property
+    def inputs(self) -> list[str]:
+        """All files that are read, which no output may replace."""
+        return [*self.paths, *([self.ranges] if self.ranges else [])]
+
+    @property
     def page_bytes(self) -> int | None:
         """Bytes a page, when forced."""
-        return None if self.page_size is None else parse_number(self.page_size)
+        return None if self.page_size is None else parse_number(self.page_size, "--page-size")
 
 
 @dataclass(frozen=True)
@@ -118,18 +123,24 @@ class Source(Image):
     @property
     def fdt_argument(self) -> str | int | None:
         """A file name, or a physical address where the text is one and no such file exists."""
-        text = self.fdt
-        if text is None or not text.lower().startswith("0x") or Path(text).exists():
-            return text
-        return parse_number(text)
+        return None if self.fdt is None else named_fdt(self.fdt, "--fdt")
+
+    @property
+    def inputs(self) -> list[str]:
+        """See `Image.inputs`."""
+        from khodump.scratch import files_of
+
+        fdt = self.fdt_argument
+        scratch = [str(path) for path in files_of(self.scratch or ())]
+        return [*super().inputs, *([fdt] if isinstance(fdt, str) else []), *scratch]
 
     @contextmanager
     def opened(self, terminal: Voice) -> Iterator[Handover]:
         """The handover, with progress and notes on stderr; closed afterwards."""
         from khodump.opening import open_handover
 
-        terminal.spare(self.paths)
-        with terminal.progress("searching for the root FDT") as progress:
+        terminal.spare(self.inputs)
+        with terminal.noting(), terminal.progress("searching for the root FDT") as progress:
             handover = open_handover(self.paths, progress=progress, **self.options)
         with handover:
             for note in handover.notes:
@@ -143,15 +154,15 @@ class Source(Image):
         from khodump.handover import Handover
         from khodump.opening import open_suspect
 
-        terminal.spare(self.paths)
-        with terminal.progress("searching for the root FDT") as progress:
+        terminal.spare(self.inputs)
+        with terminal.noting(), terminal.progress("searching for the root FDT") as progress:
             suspect = open_suspect(self.paths, progress=progress, **self.options)
         with suspect:
+            for note in suspect.notes:
+                terminal.note(note)
             if not isinstance(suspect, Handover):
                 yield suspect
                 return
-            for note in suspect.notes:
-                terminal.note(note)
             with terminal.progress("walking the map", "pages") as watch:
                 yield replace(suspect, watch=watch)
 
@@ -168,3 +179,10 @@ class Source(Image):
             "force_placement": self.force_placement,
             "scratch": self.scratch or (),
         }
+
+
+def named_fdt(text: str, option: str) -> str | int:
+    """A file name, or a physical address where the text is one and no such file exists."""
+    if not text.lower().startswith("0x") or os.path.exists(text):  # noqa: PTH110 - Path.exists raises for a name that is too long
+        return text
+    return parse_number(text, option)

@@ -1,11 +1,9 @@
-"""Standard streams, which may be closed, full, or read by nobody; and signals that end a run."""
+"""Standard streams, which may be closed, full, or read by nobody."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 
 import typer
@@ -15,7 +13,6 @@ def prepare() -> None:
     """Make a run safe from how it was started.
 
     What was closed becomes /dev/null, or a file that is opened later would take its place and get what is meant for it.
-    SIGTERM and SIGHUP end a run as Ctrl-C does, so that nothing is left half-written.
     """
     for descriptor in range(3):
         try:
@@ -25,17 +22,6 @@ def prepare() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open to the end
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:  # not under nohup
-            signal.signal(number, signal.default_int_handler)
-
-
-def names_one_of(path: str, images: Sequence[str]) -> bool:
-    """Whether a path leads to one of these images, named as `FILE` or `FILE@BASE`."""
-    target = os.path.realpath(path)
-    return any(
-        os.path.realpath(name) == target for each in images for name in (each, each.rpartition("@")[0])
-    )
 
 
 def say(line: str) -> None:

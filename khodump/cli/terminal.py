@@ -17,17 +17,21 @@ import typer
 from khodump.cli import pager
 from khodump.cli.command import Status
 from khodump.cli.progress import Bar
-from khodump.cli.streams import names_one_of, say
-from khodump.errors import UsageError
+from khodump.cli.streams import say
+from khodump.errors import KhodumpError, UsageError
 from khodump.extras import require_arrow
+from khodump.output.files import is_stdout, new_text, refuse, refuse_stdout
 from khodump.output.formats import Format
 from khodump.output.text import printable
 
 if TYPE_CHECKING:
     from khodump.findings import Finding
+    from khodump.handover import Handover
     from khodump.locate import Progress
     from khodump.rows import Block, Result, Tail
 
+#: The help of --force, which every command has that has --output.
+FORCE: Final = "Replace FILE if it exists."
 _SHOWN_FINDINGS: Final = 10
 
 
@@ -71,8 +75,34 @@ class Voice:
         if not self.quiet:
             say(f"khodump: {printable(text)}")
 
-    def spare(self, images: Sequence[str]) -> None:
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Pass on the notes of an error that ends the block, before it goes on its way."""
+        try:
+            yield
+        except KhodumpError as error:
+            for note in error.notes:
+                self.note(note)
+            raise
+
+    def spare(self, inputs: Sequence[str]) -> None:
         """Refuse to write where one of these is."""
+        refuse_stdout(inputs)
+
+    def warn(self, findings: Sequence[Finding]) -> None:
+        """The first findings on stderr, or all; and how many there are more."""
+        shown = findings if self.verbose else findings[:_SHOWN_FINDINGS]
+        for finding in shown:
+            self.note(f"{finding.severity}: {finding.rule}: {finding.message}")
+        if len(shown) < len(findings):
+            self.note(f"{len(findings) - len(shown)} more findings: -v shows all, --format json holds them")
+
+    def told(self, handovers: Iterable[Handover]) -> Status:
+        """Tell what is wrong with handovers, or missing of them; the status says whether anything was amiss."""
+        findings = [finding for handover in handovers for finding in handover.all_findings]
+        self.warn(findings)
+        errors = any(finding.severity == "error" for finding in findings)
+        return Status.PARTIAL if errors else Status.DONE
 
     @contextmanager
     def progress(self, what: str, unit: str | None = None) -> Iterator[Progress | None]:
@@ -138,10 +168,10 @@ class Display(Voice):
 
     def conclude(self, tail: Tail) -> Status:
         """Findings and summary to stderr; the status says whether anything was amiss."""
-        self._warn(tail.findings)
+        self.warn(tail.findings)
         self.note(tail.summary)
         errors = any(finding.severity == "error" for finding in tail.findings)
-        return Status.PARTIAL if errors else Status.DONE
+        return Status.PARTIAL if errors or tail.is_partial else Status.DONE
 
     def draw(self, lines: Callable[[Screen], Iterable[str]]) -> None:
         """Write lines that depend on where they go, and that are harmless as they are."""
@@ -168,13 +198,6 @@ class Display(Voice):
             blocks = result.rows.blocks if progress is None else _watched(result.rows.blocks, progress)
             yield replace(result, rows=result.rows._replace(blocks=blocks))
 
-    def _warn(self, findings: Sequence[Finding]) -> None:
-        shown = findings if self.verbose else findings[:_SHOWN_FINDINGS]
-        for finding in shown:
-            self.note(f"{finding.severity}: {finding.rule}: {finding.message}")
-        if len(shown) < len(findings):
-            self.note(f"{len(findings) - len(shown)} more findings: -v shows all, --format json holds them")
-
     @contextmanager
     def _stream(self, *, paged: bool) -> Iterator[TextIO]:
         if isinstance(sys.stdout, TextIOWrapper):  # not so in a notebook
@@ -198,31 +221,27 @@ class Terminal(Display):
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of stdout.")
     ] = None
+    force: Annotated[bool, typer.Option("--force", help=FORCE)] = False
 
-    def spare(self, images: Sequence[str]) -> None:
+    def spare(self, inputs: Sequence[str]) -> None:
         """See `Voice.spare`."""
-        if self.output is not None and names_one_of(self.output, images):
-            raise UsageError(f"{self.output} is the image itself", hint="write elsewhere")
+        if self.output is None:
+            super().spare(inputs)
+        else:
+            refuse(self.output, force=self.force, inputs=inputs)
 
     @property
     def on_terminal(self) -> bool:
         """See Display."""
-        return self.output is None and super().on_terminal
+        return is_stdout(self.output) and super().on_terminal
 
     @contextmanager
     def _stream(self, *, paged: bool) -> Iterator[TextIO]:
-        if self.output is None:
+        if self.output is None or is_stdout(self.output):
             with super()._stream(paged=paged) as stream:
                 yield stream
             return
-        try:
-            stream = open(self.output, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - opening alone may be refused
-        except OSError as error:
-            raise UsageError(
-                f"cannot write {self.output}: {error.strerror}",
-                hint="--output takes a file in a directory that you may write to",
-            ) from error
-        with stream:
+        with new_text(self.output, force=self.force) as stream:
             yield stream
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -12,6 +12,9 @@ from khodump.cli.source import Source
 from khodump.cli.terminal import Screen, Terminal
 from khodump.numbers import parse_number
 from khodump.output.formats import Format
+
+#: No map has as many.
+_MOST_LEVELS: Final = 1000
 
 
 @command(
@@ -25,14 +28,14 @@ def tree(
     source: Source,
     terminal: Terminal,
     depth: Annotated[
-        int | None, typer.Option("--depth", "-L", metavar="N", help="Only N levels below the top.", min=0)
+        str | None, typer.Option("--depth", "-L", metavar="N", help="Only N levels below the top.")
     ] = None,
     path: Annotated[
         str | None, typer.Option(metavar="ADDR", help="Only the ways to this physical address, at any order.")
     ] = None,
     level: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Only nodes of this level, all of them; 0 is the leaves.", min=0),
+        str | None,
+        typer.Option(metavar="N", help="Only nodes of this level, all of them; 0 is the leaves."),
     ] = None,
 ) -> Status:
     """Show the map's own pages as a tree: what each stands for, and how much is preserved below it.
@@ -43,7 +46,11 @@ def tree(
     from khodump.analysis.tree import tree as analyse
     from khodump.report.branches import draw_tree, joints_of
 
-    branches = Branches(depth, level, None if path is None else parse_number(path))
+    branches = Branches(
+        None if depth is None else parse_number(depth, "--depth", most=_MOST_LEVELS),
+        None if level is None else parse_number(level, "--level", most=_MOST_LEVELS),
+        None if path is None else parse_number(path, "--path"),
+    )
     with source.opened(terminal) as handover:
         if terminal.format_ is not Format.TABLE or level is not None:
             return terminal.write(analyse(handover, branches))

@@ -19,7 +19,7 @@ from khodump.cli.terminal import Terminal, Voice
 from khodump.drgn.opening import open_program, open_suspect_program
 from khodump.errors import KhodumpError
 from khodump.handover import Broken, Handover
-from khodump.numbers import parse_number, parse_range
+from khodump.numbers import parse_number, parse_order, parse_range
 from khodump.output.text import printable
 
 _program: ContextVar[Program] = ContextVar("program")
@@ -61,7 +61,7 @@ class ProgramSource:
     @contextmanager
     def opened(self, voice: Voice) -> Iterator[Handover]:
         """The handover, with notes on stderr."""
-        with voice.progress("searching for the root FDT") as progress:
+        with voice.noting(), voice.progress("searching for the root FDT") as progress:
             handover = open_program(_program.get(), progress=progress, **self._options)
         with handover:
             for note in handover.notes:
@@ -71,10 +71,10 @@ class ProgramSource:
     @contextmanager
     def suspect(self, voice: Voice) -> Iterator[Handover | Broken]:
         """As `opened`, for one that may be broken."""
-        with voice.progress("searching for the root FDT") as progress:
+        with voice.noting(), voice.progress("searching for the root FDT") as progress:
             suspect = open_suspect_program(_program.get(), progress=progress, **self._options)
         with suspect:
-            for note in suspect.notes if isinstance(suspect, Handover) else ():
+            for note in suspect.notes:
                 voice.note(note)
             yield suspect
 
@@ -82,10 +82,10 @@ class ProgramSource:
     def _options(self) -> _Options:
         return {
             "incoming": self.incoming,
-            "fdt": None if self.fdt is None else parse_number(self.fdt),
+            "fdt": None if self.fdt is None else parse_number(self.fdt, "--fdt"),
             "search": self.search,
             "version": self.as_,
-            "page_size": None if self.page_size is None else parse_number(self.page_size),
+            "page_size": None if self.page_size is None else parse_number(self.page_size, "--page-size"),
         }
 
 
@@ -138,7 +138,9 @@ def inspect(
     terminal: Terminal,
     pages: Annotated[bool, typer.Option("--pages", help="List every preservation instead of runs.")] = False,
     owners: Annotated[bool, typer.Option("--owners", help="Say whose each is.")] = False,
-    order: Annotated[list[int] | None, typer.Option(help="Only this order; may be repeated.", min=0)] = None,
+    order: Annotated[
+        list[str] | None, typer.Option(metavar="N", help="Only this order; may be repeated.")
+    ] = None,
     range_: Annotated[
         str | None,
         typer.Option("--range", metavar="START-END", help="Only what touches these addresses."),
@@ -148,8 +150,8 @@ def inspect(
     from khodump.analysis.inspect import Selection
     from khodump.analysis.inspect import inspect as analyse
 
-    start, end = parse_range(range_) if range_ else (0, None)
-    selection = Selection(tuple(order) if order else None, start, end)
+    start, end = parse_range(range_, "--range") if range_ else (0, None)
+    selection = Selection(tuple(map(parse_order, order)) if order else None, start, end)
     with source.opened(terminal) as handover:
         return terminal.write(analyse(handover, selection, pages=pages, walk_order=False, owners=owners))
 
@@ -173,7 +175,9 @@ def check(
     with source.suspect(terminal) as suspect:
         checkup = checking.examine(suspect, kernel)
         terminal.write(checking.check(suspect, checkup, kernel))
-    return Status.FOUND if checkup.reaches(Severity.ERROR) else Status.DONE
+    if checkup.is_wrong(Severity.ERROR):
+        return Status.FOUND
+    return Status.PARTIAL if checkup.reaches(Severity.ERROR) else Status.DONE
 
 
 @app.command()
@@ -213,4 +217,4 @@ def lookup(
     from khodump.analysis.lookup import lookup as analyse
 
     with source.opened(terminal) as handover:
-        return terminal.write(analyse(handover, [parse_number(text) for text in addresses]))
+        return terminal.write(analyse(handover, [parse_number(text, "ADDR") for text in addresses]))

@@ -116,6 +116,14 @@ class ProgramMemory(PhysicalMemory):
             return self._core.populated()
         return (span for span in self._ranges if span.presence is Presence.PRESENT)
 
+    def lacking(self) -> Iterator[Range]:
+        """See `PhysicalMemory.lacking`."""
+        return self._core.lacking() if self._core else super().lacking()
+
+    def elsewhere(self) -> Iterator[Range]:
+        """See `PhysicalMemory.elsewhere`."""
+        return self._core.elsewhere() if self._core else super().elsewhere()
+
     def close(self) -> None:
         """Leave the program as it is."""
         if self._core:

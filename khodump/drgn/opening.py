@@ -63,7 +63,7 @@ def open_program(
         scratch=_scratch(memory, program, incoming=incoming),
         progress=progress,
     )
-    return _explained(handover, place)
+    return _explained(handover, place, incoming=incoming)
 
 
 def open_suspect_program(
@@ -88,7 +88,9 @@ def open_suspect_program(
         scratch=_scratch(memory, program, incoming=incoming),
         progress=progress,
     )
-    return _explained(suspect, place) if isinstance(suspect, Handover) else suspect
+    if not isinstance(suspect, Handover):
+        return suspect
+    return _explained(suspect, place, incoming=incoming)
 
 
 def _place(program: Program, *, incoming: bool) -> _Place:
@@ -117,8 +119,9 @@ def _scratch(memory: PhysicalMemory, program: Program, *, incoming: bool) -> Scr
     return None if isinstance(found, Hole) else found
 
 
-def _explained(handover: Handover, place: _Place) -> Handover:
-    """With where the root FDT was found."""
+def _explained(handover: Handover, place: _Place, *, incoming: bool) -> Handover:
+    """With where the root FDT was found, and whether the kernel itself says that it received this handover."""
     notes = handover.notes if place.note is None else (place.note, *handover.notes)
     fdt = replace(handover.fdt, source=place.source) if place.source else handover.fdt
-    return replace(handover, fdt=fdt, notes=notes)
+    is_received = incoming and place.source is not None
+    return replace(handover, fdt=fdt, notes=notes, is_received=is_received)

@@ -14,7 +14,7 @@ import numpy as np
 
 from khodump.errors import ImageError, UsageError
 from khodump.layouts import Layout, Stretch, one_stretch, usual
-from khodump.memories import elf, lime
+from khodump.memories import elf, lime, ramdump
 from khodump.memories import ranges as ranges_file
 from khodump.memories.avml import AvmlFile
 from khodump.memories.file import ByteSource, ImageFile
@@ -22,13 +22,14 @@ from khodump.memories.flattened import FlattenedFile
 from khodump.memories.formats import recognise
 from khodump.memories.live import LivePaths, is_dev_mem, open_dev_mem
 from khodump.memories.raw import RawMemory, laid_out
+from khodump.memories.raw import warnings as raw_warnings
 from khodump.memories.remote import RemoteFile, is_url
 from khodump.memories.segments import ZERO_FILE, SegmentedMemory, Segments
 from khodump.memory import PhysicalMemory, Platform, Presence
 from khodump.numbers import parse_number
 from khodump.placement import Basis, Placement
 
-_SNIFF_BYTES: Final = 4096
+_TEXT_BYTES: Final = 4096  # so much of a file tells whether it is text
 _RAW: Final = "raw"
 _NUMBER: Final = r"[0-9][0-9a-zA-Z]*"
 _PLACED: Final = re.compile(
@@ -55,16 +56,20 @@ class ImageSpec(NamedTuple):
         """`FILE`, `FILE@BASE` or `FILE[OFFSET+SIZE]@BASE`; a file whose very name ends like that is taken by name.
 
         Raises:
-            UsageError: OFFSET, SIZE or BASE is no number.
+            UsageError: OFFSET, SIZE or BASE is no number, or these are several images in crash's form.
         """
         name = os.fspath(text)
-        match = _PLACED.fullmatch(name)
-        if match is None or Path(name).exists():
+        if os.path.exists(name):  # noqa: PTH110 - Path.exists raises for a name that is too long
             return cls._of(name)
-        base = parse_number(match["base"])
+        ramdump.refuse(name)
+        match = _PLACED.fullmatch(name)
+        if match is None:
+            return cls._of(name)
+        base = parse_number(match["base"], "@BASE")
         if match["offset"] is None:
             return cls._of(match["file"], base)
-        return cls._of(match["file"], base, parse_number(match["offset"]), parse_number(match["size"]))
+        offset = parse_number(match["offset"], "[OFFSET+SIZE]")
+        return cls._of(match["file"], base, offset, parse_number(match["size"], "[OFFSET+SIZE]"))
 
     @classmethod
     def _of(cls, name: str, *where: int) -> ImageSpec:
@@ -166,14 +171,15 @@ def _open(spec: ImageSpec, opened: list[ByteSource], *, forced_raw: bool) -> _Im
         return _Image(source, _RAW, _given(spec, source))
     if forced_raw:
         return _Image(source, _RAW)
-    known = recognise(head := source.read(0, _SNIFF_BYTES))
+    known = recognise(source)
     warnings: tuple[str, ...] = ()
     if known and known.key == "flattened":
         source = flat = FlattenedFile(source)
-        known = recognise(head := source.read(0, _SNIFF_BYTES))
+        known = recognise(source)
         if known is None or known.key not in ("elf", "kdump"):
+            begin = source.read(0, 8)
             raise ImageError(
-                f"{source.name} is a flattened makedumpfile stream, but of no dump (it begins with {head[:8]!r})",
+                f"{source.name} is a flattened makedumpfile stream, but of no dump (it begins with {begin!r})",
                 hint="copy the file again; its first records are missing or damaged",
             )
         if not flat.is_whole:
@@ -183,7 +189,7 @@ def _open(spec: ImageSpec, opened: list[ByteSource], *, forced_raw: bool) -> _Im
             f"{source.name} is of a format that khodump does not read: {known.name}",
             hint=known.hint.format(path=source.name),
         )
-    if known is None and _is_text(head):
+    if known is None and _is_text(source.read(0, _TEXT_BYTES)):
         raise ImageError(
             f"{source.name} is a text file, not a memory image",
             hint="name a memory image; FILE@0 forces raw",
@@ -211,15 +217,18 @@ def _given(spec: ImageSpec, source: ByteSource) -> Layout:
 def _raw(image: _Image, description: str, ranges: str | os.PathLike[str] | None) -> RawMemory:
     """The memory of one raw file, placed as far as it was said where."""
     source = image.source
+    oddities = tuple(raw_warnings(source, image.layout or one_stretch(source.size)))
     if image.layout is not None:
         given = Placement(image.layout, Basis.GIVEN)
-        return RawMemory(source, (image.layout,), given, description=description)
+        return RawMemory(source, (image.layout,), given, description=description, warnings=oddities)
     if ranges is None:
-        return RawMemory(source, tuple(usual(source.size)), description=description)
+        return RawMemory(source, tuple(usual(source.size)), description=description, warnings=oddities)
     layouts, warnings = ranges_file.layouts(source, ranges)
     is_only = len(layouts) == 1 and layouts[0].is_literal
     told = Placement(layouts[0], Basis.RANGES) if is_only else None
-    return RawMemory(source, layouts, told, is_told=True, description=description, warnings=warnings)
+    memory = RawMemory(source, layouts, told, is_told=True, description=description, warnings=warnings)
+    memory.ram_end = ranges_file.ram_end(ranges)
+    return memory
 
 
 def _kdump(
@@ -248,15 +257,17 @@ def _part(image: _Image, index: int, *, assume_zero: bool) -> _Part:
     source = image.source
     if image.key == "elf":
         table, platform = elf.segments(source, index, assume_zero=assume_zero)
-        return _Part(f"ELF64 core, {platform.machine}", source, table, platform)
+        warnings = tuple(elf.warnings(source, table))
+        return _Part(f"ELF64 core, {platform.machine}", source, table, platform, warnings)
     if image.key == "lime":
         if lime.first_header(source).version == lime.COMPRESSED:
-            unpacked = AvmlFile(source, index)
+            unpacked = AvmlFile(source, index, assume_zero=assume_zero)
             return _Part("AVML", unpacked, unpacked.segments, warnings=unpacked.warnings)
-        table, warnings = lime.segments(source, index)
+        table, warnings = lime.segments(source, index, assume_zero=assume_zero)
         return _Part("LiME", source, table, warnings=warnings)
     layout = image.layout or one_stretch(source.size)
-    return _Part(_RAW, source, Segments.of(laid_out(layout, file=index)))
+    table = Segments.of(laid_out(layout, file=index))
+    return _Part(_RAW, source, table, warnings=tuple(raw_warnings(source, layout)))
 
 
 def _description(images: Sequence[str | os.PathLike[str]], formats: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ promises that they were zero, so they are *excluded*.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ PT_LOAD, PT_NOTE = 1, 4
 PN_XNUM: Final = 0xFFFF  # e_phnum overflowed: the count is section header 0's sh_info
 _MAX_PHNUM: Final = 1 << 22  # 235 MB of headers; /proc/kcore and QEMU stay far below
 _MAX_NOTE_BYTES: Final = 1 << 22
+_INCOMPLETE: Final = 0x1  # of e_flags: makedumpfile's DUMP_ELF_INCOMPLETE
 _NO_PADDR: Final = (1 << 64) - 1  # /proc/kcore marks segments that have no physical address
 MACHINES: Final = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
 
@@ -143,6 +145,19 @@ def _load_segments(file: ByteSource, index: int, headers: Any, *, assume_zero: b
             rows(paddr + filesz, paddr + memsz, filtered, ZERO_FILE),
         ]
     )
+
+
+def warnings(file: ByteSource, table: Segments) -> Iterator[str]:
+    """What is wrong with the core `file`, whose memory is `table`."""
+    if _header(file, core_structs())["e_flags"] & _INCOMPLETE:
+        yield f"{file.name} says that it is incomplete: its writer ran out of room, and pages are missing"
+    cut = table.take(np.flatnonzero(table.presence == Presence.TRUNCATED))
+    lost = int((cut.end - cut.start).sum())
+    if lost:
+        yield (
+            f"{file.name} is cut short: {lost} bytes of its segments, the lowest at physical address "
+            f"{int(cut.start.min()):#x}, should be behind its end"
+        )
 
 
 def _vmcoreinfo(notes: bytes, structs: Any) -> dict[str, str]:  # noqa: ANN401 - pyelftools makes its structs at run time

@@ -61,6 +61,12 @@ class ByteSource(ABC):
         if start < end:
             yield start, end
 
+    def lost_extents(self, start: int, end: int) -> Iterator[tuple[int, int, Presence]]:
+        """The stretches of offsets `start` to `end` that are known to be missing before any is read, and why."""
+        low = max(start, self.size)
+        if low < end:
+            yield low, end, Presence.TRUNCATED
+
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`; fewer only where bytes are missing."""
         buffer = bytearray(max(0, min(size, self.size - offset)))

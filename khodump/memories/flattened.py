@@ -122,6 +122,19 @@ class FlattenedFile(ByteSource):
         if low < high:
             yield low, high
 
+    def lost_extents(self, start: int, end: int) -> Iterator[tuple[int, int, Presence]]:
+        """See `ByteSource.lost_extents`: in a stream that was cut short, also what lies between its records."""
+        at = start
+        if not self.is_whole:
+            records = self._records
+            row = int(np.searchsorted(records.end, np.uint64(start), "right"))
+            while row < len(records.start) and (first := int(records.start[row])) < end:
+                if at < first:
+                    yield at, first, Presence.TRUNCATED
+                at = int(records.end[row])
+                row += 1
+        yield from super().lost_extents(at, end)
+
     def close(self) -> None:
         """See `ByteSource.close`."""
         self._file.close()

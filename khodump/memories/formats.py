@@ -1,4 +1,4 @@
-"""The table of image formats: what begins like this is that, and whether khodump reads it."""
+"""The table of image formats: what says so of itself is that, and whether khodump reads it."""
 
 from __future__ import annotations
 
@@ -6,65 +6,31 @@ from typing import Final, NamedTuple
 
 from khodump.extras import is_installed
 from khodump.memories import avml, codecs, elf, flattened, kdump_header, lime, remote
-
-
-class Format(NamedTuple):
-    """A format.
-
-    Attributes:
-        key: how the code that opens it calls it; None if khodump does not read it.
-        magic: bytes at the start of the file; None where nothing tells the format.
-        name: what it is.
-        extra: the extra of khodump that it, or a part of it, takes.
-        modules: what that part imports, by the part's name; the standard library reads the rest.
-        hint: what makes a format readable that is not; `{path}` stands for the file.
-    """
-
-    key: str | None
-    magic: bytes | None
-    name: str
-    extra: str | None = None
-    modules: tuple[tuple[str, str], ...] = ()
-    hint: str = ""
-
+from khodump.memories.file import ByteSource
+from khodump.memories.named import NAMED
+from khodump.memories.signature import HEAD_BYTES, Format
 
 _PAGE_CODECS: Final = tuple((codec.name, codec.module) for codec in codecs.CODECS if codec.module)
-_ELF_CORE: Final = "rewrite it as an ELF core: makedumpfile -E -d 0 {path} OUT.elf"
 
 FORMATS: Final = (
-    Format("elf", elf.MAGIC, "ELF64 core"),
-    Format("kdump", kdump_header.MAGIC, "kdump-compressed", codecs.EXTRA, _PAGE_CODECS),
-    Format("flattened", flattened.MAGIC, "flattened makedumpfile stream of these"),
-    Format("lime", lime.MAGIC, "LiME"),
-    Format("lime", lime.AVML_MAGIC, "AVML (LiME version 2)", avml.EXTRA, (("snappy", "cramjam"),)),
-    Format("raw", None, "raw, padded or with --ranges"),
-    Format("remote", None, "any of these behind a URL", remote.EXTRA, (("fsspec", "fsspec"),)),
-    Format(None, b"DISKDUMP", "diskdump", hint=_ELF_CORE),
-    Format(None, b"\x1f\x8b", "gzip-compressed", hint="unpack it: gzip -dc {path} > IMAGE"),
-    Format(None, b"\x28\xb5\x2f\xfd", "zstd-compressed", hint="unpack it: zstd -dc {path} > IMAGE"),
-    Format(None, b"\xfd7zXZ\0", "xz-compressed", hint="unpack it: xz -dc {path} > IMAGE"),
-    Format(None, b"BZh", "bzip2-compressed", hint="unpack it: bzip2 -dc {path} > IMAGE"),
-    Format(None, b"\x04\x22\x4d\x18", "lz4-compressed", hint="unpack it: lz4 -dc {path} > IMAGE"),
-    Format(None, b"QFI\xfb", "qcow2 disk image", hint="name the memory dump, not the disk"),
-    Format(None, b"QEVM", "QEMU migration stream", hint="take a dump with dump-guest-memory instead"),
-    Format(
-        None,
-        b"LibvirtQemudSave",
-        "libvirt save file",
-        hint="take a dump with virsh dump --memory-only instead",
-    ),
-    Format(
-        None,
-        b"\xd0\x0d\xfe\xed",
-        "flattened device tree",
-        hint="pass it with --fdt and name the memory image as IMAGE",
-    ),
+    Format("elf", (elf.MAGIC,), "ELF64 core"),
+    Format("kdump", (kdump_header.MAGIC,), "kdump-compressed", codecs.EXTRA, _PAGE_CODECS),
+    Format("flattened", (flattened.MAGIC,), "flattened makedumpfile stream of these"),
+    Format("lime", (lime.MAGIC,), "LiME"),
+    Format("lime", (lime.AVML_MAGIC,), "AVML (LiME version 2)", avml.EXTRA, (("snappy", "cramjam"),)),
+    Format("raw", (), "raw, padded or with --ranges"),
+    Format("remote", (), "any of these behind a URL", remote.EXTRA, (("fsspec", "fsspec"),)),
+    *NAMED,
 )
 
+#: Formats whose mark is not theirs alone come first: a Xen dump begins as any ELF file does.
+_IN_ORDER: Final = sorted(FORMATS, key=lambda known: known.confirm is None)
 
-def recognise(head: bytes) -> Format | None:
-    """The format of a file that begins with `head`; None for anything else, which may be raw."""
-    return next((known for known in FORMATS if known.magic and head.startswith(known.magic)), None)
+
+def recognise(file: ByteSource) -> Format | None:
+    """The format of `file`; None for anything that bears no mark, which may be raw."""
+    head = file.read(0, HEAD_BYTES)
+    return next((known for known in _IN_ORDER if known.fits(file, head)), None)
 
 
 class Support(NamedTuple):

@@ -16,7 +16,8 @@ import numpy as np
 
 from khodump.arrays import I64, U8, U64
 from khodump.errors import UsageError
-from khodump.memories.bitmap import PageBitmap
+from khodump.memories import kdump_end
+from khodump.memories.bitmap import BLOCK_SHIFT, PageBitmap, stretches
 from khodump.memories.codecs import CODECS, unpack_page
 from khodump.memories.file import ByteSource
 from khodump.memories.kdump_header import (
@@ -26,7 +27,7 @@ from khodump.memories.kdump_header import (
     KdumpHeader,
     read_header,
 )
-from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, Range
+from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, RamEnd, Range
 
 _CACHED_PAGES: Final = 256  # at most 16 MiB
 _READ_AT_ONCE: Final = 256  # pages
@@ -80,13 +81,33 @@ class _KdumpFile:
         page = unpack_page(data, flags, page_size)
         return Presence.DAMAGED if page is None else page
 
-    def kinds(self, last: int) -> Iterator[tuple[int, U8]]:
-        """What the bitmaps say of the window up to `last`, in bounded batches: (first PFN, uint8 `Presence` a page)."""
-        window = (self.header.first, last)
-        known, dumped = self.memory.chunks(*window), self.dumped.chunks(*window)
-        for (at, is_ram), (_, is_dumped) in zip(known, dumped, strict=True):
+    def kinds(self) -> Iterator[tuple[int, U8]]:
+        """What the bitmaps say of the window, in bounded batches: (first PFN, uint8 `Presence` a page).
+
+        What no batch speaks of is absent: in a bitmap of a machine whose RAM begins at 96 TiB, nearly all.
+        """
+        both = self.memory, self.dumped
+        for start, end, blocks in stretches(both, self.header.first, self.header.last):
+            low = start - (int(blocks[0]) << BLOCK_SHIFT)
+            is_ram, is_dumped = (bitmap.flags(blocks)[low : low + end - start] for bitmap in both)
             holes = np.where(is_ram, Presence.EXCLUDED, Presence.ABSENT)
-            yield at, np.where(is_dumped, Presence.PRESENT, holes).astype(np.uint8)
+            kinds = np.where(is_dumped, Presence.PRESENT, holes).astype(np.uint8)
+            behind = kinds[max(self.reach - start, 0) :]
+            behind[behind == Presence.PRESENT] = Presence.TRUNCATED
+            yield start, kinds
+
+    def dumped_runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Runs of pages (the last exclusive) from `first` to `last` that the dump holds, in whichever of its parts."""
+        for start, end, blocks in stretches((self.dumped,), first, last):
+            low = start - (int(blocks[0]) << BLOCK_SHIFT)
+            flags = self.dumped.flags(blocks)[low : low + end - start]
+            edges = np.flatnonzero(np.diff(flags, prepend=0, append=0))
+            yield from ((start + left, start + right) for left, right in edges.reshape(-1, 2).tolist())
+
+    def early_end(self) -> str | None:
+        """How the file ends early, as a sentence; None where nothing says that it does."""
+        pages = self.dumped.rank(self.header.last) - int(self._first_rank)
+        return kdump_end.early_end(self.file, self.header, pages)
 
 
 class KdumpMemory(PhysicalMemory):
@@ -112,10 +133,14 @@ class KdumpMemory(PhysicalMemory):
         told = (header.platform for header in headers)
         self.platform: Platform = max(told, key=lambda platform: len(platform.vmcoreinfo))
         self.warnings = tuple(_warnings(self._parts))
+        self.ram_end = RamEnd(self.end, "as the dump's header says (max_mapnr)", is_told=True)
 
     @cached_property
     def ranges(self) -> tuple[Range, ...]:
-        """See `PhysicalMemory.ranges`: by the bitmaps; that a page is cut off or damaged shows when it is read."""
+        """See `PhysicalMemory.ranges`: by the bitmaps, and by where the descriptors of the pages end.
+
+        That a single page is cut off or damaged shows when it is read.
+        """
         return tuple(run for run in self._runs() if run.presence is not Presence.ABSENT)
 
     @property
@@ -131,7 +156,7 @@ class KdumpMemory(PhysicalMemory):
         """Neighbouring pages that are alike, joined; `zeros` makes excluded pages present if they are assumed so."""
         pending: Range | None = None
         for part in self._parts:
-            for first, kinds in part.kinds(part.header.last if zeros else part.reach):
+            for first, kinds in part.kinds():
                 if zeros and self._assume_zero:
                     kinds[kinds == Presence.EXCLUDED] = Presence.PRESENT
                 edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(kinds)]
@@ -146,6 +171,12 @@ class KdumpMemory(PhysicalMemory):
                     pending = run
         if pending:
             yield pending
+
+    def elsewhere(self) -> Iterator[Range]:
+        """See `PhysicalMemory.elsewhere`: every part of a split dump has the bitmaps of the whole."""
+        for first, last in _unnamed(self._parts):
+            for low, high in self._parts[0].dumped_runs(first, last):
+                yield Range(low * self._page_size, high * self._page_size, Presence.ABSENT)
 
     def read(self, phys: int, size: int) -> bytes | Hole:
         """See `PhysicalMemory.read`."""
@@ -222,10 +253,19 @@ def _warnings(parts: Sequence[_KdumpFile]) -> Iterator[str]:
             yield f"{part.file.name} says that it is incomplete: its writer ran out of room, and pages are missing"
         if part.header.version > NEWEST_VERSION:
             yield f"{part.file.name} has header version {part.header.version}; khodump knows up to {NEWEST_VERSION}"
-    page_size, pages = parts[0].header.page_size, parts[0].header.pages
-    edges = [0, *(edge for part in parts for edge in (part.header.first, part.header.last)), pages]
-    for low, high in zip(edges[::2], edges[1::2], strict=True):
-        if low < high:
-            yield (
-                f"this is a split dump, and the part with {low * page_size:#x} to {high * page_size:#x} was not named"
-            )
+        ends = part.early_end()
+        if ends is not None:
+            yield ends
+    page_size = parts[0].header.page_size
+    for low, high in _unnamed(parts):
+        yield f"this is a split dump, and the part with {low * page_size:#x} to {high * page_size:#x} was not named"
+
+
+def _unnamed(parts: Sequence[_KdumpFile]) -> Iterator[tuple[int, int]]:
+    """The windows (PFNs, the last exclusive) of a split dump that no file answers for."""
+    edges = [
+        0,
+        *(edge for part in parts for edge in (part.header.first, part.header.last)),
+        parts[0].header.pages,
+    ]
+    return ((low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if low < high)

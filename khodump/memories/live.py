@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ from typing import Final
 from khodump.errors import ImageError
 from khodump.memories import elf
 from khodump.memories.file import ByteSource, ImageFile
-from khodump.memories.ranges import read_ranges
+from khodump.memories.ranges import ram_end, read_ranges
 from khodump.memories.segments import SegmentedMemory, Segments
 from khodump.memory import PhysicalMemory, Platform, Presence
 
@@ -81,7 +82,9 @@ def open_dev_mem(paths: LivePaths = LivePaths()) -> PhysicalMemory:
     ranges = read_ranges(paths.iomem).ram
     source = DevMem(paths.mem, max(end for _, end in ranges))
     table = Segments.of((start, end, Presence.PRESENT, 0, start) for start, end in ranges)
-    return _memory(source, table, f"{paths.mem} (System RAM of this machine)", Platform(_machine()))
+    memory = _memory(source, table, f"{paths.mem} (System RAM of this machine)", Platform(_machine()))
+    memory.ram_end = ram_end(paths.iomem)
+    return memory
 
 
 def open_live(paths: LivePaths = LivePaths()) -> PhysicalMemory:
@@ -105,7 +108,10 @@ def open_live(paths: LivePaths = LivePaths()) -> PhysicalMemory:
     except BaseException:
         source.close()
         raise
-    return _memory(source, table, f"{paths.kcore} (this machine)", told)
+    memory = _memory(source, table, f"{paths.kcore} (this machine)", told)
+    with suppress(ImageError):  # it is not needed to read /proc/kcore
+        memory.ram_end = ram_end(paths.iomem)
+    return memory
 
 
 def _memory(source: ByteSource, table: Segments, description: str, told: Platform) -> PhysicalMemory:

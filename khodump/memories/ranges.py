@@ -11,6 +11,7 @@ from typing import Final
 from khodump.errors import ImageError
 from khodump.layouts import Layout, RamMap, cut_short, fitting
 from khodump.memories.file import ByteSource
+from khodump.memory import RamEnd
 from khodump.numbers import format_size
 
 _LINE: Final = re.compile(r"([0-9a-fA-F]+)-([0-9a-fA-F]+) : (.*)")
@@ -60,6 +61,16 @@ def read_ranges(path: str | os.PathLike[str]) -> RamMap:
     if not makes_sense or any(left[1] > right[0] for left, right in pairwise(ram)):
         raise ImageError(f"{name} has a range that makes no sense", hint="save /proc/iomem again")
     return RamMap(tuple(ram), tuple(sorted(kept)), name)
+
+
+def ram_end(path: str | os.PathLike[str]) -> RamEnd:
+    """Where RAM ends, by a file like /proc/iomem.
+
+    Raises:
+        ImageError: see `read_ranges`.
+    """
+    told = read_ranges(path)
+    return RamEnd(told.end, f"as {told.source} says", is_told=True)
 
 
 def layouts(file: ByteSource, path: str | os.PathLike[str]) -> tuple[tuple[Layout, ...], tuple[str, ...]]:

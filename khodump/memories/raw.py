@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from khodump.abi.kexec_handover import PAGE_SIZES
 from khodump.layouts import Layout, one_stretch
 from khodump.memories.file import ByteSource
 from khodump.memories.segments import SegmentedMemory, Segments
@@ -56,13 +57,15 @@ class RawMemory(SegmentedMemory):
         """See `PhysicalMemory.placed`."""
         layout = placement.layout
         where = f" at {layout.stretches[0].phys:#x}" if len(layout.stretches) == 1 else f" as {layout.name}"
-        return RawMemory(
+        moved = RawMemory(
             self._file,
             (layout,),
             placement,
             description=self.description if placement.is_plain else self.description + where,
             warnings=self.warnings,
         )
+        moved.ram_end = self.ram_end
+        return moved
 
 
 def laid_out(
@@ -87,3 +90,9 @@ def laid_out(
         yield at, phys + size, Presence.UNPLACED, file, offset + at - phys
     for start, end in layout.cut:
         yield start, end, Presence.TRUNCATED, file, 0
+
+
+def warnings(file: ByteSource, layout: Layout) -> Iterator[str]:
+    """What is odd about a raw image: nothing else in one tells how long it should be."""
+    if any(size % PAGE_SIZES[0] for _, _, size in layout.stretches):
+        yield f"{file.name} ends inside a page, after {file.size} bytes: it may be cut short, or be no raw memory"

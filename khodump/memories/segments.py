@@ -238,6 +238,17 @@ class SegmentedMemory(PhysicalMemory):
                 for low, high in self._files[file].data_extents(offset, offset + end - start):
                     yield Range(start + low - offset, start + high - offset, Presence.PRESENT)
 
+    def lacking(self) -> Iterator[Range]:
+        """See `PhysicalMemory.lacking`."""
+        table = self._segments
+        columns = (table.start, table.end, table.presence, table.file, table.offset)
+        for start, end, presence, file, offset in zip(*(column.tolist() for column in columns), strict=True):
+            if presence != Presence.PRESENT:
+                yield Range(start, end, Presence(presence))
+            elif file != ZERO_FILE:
+                for low, high, why in self._files[file].lost_extents(offset, offset + end - start):
+                    yield Range(start + low - offset, start + high - offset, why)
+
     def close(self) -> None:
         """See `PhysicalMemory.close`."""
         for file in self._files:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from khodump.findings import Finding
+from khodump.names import well_formed
 from khodump.output.text import identifier
 from khodump.rows import Block, Result, Rows, Tail
 
@@ -33,7 +34,7 @@ def write_json(result: Result, stream: TextIO) -> Tail:
     tail = result.tail()
     findings = json.dumps([_finding(finding) for finding in tail.findings])
     also = "" if result.rows.name == "findings" else f' "findings": {findings},\n'
-    stream.write(f'],\n{also} "summary": {json.dumps(tail.summary)}\n}}\n')
+    stream.write(f'],\n{also} "summary": {json.dumps(well_formed(tail.summary))}\n}}\n')
     return tail
 
 
@@ -55,7 +56,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "rule": finding.rule,
         "severity": finding.severity.value,
         "phys": finding.phys,
-        "message": finding.message,
+        "message": well_formed(finding.message),
         "evidence": dict(finding.evidence),
         "owner": finding.owner,
     }

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import unicodedata
-
+from khodump.names import spelled
 from khodump.numbers import format_size
 from khodump.rows import Cell, Kind
-
-#: Unicode categories that are shown as escapes: controls, format characters (bidi overrides), lone surrogates,
-#: private use, unassigned, and line and paragraph separators.
-_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 #: How tables write changes; whatever else there may be is `~`.
 CHANGE_SIGNS = {"same": "=", "added": "+", "removed": "-", "moved": ">", "unknown": "?"}
 
 
-def printable(text: str) -> str:
-    """`text` with everything that does not simply print as itself escaped, backslashes included."""
-    if text.isascii() and text.isprintable() and "\\" not in text:
-        return text
-    return "".join(_escape(char) for char in text)
-
-
-def _escape(char: str) -> str:
-    if char == "\\":
-        return "\\\\"
-    if unicodedata.category(char) in _HIDDEN:
-        return char.encode("unicode_escape").decode("ascii")
-    return char
+#: Text of an image as it is shown everywhere.
+printable = spelled
 
 
 def identifier(name: str) -> str:

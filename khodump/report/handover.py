@@ -39,6 +39,8 @@ _STRETCHES: Final = (
     Column("count", Kind.COUNT),
     Column("size", Kind.SIZE),
 )
+_NO_RULE: Final = "A decoder found it, and khodump has no rule for it: what follows is for its user to say."
+_NO_CONFIRM: Final = "khodump subtrees IMAGE shows what the decoder read."
 _RULES: Final = {rule.name: rule for rule in RULES}
 
 
@@ -80,7 +82,7 @@ def findings_section(
 
 
 def _card(diagnosis: Diagnosis) -> Card:
-    finding, outcome, rule = diagnosis.finding, diagnosis.outcome, _RULES[diagnosis.finding.rule]
+    finding, outcome, rule = diagnosis.finding, diagnosis.outcome, _RULES.get(diagnosis.finding.rule)
     where = [f"{finding.phys:#x}"] if finding.phys is not None else []
     details = (
         ("Next kernel", (outcome.text,), False),
@@ -88,13 +90,12 @@ def _card(diagnosis: Diagnosis) -> Card:
         ("Address", tuple(where), True),
         ("Owner", (finding.owner,) if finding.owner else (), True),
         ("Bytes there", _hexdump(finding.phys, diagnosis.seen), True),
-        ("What it means", (rule.means,), False),
-        ("How to confirm", (rule.confirm,), False),
-        ("Source", (rule.source,), False),
+        ("What it means", (rule.means if rule else _NO_RULE,), False),
+        ("How to confirm", (rule.confirm if rule else _NO_CONFIRM,), False),
+        ("Source", (rule.source if rule else "",), False),
     )
-    return Card(
-        finding.severity.value, rule.name, finding.message, tuple(part for part in details if part[1])
-    )
+    shown = tuple(part for part in details if any(part[1]))
+    return Card(finding.severity.value, finding.rule, finding.message, shown)
 
 
 def _hexdump(phys: int | None, seen: bytes | None) -> tuple[str, ...]:
@@ -233,27 +234,21 @@ def _stretches(extents: Extents) -> tuple[int, Block]:
 
 
 def _unread(handover: Handover) -> Section:
-    holes = [finding for finding in handover.findings if finding.rule.endswith("unreadable")]
-    users = [
-        finding
-        for subtree in handover.subtrees
-        for finding in subtree.decoded.findings
-        if finding.rule.endswith("unreadable")
-    ]
-    found = [*holes, *users]
+    found = [finding for finding in handover.all_findings if finding.unread]
     columns = (Column("phys", Kind.ADDRESS), Column("what", Kind.TEXT))
     block = ([finding.phys for finding in found], [finding.message for finding in found])
     intro = (
-        "Pages of the map, and of KHO's users, that the image does not hold."
+        "Pages of the map, and what KHO's users wrote, that the image does not hold."
         if found
         else "Everything that was looked for was in the image."
     )
+    if handover.is_map_gone and handover.successor is not None:
+        intro = f"What the map listed is not to be had. {handover.successor.message}."
     grids = (grid_of("unread", "Missing", Rows("unread", columns, [block])),) if found else ()
     return Section("unread", "What could not be read", intro, grids=grids)
 
 
 def _made(suspect: Handover | Broken, checkup: Checkup) -> Section:
-    notes = suspect.notes if isinstance(suspect, Handover) else ()
     columns = (Column("rule not run", Kind.TEXT), Column("because", Kind.TEXT))
     skipped = [[rule for rule, _ in checkup.not_run], [why for _, why in checkup.not_run]]
     tables = (
@@ -262,6 +257,6 @@ def _made(suspect: Handover | Broken, checkup: Checkup) -> Section:
     facts = (
         ("khodump", __version__),
         ("image", suspect.memory.description),
-        *(("note", note) for note in notes),
+        *(("note", note) for note in suspect.notes),
     )
     return Section("made", "How this was made", facts=facts, tables=tables)

@@ -10,6 +10,7 @@ from khodump.abi.kexec_handover import PROP_BLOB_SIZE, PROP_FDT, PROP_PRESERVED_
 from khodump.fdt import FDT_HEADER, FdtNode, total_size
 from khodump.findings import Finding
 from khodump.memory import Hole
+from khodump.problems import SubtreeIncomplete
 from khodump.rows import Fact, Kind
 from khodump.subtree import Blob, Context, Decoded, Subtree, Visits
 
@@ -54,14 +55,16 @@ def _blob(context: Context, node: FdtNode) -> Blob | Finding:
     if phys is None:
         have = ", ".join(node.properties) or "nothing"
         message = f"node {node.name} has no 8-byte {PROP_PRESERVED_DATA} or {PROP_FDT} (it has {have})"
-        return context.problem("subtree-incomplete", None, message)
+        return context.problem(SubtreeIncomplete(), None, message)
     size = node.u64(PROP_BLOB_SIZE)
     if size is None:
         head = context.memory.read(phys, FDT_HEADER.size)
-        size = None if isinstance(head, Hole) else total_size(head)
+        if isinstance(head, Hole):
+            return context.unreadable(head, f"the FDT of node {node.name}, at {phys:#x},")
+        size = total_size(head)
         if size is None:
             message = f"node {node.name} has no 8-byte {PROP_BLOB_SIZE}, and there is no FDT at {phys:#x}"
-            return context.problem("subtree-incomplete", phys, message)
+            return context.problem(SubtreeIncomplete(), phys, message)
     data = context.memory.read(phys, min(size, _MAX_BLOB))
     if isinstance(data, Hole):
         return context.unreadable(data, f"the blob of node {node.name}, at {phys:#x},")

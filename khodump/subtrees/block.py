@@ -13,6 +13,7 @@ from khodump.abi.block import KHO_BLOCK_HEADER_SER, KHO_MAX_BLOCKS, block_capaci
 from khodump.abi.layout import dtype_of
 from khodump.findings import Finding
 from khodump.memory import Hole, page_numbers
+from khodump.problems import BlockCountInvalid, ChainCycle, ChainPointerUnaligned, ChainProblem, ChainTooLong
 from khodump.subtree import Claims, Context, Keep
 
 _BATCH: Final = 2048
@@ -59,7 +60,7 @@ def read_blocks(context: Context, head: int, schema: Any, what: str) -> BlockLis
         blocks[at] = None
         if not 1 <= header.count <= capacity:
             message = f"block {number} of {what}, at {at:#x}, counts {header.count} entries: 1 to {capacity} are possible"
-            findings.append(context.problem("block-count-invalid", at, message, value=header.count))
+            findings.append(context.problem(BlockCountInvalid(header.count), at, message))
         parts.append(np.frombuffer(page, entry, min(header.count, capacity), KHO_BLOCK_HEADER_SER.size))
         at = header.next
     return BlockList(tuple(blocks), np.concatenate(parts), tuple(findings))
@@ -89,13 +90,14 @@ def block_keeps(
 
 
 def _refusal(context: Context, at: int, blocks: dict[int, None], what: str) -> Finding:
+    kind: type[ChainProblem]
     if at % context.page_size:
-        rule, why = "chain-pointer-unaligned", "is not page-aligned"
+        kind, why = ChainPointerUnaligned, "is not page-aligned"
     elif at in blocks:
-        rule, why = "chain-cycle", "was met before"
+        kind, why = ChainCycle, "was met before"
     elif len(blocks) < KHO_MAX_BLOCKS:
-        rule, why = "chain-cycle", "belongs to other lists, which share too much"
+        kind, why = ChainCycle, "belongs to other lists, which share too much"
     else:
-        rule, why = "chain-too-long", f"is block {KHO_MAX_BLOCKS}, and the kernel takes no more"
+        kind, why = ChainTooLong, f"is block {KHO_MAX_BLOCKS}, and the kernel takes no more"
     message = f"the list of {what} goes on at {at:#x}, which {why}; what follows is not read"
-    return context.problem(rule, list(blocks)[-1] if blocks else at, message, value=at)
+    return context.problem(kind(at), list(blocks)[-1] if blocks else at, message)

@@ -12,6 +12,7 @@ from khodump.abi.kexec_metadata import KHO_KEXEC_METADATA, NODE_NAME, VERSION
 from khodump.abi.layout import dtype_of
 from khodump.fdt import FdtNode
 from khodump.memory import Hole, PhysicalMemory
+from khodump.problems import BlobIncompatible, BlobTooSmall
 from khodump.rows import Fact, Kind
 from khodump.subtree import Blob, Context, Decoded, Keep, no_claims
 from khodump.subtrees.text import text
@@ -36,18 +37,12 @@ def decode(context: Context, blob: Blob) -> Decoded:
         message = (
             f"kexec-metadata at {blob.phys:#x} has {len(blob.data)} bytes, not {KHO_KEXEC_METADATA.size}"
         )
-        return Decoded(
-            "unknown",
-            findings=(
-                context.problem(
-                    "blob-too-small", blob.phys, message, value=blob.size, need=KHO_KEXEC_METADATA.size
-                ),
-            ),
-        )
+        problem = BlobTooSmall(blob.size, KHO_KEXEC_METADATA.size)
+        return Decoded("unknown", findings=(context.problem(problem, blob.phys, message),))
     metadata = KHO_KEXEC_METADATA.parse(blob.data)
     if metadata.version != VERSION:
         message = f"kexec-metadata at {blob.phys:#x} is of version {metadata.version}, not {VERSION}"
-        finding = context.problem("blob-incompatible", blob.phys, message, value=metadata.version)
+        finding = context.problem(BlobIncompatible(metadata.version), blob.phys, message)
         return Decoded(f"version {metadata.version}", findings=(finding,))
     content = KexecMetadata(text(metadata.previous_release), metadata.kexec_count)
     facts = (

@@ -23,6 +23,7 @@ from khodump.errors import FdtError
 from khodump.fdt import FdtNode, parse_fdt
 from khodump.findings import Finding
 from khodump.memory import Hole
+from khodump.problems import BlobIncompatible, BlobInvalid
 from khodump.rows import Fact, Kind
 from khodump.subtree import Blob, Claims, Context, Decoded, Keep
 from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
@@ -51,20 +52,20 @@ def decode(context: Context, blob: Blob) -> Decoded:
         tree = parse_fdt(blob.data)
     except FdtError as error:
         message = f"kho_test's FDT at {blob.phys:#x} is damaged: {error}"
-        return Decoded("damaged FDT", findings=(context.problem("blob-invalid", blob.phys, message),))
+        return Decoded("damaged FDT", findings=(context.problem(BlobInvalid(), blob.phys, message),))
     said = tree.string(PROP_COMPATIBLE)
     data = tree.child(DATA_NODE)
     if said != COMPATIBLE or _u32(tree, PROP_MAGIC) != MAGIC or data is None:
         message = f"kho_test's FDT at {blob.phys:#x} has no {COMPATIBLE}, its magic and {DATA_NODE} node"
         return Decoded(
-            said or "no compatible", findings=(context.problem("blob-incompatible", blob.phys, message),)
+            said or "no compatible", findings=(context.problem(BlobIncompatible(), blob.phys, message),)
         )
     count = _u32(data, PROP_NR_FOLIOS)
     raw, area, findings = _folios(context, data.properties.get(PROP_FOLIOS_INFO, b""), count)
     entries = np.frombuffer(raw, np.dtype("<u8"), min(count, len(raw) // 8)).astype(np.uint64)
     if len(entries) < count and not findings:
         message = f"kho_test counts {count} folios, but lists {len(entries)}"
-        findings = (context.problem("blob-invalid", blob.phys, message, value=count),)
+        findings = (context.problem(BlobInvalid(count), blob.phys, message),)
     low = np.uint64(context.page_size - 1)
     test = KhoTest(entries & ~low, entries & low, _u32(data, PROP_CSUM), area)
     facts = (Fact("folios", count, Kind.COUNT), Fact("checksum", test.csum, Kind.ADDRESS))

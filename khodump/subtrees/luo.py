@@ -27,19 +27,27 @@ from khodump.abi.luo import (
     PROP_SESSION_HEADER,
     SESSION_ARRAY_PAGES,
     SESSION_NODE,
+    VERSIONS,
     LuoHeader,
+    luo_version,
 )
 from khodump.errors import FdtError
 from khodump.fdt import MAGIC, FdtNode, parse_fdt
 from khodump.findings import Finding
 from khodump.memory import Hole
+from khodump.problems import (
+    BlobIncompatible,
+    BlobInvalid,
+    BlobTooSmall,
+    BlockCountInvalid,
+    SessionFileCountMismatch,
+)
 from khodump.rows import Fact, Kind
 from khodump.subtree import Blob, Context, Decoded, Keep
 from khodump.subtrees.block import read_blocks
+from khodump.subtrees.luo_doubts import flb_problems, luo_doubts
 from khodump.subtrees.luo_memory import luo_claims, luo_keeps
 from khodump.subtrees.luo_state import (
-    FILES_IN_BLOCKS,
-    SESSIONS_IN_BLOCKS,
     SESSIONS_OWNER,
     Flb,
     Luo,
@@ -57,7 +65,7 @@ from khodump.subtrees.memfd import decode_memfd
 from khodump.subtrees.text import quoted, text
 
 #: The versions that begin with their name instead of an FDT.
-_STRUCT_VERSIONS: Final = ("luo-v5", "luo-v4", "luo-v3")
+_STRUCT_VERSIONS: Final = tuple(version.name for version in VERSIONS if version.is_struct)
 
 
 class _Reader:
@@ -66,6 +74,7 @@ class _Reader:
     def __init__(self, context: Context, version: str) -> None:
         self._context = context
         self._version = version
+        self._layout = luo_version(version)
         self.findings: list[Finding] = []
 
     def luo(self, header: LuoHeader) -> Luo:
@@ -77,7 +86,7 @@ class _Reader:
 
     def _sessions(self, head: int) -> tuple[tuple[Session, ...], tuple[tuple[int, int], ...]]:
         size = self._context.page_size
-        if self._version in SESSIONS_IN_BLOCKS:
+        if self._layout.sessions_in_blocks:
             found = read_blocks(self._context.of(SESSIONS_OWNER), head, LUO_SESSION_SER, "LUO's sessions")
             self.findings += found.findings
             rows, pages = found.entries, tuple((block, size) for block in found.blocks)
@@ -90,7 +99,7 @@ class _Reader:
         name, head, count = text(bytes(row["name"])), int(row["files"]), int(row["count"])
         what, size = f"session {quoted(name)}", self._context.page_size
         context, told = self._context.of(session_owner(name)), len(self.findings)
-        if self._version in FILES_IN_BLOCKS:
+        if self._layout.files_in_blocks:
             found = read_blocks(context, head, LUO_FILE_SER, f"the files of {what}")
             self.findings += found.findings
             rows, pages = found.entries, tuple((block, size) for block in found.blocks)
@@ -102,8 +111,8 @@ class _Reader:
         ):  # a list that could not be read says nothing of it
             message = f"{what} says it has {count} files, but its list has {len(rows)}"
             phys = head or None
-            evidence = {"value": count, "found": len(rows)}
-            self.findings.append(context.problem("session-file-count-mismatch", phys, message, **evidence))
+            problem = SessionFileCountMismatch(count, len(rows))
+            self.findings.append(context.problem(problem, phys, message))
         return Session(name, head, count, tuple(self._file(row, name) for row in rows), pages)
 
     def _file(self, row: Any, session: str) -> LuoFile:  # noqa: ANN401 - a numpy record
@@ -121,7 +130,9 @@ class _Reader:
     def _flbs(self, head: int) -> tuple[tuple[Flb, ...], tuple[tuple[int, int], ...]]:
         if not head:
             return (), ()
-        rows = self._array(self._context.of("LUO/flbs"), flbs_array(self._context.page_size), head)
+        context = self._context.of("LUO/flbs")
+        rows = self._array(context, flbs_array(context.page_size), head)
+        self.findings += flb_problems(context, head)
         flbs = tuple(Flb(text(bytes(row["name"])), int(row["data"]), int(row["count"])) for row in rows)
         return flbs, ((head, self._context.page_size),)
 
@@ -141,7 +152,7 @@ class _Reader:
         capacity = (array.length - array.offset) // entry.itemsize
         if said > capacity:
             message = f"the list of {array.what}, at {head:#x}, counts {said} entries, but holds {capacity}"
-            self.findings.append(context.problem("block-count-invalid", head, message, value=said))
+            self.findings.append(context.problem(BlockCountInvalid(said), head, message))
         return np.frombuffer(data, entry, min(said, capacity), array.offset)
 
 
@@ -156,7 +167,7 @@ def decode(context: Context, blob: Blob) -> Decoded:
     if version not in _STRUCT_VERSIONS:
         message = f"LUO's state at {blob.phys:#x} begins with {quoted(version[:32])}, which is no known version (a kernel that has booted from it frees it early)"
         return Decoded(
-            "unknown LUO state", findings=(context.problem("blob-incompatible", blob.phys, message),)
+            "unknown LUO state", findings=(context.problem(BlobIncompatible(), blob.phys, message),)
         )
     # The string is padded to a multiple of 8, which a longer one would move the rest by.
     offset = (len(version) + 1 + 7) // 8 * 8
@@ -169,7 +180,7 @@ def decode(context: Context, blob: Blob) -> Decoded:
 
 def _too_small(context: Context, blob: Blob, version: str, need: int) -> Decoded:
     message = f"LUO's state at {blob.phys:#x} has {len(blob.data)} bytes, and needs {need}"
-    finding = context.problem("blob-too-small", blob.phys, message, value=blob.size, need=need)
+    finding = context.problem(BlobTooSmall(blob.size, need), blob.phys, message)
     return Decoded(version, findings=(finding,))
 
 
@@ -178,12 +189,12 @@ def _decode_fdt(context: Context, blob: Blob) -> Decoded:
         tree = parse_fdt(blob.data)
     except FdtError as error:
         message = f"LUO's FDT at {blob.phys:#x} is damaged: {error}"
-        return Decoded("damaged FDT", findings=(context.problem("blob-invalid", blob.phys, message),))
+        return Decoded("damaged FDT", findings=(context.problem(BlobInvalid(), blob.phys, message),))
     version = tree.string(PROP_COMPATIBLE) or "no compatible"
     header = _abi_header(context, tree) if PROP_ABI_HEADER in tree.properties else _v1_header(tree)
     if not version.startswith(COMPATIBLE_PREFIX) or header is None:
         message = f"LUO's FDT at {blob.phys:#x} says {version}, and leads to no sessions"
-        return Decoded(version, findings=(context.problem("blob-incompatible", blob.phys, message),))
+        return Decoded(version, findings=(context.problem(BlobIncompatible(), blob.phys, message),))
     keeps = [Keep.of_fdt("LUO/blob", "blob", blob.phys, blob.data)]
     if PROP_ABI_HEADER in tree.properties:
         keeps.append(Keep.of("LUO/header", "header", (tree.u64(PROP_ABI_HEADER) or 0, LUO_HEADER.size)))
@@ -226,4 +237,5 @@ def _decoded(context: Context, version: str, header: LuoHeader, blob: list[Keep]
         tuple(reader.findings),
         lambda: luo_claims(luo),
         lambda: chain(blob, luo_keeps(context, luo)),
+        lambda: luo_doubts(context, luo),
     )

@@ -7,13 +7,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from khodump.abi.layout import dtype_of
-from khodump.abi.luo import LUO_FILE_SER, LUO_SESSION_SER
+from khodump.abi.luo import LUO_FILE_SER, LUO_SESSION_SER, luo_version
 from khodump.memory import Hole
 from khodump.subtree import Claims, Context, Keep
 from khodump.subtrees.block import block_keeps
 from khodump.subtrees.luo_state import (
-    FILES_IN_BLOCKS,
-    SESSIONS_IN_BLOCKS,
     Luo,
     LuoArray,
     Session,
@@ -41,7 +39,7 @@ def luo_claims(luo: Luo) -> Iterator[Claims]:
 def luo_keeps(context: Context, luo: Luo) -> Iterator[Keep]:
     """All lists, and what memfds say of themselves."""
     sessions = [(start, size) for part, start, size in luo.pages if part == "sessions"]
-    if luo.version in SESSIONS_IN_BLOCKS:
+    if luo_version(luo.version).sessions_in_blocks:
         blocks = [start for start, _ in sessions]
         yield from block_keeps(context, blocks, LUO_SESSION_SER, "LUO/sessions", "list of LUO's sessions")
     else:
@@ -54,7 +52,7 @@ def luo_keeps(context: Context, luo: Luo) -> Iterator[Keep]:
 
 def _session_keeps(context: Context, luo: Luo, session: Session) -> Iterator[Keep]:
     owner = session_owner(session.name)
-    if luo.version in FILES_IN_BLOCKS:
+    if luo_version(luo.version).files_in_blocks:
         blocks = [start for start, _ in session.pages]
         yield from block_keeps(context, blocks, LUO_FILE_SER, f"{owner}/files", "list of files")
     else:

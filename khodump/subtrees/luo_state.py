@@ -16,10 +16,6 @@ from khodump.abi.luo import (
 from khodump.subtrees.memfd import Memfd
 from khodump.subtrees.text import quoted
 
-#: Which versions put what into blocks; arrays otherwise.
-SESSIONS_IN_BLOCKS: Final = ("luo-v5", "luo-v4")
-FILES_IN_BLOCKS: Final = ("luo-v5",)
-
 
 @dataclass(frozen=True)
 class LuoFile:

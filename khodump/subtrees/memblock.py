@@ -10,6 +10,7 @@ from khodump.abi.memblock import COMPATIBLE, PROP_SIZE, PROP_START, RESERVE_MEM_
 from khodump.errors import FdtError
 from khodump.fdt import parse_fdt
 from khodump.findings import Finding
+from khodump.problems import BlobIncompatible, BlobInvalid
 from khodump.rows import Fact, Kind
 from khodump.subtree import Blob, Claims, Context, Decoded, Keep
 from khodump.subtrees.text import quoted
@@ -30,18 +31,18 @@ def decode(context: Context, blob: Blob) -> Decoded:
         tree = parse_fdt(blob.data)
     except FdtError as error:
         message = f"memblock's FDT at {blob.phys:#x} is damaged: {error}"
-        return Decoded("damaged FDT", findings=(context.problem("blob-invalid", blob.phys, message),))
+        return Decoded("damaged FDT", findings=(context.problem(BlobInvalid(), blob.phys, message),))
     said = tree.string(PROP_COMPATIBLE)
     findings: list[Finding] = []
     if said != COMPATIBLE:
         message = f"memblock's FDT at {blob.phys:#x} says {said}, not {COMPATIBLE}"
-        findings.append(context.problem("blob-incompatible", blob.phys, message))
+        findings.append(context.problem(BlobIncompatible(), blob.phys, message))
     regions: list[ReserveMem] = []
     for node in tree.children:
         start, size = node.u64(PROP_START), node.u64(PROP_SIZE)
         if node.string(PROP_COMPATIBLE) != RESERVE_MEM_COMPATIBLE or start is None or size is None:
             message = f"reserve_mem region {quoted(node.name)} has no start, size or {RESERVE_MEM_COMPATIBLE}"
-            findings.append(context.problem("blob-invalid", blob.phys, message))
+            findings.append(context.problem(BlobInvalid(), blob.phys, message))
         else:
             regions.append(ReserveMem(node.name, start, size))
     facts = tuple(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from khodump.errors import FdtError
 from khodump.fdt import MAGIC, parse_fdt
 from khodump.findings import Finding
 from khodump.memory import Hole, Presence
+from khodump.problems import BlobInvalid, MemfdFolioCount
 from khodump.subtree import WHOLE_BLOCK, Claims, Context, Keep
 from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
 
@@ -44,19 +46,35 @@ _MAX_FLAGS: Final = 0xF
 
 @dataclass(frozen=True, eq=False)
 class FolioBatch:
-    """Some folios of a memfd, as columns; holes of the file are left out.
+    """Some folios of a memfd, as columns.
 
     Attributes:
         phys: uint64, physical bytes.
         index: uint64, page offset in the file.
         flags: uint64, `FolioFlags`.
         missing: entries that the image does not hold, and that are in no column.
+        nameless: entries that were read and name no memory, and that are in no column.
     """
 
     phys: U64
     index: U64
     flags: U64
     missing: int
+    nameless: int
+
+
+class Listing(NamedTuple):
+    """What reading the whole list of a memfd's folios comes to.
+
+    Attributes:
+        read: entries that the image holds.
+        nameless: those among them that name no memory.
+        unread: the first page of the list that the image does not hold; None when it holds all.
+    """
+
+    read: int
+    nameless: int
+    unread: Hole | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +121,32 @@ class Memfd:
             index = entries["index"].astype(np.uint64)
             shift = np.uint64(self.array.context.page_size.bit_length() - 1)
             held = (pfn != 0) & (pfn >> (np.uint64(64) - shift) == 0)  # beyond, there is no memory to name
-            if not held.all():
+            nameless = len(held) - int(np.count_nonzero(held))
+            if nameless:
                 pfn, index, flags = pfn[held], index[held], flags[held]
-            yield FolioBatch(pfn << shift, index, flags, missing)
+            yield FolioBatch(pfn << shift, index, flags, missing, nameless)
+
+    @cached_property
+    def listing(self) -> Listing:
+        """Whether the list is there, and names memory; reads all of it."""
+        read = 0
+        nameless = 0
+        for batch in self.folios():
+            read += len(batch.phys) + batch.nameless
+            nameless += batch.nameless
+        return Listing(read, nameless, None if read == self.nr_folios else self._first_unread())
+
+    def _first_unread(self) -> Hole | None:
+        """The first page of the list that the image does not hold."""
+        page = 0
+        for data, presence in self.array.batches(self.nr_folios * _ENTRY.itemsize):
+            missing = np.flatnonzero(presence != Presence.PRESENT)
+            if len(missing):
+                first = int(missing[0])
+                phys = int(self.array.pages(page + first, page + first + 1)[0])
+                return Hole(phys, Presence(int(presence[first])))
+            page += len(data)
+        return None
 
     def _split(self, words: U64) -> tuple[U64, U64]:
         """PFNs and flags of folio words."""
@@ -170,14 +211,14 @@ def decode_memfd(context: Context, compatible: str, phys: int, what: str) -> Mem
     elif compatible == COMPATIBLE_V2 and len(data) >= MEMFD_LUO_SER.size:
         told = MEMFD_LUO_SER.parse(data)
     if told is None:
-        return context.problem("blob-invalid", phys, f"the state of {what}, at {phys:#x}, is no {compatible}")
+        return context.problem(BlobInvalid(), phys, f"the state of {what}, at {phys:#x}, is no {compatible}")
     array = open_vmalloc(context, told.folios, f"the folio array of {what}")
     findings = list(array.findings)
     if told.nr_folios * _ENTRY.itemsize > array.size and not findings:
         message = (
             f"{what} counts {told.nr_folios} folios, but its array holds {array.size // _ENTRY.itemsize}"
         )
-        findings.append(context.problem("memfd-folio-count", phys, message, value=told.nr_folios))
+        findings.append(context.problem(MemfdFolioCount(told.nr_folios), phys, message))
     seals = told.seals if version == COMPATIBLE_V2 else None
     nr_folios = min(told.nr_folios, array.size // _ENTRY.itemsize)
     return Memfd(version, phys, told.pos, told.size, seals, nr_folios, array, tuple(findings))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 
 def text(raw: bytes) -> str:
     """A NUL-padded string; bytes that are no UTF-8 survive as lone surrogates."""
@@ -11,5 +9,5 @@ def text(raw: bytes) -> str:
 
 
 def quoted(name: str) -> str:
-    """A name in the double quotes that set it off in an owner's path."""
-    return json.dumps(name, ensure_ascii=False)
+    """A name in the double quotes that set it off in a sentence or an owner's path; escaped where it is shown, not here."""
+    return f'"{name}"'

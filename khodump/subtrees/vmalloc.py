@@ -13,6 +13,15 @@ from khodump.abi.vmalloc import KHO_VMALLOC, KhoVmalloc, VmallocFlags, chunk_cap
 from khodump.arrays import U8, U64, Bool
 from khodump.findings import Finding
 from khodump.memory import Hole, Presence, page_numbers
+from khodump.problems import (
+    ChainCycle,
+    ChainPointerUnaligned,
+    ChainProblem,
+    ChainTooLong,
+    VmallocBlockUnaligned,
+    VmallocCountMismatch,
+    VmallocInvalid,
+)
 from khodump.subtree import Claims, Context, Keep
 
 _BATCH_BYTES: Final = 1 << 20  # what is made of it still fits a cache
@@ -123,7 +132,7 @@ def open_vmalloc(context: Context, descriptor: bytes, what: str) -> VmallocArea:
     parts: list[U64] = []
     if told.order > _pmd_order(context.page_size) or told.flags & ~int(_KNOWN_FLAGS):
         message = f"{what} has order {told.order} and flags {told.flags:#x}, which no kernel writes"
-        findings.append(context.problem("vmalloc-invalid", None, message, value=told.order, flags=told.flags))
+        findings.append(context.problem(VmallocInvalid(told.order, told.flags), None, message))
         none = np.zeros(0, np.uint64)
         return VmallocArea(context, told, none, none, tuple(findings))
     wanted = -(-told.total_pages // (1 << told.order))
@@ -145,17 +154,12 @@ def open_vmalloc(context: Context, descriptor: bytes, what: str) -> VmallocArea:
     blocks = np.concatenate(parts) if parts else np.zeros(0, np.uint64)
     if not findings and len(blocks) != wanted:
         message = f"{what} should have {told.total_pages} pages in {wanted} blocks, but its chunks name {len(blocks)}"
-        findings.append(
-            context.problem(
-                "vmalloc-count-mismatch", told.first, message, value=len(blocks), pages=told.total_pages
-            )
-        )
+        problem = VmallocCountMismatch(len(blocks), told.total_pages)
+        findings.append(context.problem(problem, told.first, message))
     bad = np.flatnonzero(blocks % np.uint64(context.page_size << told.order) != 0)
     if len(bad):
         message = f"{len(bad)} blocks of {what} are not aligned to their size, the first at {int(blocks[bad[0]]):#x}"
-        findings.append(
-            context.problem("vmalloc-block-unaligned", told.first, message, value=int(blocks[bad[0]]))
-        )
+        findings.append(context.problem(VmallocBlockUnaligned(int(blocks[bad[0]])), told.first, message))
         blocks = blocks[: bad[0]]
     return VmallocArea(context, told, np.array(list(chunks), np.uint64), blocks, tuple(findings))
 
@@ -173,15 +177,16 @@ def _pmd_order(page_size: int) -> int:
 
 def _refusal(context: Context, at: int, chunks: dict[int, None], most: int, what: str) -> Finding | None:
     """Why the chain is not followed to `at`, if so."""
+    kind: type[ChainProblem]
     if at % context.page_size:
-        rule, why = "chain-pointer-unaligned", "is not page-aligned"
+        kind, why = ChainPointerUnaligned, "is not page-aligned"
     elif at in chunks:
-        rule, why = "chain-cycle", "was met before"
+        kind, why = ChainCycle, "was met before"
     elif len(chunks) >= most:
-        rule, why = "chain-too-long", f"comes after the {most} chunks that its pages need"
+        kind, why = ChainTooLong, f"comes after the {most} chunks that its pages need"
     elif context.refuses(at):
-        rule, why = "chain-cycle", "belongs to other chains, which share too much"
+        kind, why = ChainCycle, "belongs to other chains, which share too much"
     else:
         return None
     message = f"the chain of {what} goes on at {at:#x}, which {why}; what follows is not read"
-    return context.problem(rule, list(chunks)[-1] if chunks else at, message, value=at)
+    return context.problem(kind(at), list(chunks)[-1] if chunks else at, message)

@@ -11,9 +11,18 @@ from khodump.abi.khoser import KHOSER_MEM_BITMAP_PTR, KHOSER_MEM_CHUNK_HDR, chun
 from khodump.abi.layout import dtype_of
 from khodump.arrays import U8, U64, Bool
 from khodump.extents import Extents
-from khodump.findings import Finding, Severity
+from khodump.findings import Severity
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.numbers import format_size
+from khodump.problems import (
+    MapChunkCount,
+    MapElementsRepeated,
+    MapElementsUnordered,
+    MapKeyImpossible,
+    MapNodeShared,
+    MapPointerUnaligned,
+    MapProblem,
+)
 from khodump.tracker import Coverage, Nodes, Trace, TraceNode, Tracker, Walk, node_problem
 from khodump.trackers.bitmap_size import BitmapSize, Elements, tell_bitmap_size
 from khodump.trackers.bitmaps import runs_of_set_bits
@@ -104,14 +113,14 @@ class BitmapChainTracker(Tracker):
         at, previous = self.root, 0
         while at:
             if at % self._page_size or at in seen:
-                rule, what = (
-                    ("map-node-shared", "was met before")
+                kind, what = (
+                    (MapNodeShared, "was met before")
                     if at in seen
-                    else ("map-pointer-unaligned", "is not page-aligned")
+                    else (MapPointerUnaligned, "is not page-aligned")
                 )
                 came = f"the chunk at {previous:#x} goes on at" if previous else "the root pointer"
                 message = f"{came} {at:#x}, which {what}; what follows is not listed"
-                walk.findings.append(Finding(rule, Severity.ERROR, previous or at, message, {"value": at}))
+                walk.findings.append(kind(at).finding(previous or at, message))
                 break
             seen.add(at)
             page = self._memory.read(at, self._page_size)
@@ -138,12 +147,10 @@ class BitmapChainTracker(Tracker):
         count, capacity = header.num_elms, chunk_capacity(self._page_size)
         if count > capacity:
             message = f"the chunk at {at:#x} counts {count} elements, but holds {capacity}; those are read"
-            walk.findings.append(Finding("map-chunk-count", Severity.ERROR, at, message, {"value": count}))
+            walk.findings.append(MapChunkCount(count).finding(at, message))
         if header.order >= 64 - self.page_shift:
             message = f"the chunk at {at:#x} is of order {header.order}, which is no size of memory; it is not listed"
-            walk.findings.append(
-                Finding("map-key-impossible", Severity.ERROR, at, message, {"value": header.order})
-            )
+            walk.findings.append(MapKeyImpossible(header.order).finding(at, message))
             count = 0
         rows = np.frombuffer(page, _ELEMENT, min(count, capacity), KHOSER_MEM_CHUNK_HDR.size)
         of_all = np.ones(len(rows), np.uint64)
@@ -176,26 +183,22 @@ class BitmapChainTracker(Tracker):
         )
         checks = (
             (
-                "map-pointer-unaligned",
+                MapPointerUnaligned,
                 elements.bitmap % size != 0,
                 f"point to bitmaps not aligned to {size} bytes",
             ),
-            ("map-node-shared", shared, "point to a bitmap or a chunk that was met before"),
-            ("map-key-impossible", misaligned, "start where no bitmap of their order can"),
-            ("map-elements-repeated", repeated, "start where an earlier one of their order does"),
+            (MapNodeShared, shared, "point to a bitmap or a chunk that was met before"),
+            (MapKeyImpossible, misaligned, "start where no bitmap of their order can"),
+            (MapElementsRepeated, repeated, "start where an earlier one of their order does"),
         )
         good = np.ones(len(elements.order), np.bool_)
-        for rule, bad, what in checks:
-            self._report(
-                rule, f"{what}; they are not listed", Severity.ERROR, elements.take(good & bad), walk
-            )
+        for kind, bad, what in checks:
+            self._report(kind, f"{what}; they are not listed", elements.take(good & bad), walk)
             good &= ~bad
-        self._report(
-            "map-elements-unordered", "do not ascend", Severity.WARNING, elements.take(good & unordered), walk
-        )
+        self._report(MapElementsUnordered, "do not ascend", elements.take(good & unordered), walk)
         return elements.take(good)
 
-    def _report(self, rule: str, what: str, severity: Severity, bad: Elements, walk: Walk) -> None:
+    def _report(self, kind: type[MapProblem], what: str, bad: Elements, walk: Walk) -> None:
         for chunk, first, count in zip(
             *(column.tolist() for column in np.unique(bad.chunk, return_index=True, return_counts=True)),
             strict=True,
@@ -205,8 +208,7 @@ class BitmapChainTracker(Tracker):
                 f"{count} elements of the chunk at {chunk:#x} {what} "
                 f"(the first has phys_start {start:#x}, bitmap {bitmap:#x})"
             )
-            evidence = {"phys_start": start, "value": bitmap, "slots": count}
-            walk.findings.append(Finding(rule, severity, chunk, message, evidence))
+            walk.findings.append(kind(bitmap, phys_start=start, slots=count).finding(chunk, message))
 
     def _bitmap_runs(self, elements: Elements, walk: Walk) -> Iterator[Extents]:
         """The preservations of these elements, a batch of bitmaps at a time."""

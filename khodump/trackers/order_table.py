@@ -11,9 +11,10 @@ import numpy as np
 from khodump.abi.kho_order_table import HUGETLB_PAGE_ORDER, OrderGeometry, kho_order_table
 from khodump.abi.layout import dtype_of
 from khodump.extents import Extents
-from khodump.findings import Finding, Severity
+from khodump.findings import Finding
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.numbers import format_size
+from khodump.problems import MapOrderNotRestored, MapPointerUnaligned
 from khodump.tracker import Coverage, Nodes, Trace, TraceNode, Tracker, Walk, node_problem
 from khodump.trackers.coverage import coverage_of
 from khodump.trackers.tables import TableTree
@@ -45,9 +46,7 @@ class OrderTableTracker(Tracker):
         if self.root % self._page_size == 0:
             return True
         message = f"the root pointer {self.root:#x} is not page-aligned"
-        walk.findings.append(
-            Finding("map-pointer-unaligned", Severity.ERROR, self.root, message, {"value": self.root})
-        )
+        walk.findings.append(MapPointerUnaligned(self.root).finding(self.root, message))
         return False
 
     def holds(self, phys: int, order: int) -> bool | None:
@@ -118,8 +117,7 @@ class OrderTableTracker(Tracker):
             f"(HUGETLB_PAGE_ORDER is {HUGETLB_PAGE_ORDER[self.page_shift]}): stored, but the next kernel does not "
             "restore it; not listed"
         )
-        evidence = {"slot": order, "value": top}
-        return Finding("map-order-not-restored", Severity.WARNING, self.root, message, evidence)
+        return MapOrderNotRestored(top, slot=order).finding(self.root, message)
 
     def _slots(self) -> list[int] | None:
         """The top table of each order, by order; None when the order table cannot be read."""

@@ -17,8 +17,9 @@ from khodump.abi.kexec_handover import KeyGeometry, kho_radix_leaf, kho_radix_no
 from khodump.abi.layout import dtype_of
 from khodump.arrays import I64, U8, U64, Bool, among, distinct, repeats, warm_heap
 from khodump.extents import NO_ORDER, Extents
-from khodump.findings import Finding, Severity
+from khodump.findings import Finding
 from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
+from khodump.problems import MapKeyImpossible, MapNodeShared, MapPointerUnaligned, MapProblem
 from khodump.tracker import NO_SLOT, Nodes, Trace, TraceNode, Walk, node_problem
 from khodump.trackers.bitmaps import runs_of_set_bits
 from khodump.trackers.merging import merged
@@ -240,28 +241,28 @@ class TableTree:
         width = self.geometry.key_width - self.geometry.key_shift(level)
         checks = (
             (
-                "map-key-impossible",
+                MapKeyImpossible,
                 entries.prefix >> np.uint64(max(width, 0)) != 0,
                 "makes keys wider than any kernel's",
             ),
             (
-                "map-pointer-unaligned",
+                MapPointerUnaligned,
                 entries.phys % np.uint64(self.geometry.page_size) != 0,
                 "is not page-aligned",
             ),
             (
-                "map-node-shared",
+                MapNodeShared,
                 repeats(entries.phys) | among(entries.phys, seen),
                 "is a node that was met before",
             ),
         )
         good = np.ones(len(entries.phys), np.bool_)
-        for rule, bad, what in checks:
-            self._report(rule, what, entries.take(good & bad), level, walk)
+        for kind, bad, what in checks:
+            self._report(kind, what, entries.take(good & bad), level, walk)
             good &= ~bad
         return entries if good.all() else entries.take(good)
 
-    def _report(self, rule: str, what: str, bad: Entries, level: int, walk: Walk) -> None:
+    def _report(self, kind: type[MapProblem], what: str, bad: Entries, level: int, walk: Walk) -> None:
         _, firsts, counts = np.unique(bad.parent, return_index=True, return_counts=True)
         for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
             phys, prefix, parent = (int(column[first]) for column in (bad.phys, bad.prefix, bad.parent))
@@ -275,8 +276,8 @@ class TableTree:
                 )
             if count > 1:
                 message += f" ({count} such slots in this table)"
-            evidence = {"level": level, "prefix": prefix, "slot": slot, "value": phys, "slots": count}
-            walk.findings.append(Finding(rule, Severity.ERROR, parent or phys, message, evidence))
+            problem = kind(phys, level=level, prefix=prefix, slot=slot, slots=count)
+            walk.findings.append(problem.finding(parent or phys, message))
 
     def _leaf_runs(self, leaves: Entries, walk: Walk, step: int | None = None) -> Iterator[Extents]:
         """The preservations of these leaves, a batch of leaves (`step`) at a time."""
@@ -344,8 +345,8 @@ class TableTree:
                     f"{lost} of the keys {low:#x} to {high:#x} in the leaf at {node:#x} have no order bit, or "
                     "stand for memory past the end of the address space; they are not listed"
                 )
-                evidence = {"level": 0, "first": low, "last": high, "keys": lost}
-                walk.findings.append(Finding("map-key-impossible", Severity.ERROR, node, message, evidence))
+                problem = MapKeyImpossible(low, level=0, first=low, last=high, keys=lost)
+                walk.findings.append(problem.finding(node, message))
         cut = np.array(pieces, np.uint64).reshape(-1, 2)
         first, last = (
             np.concatenate([kept[~straddling], more])

@@ -25,6 +25,7 @@ INFOS = {
     "luo-memfd next-out": ["state-not-serialized"],
     "kho-test serialized": ["state-not-serialized"],
     "fail-compat next-out": ["state-not-serialized"],
+    "successor": ["state-not-serialized"],
     "v1a": ["map-empty-nodes", "unclaimed"],
     "v1b": ["map-empty-nodes", "unclaimed"],
     "rfc1": ["map-empty-nodes", "unclaimed"],

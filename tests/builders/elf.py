@@ -32,6 +32,7 @@ def build_elf(
     elf_type: str = "ET_CORE",
     vmcoreinfo: Mapping[str, str] | None = None,
     null_headers: int = 0,
+    flags: int = 0,
 ) -> bytes:
     """A core file of these segments.
 
@@ -42,6 +43,7 @@ def build_elf(
         elf_type: e_type.
         vmcoreinfo: lines of a VMCOREINFO note.
         null_headers: PT_NULL headers before all others; enough of them need PN_XNUM.
+        flags: e_flags; 1 is makedumpfile's mark of an incomplete dump.
     """
     structs = _structs()
     note = _vmcoreinfo_note(structs, vmcoreinfo) if vmcoreinfo is not None else b""
@@ -73,7 +75,7 @@ def build_elf(
             e_entry=0,
             e_phoff=headers_at,
             e_shoff=_EHDR_SIZE if sections else 0,
-            e_flags=0,
+            e_flags=flags,
             e_ehsize=8 if qemu else _EHDR_SIZE,
             e_phentsize=_PHDR_SIZE,
             e_phnum=min(count, _PN_XNUM),

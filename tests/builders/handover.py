@@ -124,6 +124,7 @@ def build_handover(description: Description) -> BuiltHandover:
         blobs[name] = writer.at(name).preserve(contents[name])
     blocks = frozenset([*description.preservations, (fdt_phys, 0), *writer.blocks])
     tree, nodes = _write_map(description, image, geometry, sorted(blocks))
+    image.ram_end = max(phys + (description.page_size << order) for phys, order in blocks)
     _refuse_overlaps(image, description.page_size, [*description.preservations, *writer.fixed])
     fdt = build_fdt(
         _root(description, tree.root, {name: (blobs[name], len(blob)) for name, blob in contents.items()})

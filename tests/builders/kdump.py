@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 from khodump.memories.codecs import CODECS
 from khodump.memories.kdump_header import (
@@ -57,6 +58,42 @@ def build_kdump(
     first, last = window or (0, count)
     dumped = {address // page_size: data for address, data in pages.items()}
     mine = [pfn for pfn in sorted(dumped) if first <= pfn < last]
+    head = _headers(
+        count,
+        blocks * (1 if one_bitmap else 2),
+        page_size=page_size,
+        version=version,
+        machine=machine,
+        vmcoreinfo=vmcoreinfo,
+        status=FLAGS[codec] | status,
+        window=window,
+    )
+    bitmaps = [set(dumped)] if one_bitmap else [known, set(dumped)]
+    head += b"".join(_bitmap(bits, blocks * page_size) for bits in bitmaps)
+    at, table, bodies = len(head) + len(mine) * PAGE_DESCRIPTOR.size, [], []
+    for pfn in mine:
+        data, flags = compress(dumped[pfn], codec)
+        lost = pfn * page_size in unwritten
+        table.append(PageDescriptor(0, 0, 0, 0) if lost else PageDescriptor(at, len(data), flags, 0))
+        if not lost:
+            bodies.append(data)
+            at += len(data)
+    return b"".join([head, *map(PAGE_DESCRIPTOR.build, table), *bodies])
+
+
+def _headers(
+    count: int,
+    bitmap_blocks: int,
+    *,
+    page_size: int = 4096,
+    version: int = 6,
+    machine: bytes = b"x86_64",
+    vmcoreinfo: bytes = b"",
+    status: int = 0,
+    window: tuple[int, int] | None = None,
+) -> bytes:
+    """Both headers and the note, as `build_kdump()` has them, of `count` pages and so many blocks of bitmaps."""
+    first, last = window or (0, count)
     note_at = page_size + KDUMP_SUB_HEADER.size
     header = DiskDumpHeader(
         signature=MAGIC,
@@ -70,10 +107,10 @@ def build_kdump(
         padding=bytes(6),
         tv_sec=0,
         tv_usec=0,
-        status=FLAGS[codec] | status,
+        status=status,
         block_size=page_size,
         sub_hdr_size=-(-(KDUMP_SUB_HEADER.size + len(vmcoreinfo)) // page_size),
-        bitmap_blocks=blocks * (1 if one_bitmap else 2),
+        bitmap_blocks=bitmap_blocks,
         max_mapnr=count & 0xFFFFFFFF,
         total_ram_blocks=0,
         device_blocks=0,
@@ -97,23 +134,31 @@ def build_kdump(
         end_pfn_64=last if version >= 6 else 0,
         max_mapnr_64=count if version >= 6 else 0,
     )
-    bitmaps = [set(dumped)] if one_bitmap else [known, set(dumped)]
-    head = b"".join(
-        [
-            _blocks(DISK_DUMP_HEADER.build(header), page_size),
-            _blocks(KDUMP_SUB_HEADER.build(sub) + vmcoreinfo, page_size),
-            *(_bitmap(bits, blocks * page_size) for bits in bitmaps),
-        ]
+    return _blocks(DISK_DUMP_HEADER.build(header), page_size) + _blocks(
+        KDUMP_SUB_HEADER.build(sub) + vmcoreinfo, page_size
     )
-    at, table, bodies = len(head) + len(mine) * PAGE_DESCRIPTOR.size, [], []
-    for pfn in mine:
-        data, flags = compress(dumped[pfn], codec)
-        lost = pfn * page_size in unwritten
-        table.append(PageDescriptor(0, 0, 0, 0) if lost else PageDescriptor(at, len(data), flags, 0))
-        if not lost:
-            bodies.append(data)
-            at += len(data)
-    return b"".join([head, *map(PAGE_DESCRIPTOR.build, table), *bodies])
+
+
+def sparse_kdump(path: Path, pages: Mapping[int, bytes]) -> Path:
+    """Write a dump of pages that may lie far up, whose empty bitmap blocks are holes in the file, uncompressed."""
+    numbers = sorted(address // 4096 for address in pages)
+    blocks = -(-(numbers[-1] + 1) // (8 * 4096))
+    head = _headers(numbers[-1] + 1, 2 * blocks)
+    table_at = len(head) + 2 * blocks * 4096
+    bodies_at = table_at + len(numbers) * PAGE_DESCRIPTOR.size
+    with path.open("wb") as file:
+        file.write(head)
+        for bitmap in range(2):
+            for block in {number // (8 * 4096) for number in numbers}:
+                bits = [number % (8 * 4096) for number in numbers if number // (8 * 4096) == block]
+                file.seek(len(head) + (bitmap * blocks + block) * 4096)
+                file.write(_bitmap(bits, 4096))
+        file.seek(table_at)
+        for row in range(len(numbers)):
+            file.write(PAGE_DESCRIPTOR.build(PageDescriptor(bodies_at + row * 4096, 4096, 0, 0)))
+        for number in numbers:
+            file.write(pages[number * 4096])
+    return path
 
 
 def split_kdump(pages: Mapping[int, bytes], edges: Sequence[int], **shape: object) -> list[bytes]:

@@ -16,6 +16,7 @@ from khodump.memory import PhysicalMemory
 from tests.builders.elf import QEMU_ROM, ElfSegment, build_elf
 
 _GRANULE = 4096
+_MOST_SPARSE = 1 << 43  # a file system's own limit is not far above
 
 
 class MemoryImage:
@@ -25,11 +26,15 @@ class MemoryImage:
         start: where the allocator starts, in bytes.
         end: where it must stop.
         scatter: (start, end) spans from which pages are taken in turn instead.
+
+    Attributes:
+        ram_end: where the machine's RAM reaches at least, though nothing may have been written there.
     """
 
     def __init__(self, start: int = 0, end: int = 1 << 40, scatter: Sequence[tuple[int, int]] = ()) -> None:
         self._pages: dict[int, bytearray] = {}
         self._spans = deque(scatter or [(start, end)])
+        self.ram_end = 0
 
     def alloc_page(self, size: int = _GRANULE, align: int | None = None) -> int:
         """The physical address of `size` fresh bytes of zeros, aligned to their own size unless told."""
@@ -68,9 +73,9 @@ class MemoryImage:
         return [(pages[i], pages[j - 1] + _GRANULE) for i, j in pairwise(breaks) if i < j]
 
     def to_raw(self, path: Path, base: int = 0, end: int | None = None) -> Path:
-        """Write the bytes `base` to `end` (by default all) as a sparse raw image."""
+        """Write the bytes `base` to `end` (by default all, to the end of RAM) as a sparse raw image."""
         if end is None:
-            end = self.ranges[-1][1]
+            end = max(self.ranges[-1][1], min(self.ram_end, _MOST_SPARSE))
         with path.open("wb") as file:
             file.truncate(end - base)
             for at, page in sorted(self._pages.items()):

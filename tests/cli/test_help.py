@@ -67,7 +67,7 @@ def test_examples_run(line, tmp_path, monkeypatch):
 
 
 def test_help_needs_neither_numpy_nor_rich():
-    code = "import sys\nfrom khodump.cli import app\ntry: app(['inspect', '--help'])\nexcept SystemExit: print(*sys.modules)"
+    code = "import sys\nfrom khodump.cli.application import app\ntry: app(['inspect', '--help'])\nexcept SystemExit: print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     modules = set(loaded.splitlines()[-1].split())
     assert "khodump.cli" in modules

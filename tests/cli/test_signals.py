@@ -59,7 +59,7 @@ def test_nothing_is_left_of_a_file_that_was_being_written(number, arguments, tak
 
 
 def test_a_run_under_nohup_goes_on(image):
-    command = f"trap '' HUP; exec {sys.executable} -c 'import signal, khodump.cli.streams as s; s.prepare(); "
+    command = f"trap '' HUP; exec {sys.executable} -c 'import signal, khodump.cli.interrupts as s; s.leave_tidily(); "
     command += "print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)'"
     assert subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=True).stdout == b"True\n"
     assert image.exists()

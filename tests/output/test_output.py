@@ -49,6 +49,9 @@ def test_json_is_one_object_with_integers():
     parsed = json.loads(written(Format.JSON, BLOCK, BLOCK))
     assert parsed["schema"] == "khodump.test/1"
     assert parsed["image_name"] == HOSTILE
+    assert parsed["findings"][0]["message"] == HOSTILE.replace(
+        "\udcff", "\\xff"
+    )  # lone surrogates are no text
     assert len(parsed["things"]) == 4
     assert parsed["things"][1] == {"phys": 0x2000, "name": "=cmd()", "size": None, "ok": None}
     assert parsed["findings"][0]["evidence"] == {"slot": 3}

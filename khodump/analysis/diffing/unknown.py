@@ -64,6 +64,9 @@ def unknown_steps(spans: list[Unknown], page_shift: int, unit: int) -> Steps | N
 
 
 def _unknown(handover: Handover) -> Iterator[Unknown]:
+    if handover.is_map_gone:
+        yield from _everything(handover)
+        return
     problems = [
         finding
         for finding in handover.findings

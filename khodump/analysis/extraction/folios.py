@@ -27,11 +27,12 @@ class Layout:
 
     Attributes:
         runs: sorted by page, without overlaps, inside the file.
-        folios: how many the array lists, without holes.
+        folios: how many the array lists.
         outside: those among them that begin past the end of the file.
         stale: those that were not up to date.
         guessed: those that the preserved map does not hold, so that their size is a guess.
         unread: entries of the array that the image does not hold.
+        nameless: entries that name no memory, as no kernel writes them: some folio was meant.
         overlap: pages that more than one folio claims.
     """
 
@@ -41,6 +42,7 @@ class Layout:
     stale: int = 0
     guessed: int = 0
     unread: int = 0
+    nameless: int = 0
     overlap: int = 0
 
     def oddities(self) -> tuple[str, ...]:
@@ -56,6 +58,7 @@ class Layout:
         """Why the content may not be what the file had, for a person."""
         return _told(
             (self.unread, "entries of the list of folios are not in the image"),
+            (self.nameless, "entries of the list of folios name no memory"),
             (
                 self.guessed,
                 "folios are not in the preserved map: taken as large as alignment and the next allow",
@@ -88,6 +91,7 @@ def lay_out(memfd: Memfd, preserved: Extents, pages: int) -> Layout:
         found.stale += int((batch.flags & np.uint64(FolioFlags.UPTODATE) == 0).sum())
         found.guessed += int((count == _UNKNOWN).sum())
         found.unread += batch.missing
+        found.nameless += batch.nameless
         parts.append(Runs(batch.phys[inside] >> shift, batch.index[inside], count).joined())
     runs = _guessed(Runs.concatenate(parts))
     runs = Runs(runs.pfn, runs.page, np.minimum(runs.count, np.uint64(pages) - runs.page))

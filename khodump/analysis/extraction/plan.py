@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from khodump.arrays import I64, U64, Bool
+from khodump.findings import Finding, Severity
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +91,7 @@ class Plan:
         doubt: why the places that no run fills may be more than holes; None when they are holes.
         warnings: what is odd about it, one sentence each.
         misgivings: why what is written may not be what was preserved, one sentence each.
+        owner: path of whom it belongs to, as in `khodump.subtree.Claims`; None for bare memory.
     """
 
     what: str
@@ -100,6 +103,14 @@ class Plan:
     doubt: str | None = None
     warnings: tuple[str, ...] = ()
     misgivings: tuple[str, ...] = ()
+    owner: str | None = None
+
+    def is_in_doubt(self, findings: Iterable[Finding]) -> bool:
+        """Whether one of these is an error about the owner, or what is below it."""
+        return any(
+            finding.severity is Severity.ERROR and f"{finding.owner}/".startswith(f"{self.owner}/")
+            for finding in findings
+        )
 
     @property
     def pages(self) -> int:

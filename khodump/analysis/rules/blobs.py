@@ -6,14 +6,28 @@ from collections.abc import Iterator
 from typing import Final
 
 from khodump.abi import luo as luo_abi
+from khodump.abi.kernels import is_sized
 from khodump.abi.kexec_handover import PROP_BLOB_SIZE
 from khodump.analysis.rules.case import Case
 from khodump.analysis.rules.harm import harm
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Finding, Severity
-from khodump.subtrees.luo_state import FILES_IN_BLOCKS, SESSIONS_IN_BLOCKS, SESSIONS_OWNER
+from khodump.problems import (
+    BlobIncompatible,
+    BlobInvalid,
+    BlobTooSmall,
+    BlobUnreadable,
+    BlockCountInvalid,
+    ChainCycle,
+    ChainPointerUnaligned,
+    ChainTooLong,
+    SubtreeIncomplete,
+    VmallocBlockUnaligned,
+    VmallocCountMismatch,
+    VmallocInvalid,
+)
+from khodump.subtrees.luo_state import SESSIONS_OWNER
 
-_SIZED: Final = ("kho-v3", "kho-v4")
 _BLOCKS: Final = "kho_block_set_restore(), kernel/liveupdate/kho_block.c"
 _VMALLOC: Final = "kho_restore_vmalloc(), kernel/liveupdate/kexec_handover.c"
 _PANIC: Final = "luo_core: The incoming tree failed to initialize properly [%pe], disabling live update"
@@ -22,7 +36,7 @@ _CHAIN: Final = "khodump lookup IMAGE PHYS shows whose page it is; khodump sessi
 
 def _sizeless(case: Case) -> Iterator[Hit]:
     handover = case.opened
-    if handover.fdt.compatible not in _SIZED:
+    if not is_sized(handover.fdt.compatible, handover.version):
         return
     for node, subtree in zip(handover.fdt.tree.children, handover.subtrees, strict=True):
         if subtree.blob is not None and node.u64(PROP_BLOB_SIZE) is None:
@@ -31,9 +45,9 @@ def _sizeless(case: Case) -> Iterator[Hit]:
 
 
 def _incomplete_outcome(case: Case, finding: Finding) -> Outcome:
-    if (
-        finding.phys is None or case.opened.fdt.compatible not in _SIZED
-    ):  # the kernel says nothing of missing data
+    handover = case.opened
+    sized = is_sized(handover.fdt.compatible, handover.version)
+    if finding.phys is None or not sized:  # the kernel says nothing of missing data
         return harm(case, finding.owner)
     line = f"KHO: broken KHO subnode '{finding.owner}': missing or invalid blob-size property"
     return harm(case, finding.owner, line)
@@ -74,11 +88,10 @@ def _incompatible_outcome(case: Case, finding: Finding) -> Outcome:
 
 
 def _small_outcome(case: Case, finding: Finding) -> Outcome:
-    size = finding.evidence["value"]
-    if finding.owner == luo_abi.NODE_NAME:
-        need = finding.evidence["need"]
-        return harm(case, finding.owner, f"luo_core: LUO state is too small ({size} < {need})")
-    return harm(case, finding.owner)
+    seen = BlobTooSmall.of(finding)
+    if finding.owner != luo_abi.NODE_NAME or seen is None:
+        return harm(case, finding.owner)
+    return harm(case, finding.owner, f"luo_core: LUO state is too small ({seen.value} < {seen.need})")
 
 
 def _damaged(case: Case, finding: Finding) -> Outcome:
@@ -91,10 +104,10 @@ def _unreadable(case: Case, finding: Finding) -> Outcome:  # noqa: ARG001 - as a
 
 def _is_in_blocks(case: Case, owner: str | None) -> bool:
     """Whether it is LUO's sessions, or the files of one, in a version that lists them in blocks."""
-    version = case.luo.version if case.luo else ""
+    layout = luo_abi.luo_version(case.luo.version if case.luo else "")
     if owner == SESSIONS_OWNER:
-        return version in SESSIONS_IN_BLOCKS
-    return case.session_of(owner) is not None and case.file_of(owner) is None and version in FILES_IN_BLOCKS
+        return layout.sessions_in_blocks
+    return case.session_of(owner) is not None and case.file_of(owner) is None and layout.files_in_blocks
 
 
 def _corrupt_blocks(case: Case, finding: Finding) -> Outcome:
@@ -103,17 +116,17 @@ def _corrupt_blocks(case: Case, finding: Finding) -> Outcome:
 
 
 def _invalid_count(case: Case, finding: Finding) -> Outcome:
-    if not _is_in_blocks(case, finding.owner):
+    seen = BlockCountInvalid.of(finding)
+    if seen is None or not _is_in_blocks(case, finding.owner):
         return harm(case, finding.owner)
-    line = f"kho_block: Block contains invalid entry count: {finding.evidence['value']}"
-    return harm(case, finding.owner, line)
+    return harm(case, finding.owner, f"kho_block: Block contains invalid entry count: {seen.value}")
 
 
 RULES: Final = (
     Rule(
-        "subtree-incomplete",
-        Severity.ERROR,
-        "a node of the root FDT lacks its data or its size",
+        SubtreeIncomplete.name,
+        SubtreeIncomplete.severity,
+        SubtreeIncomplete.title,
         "Its user gets EINVAL. kho_add_subtree() could fail half-way and leave such a node (fixed by 9ec953298948).",
         "khodump subtrees IMAGE --dts shows the node.",
         "kho_retrieve_subtree(), kernel/liveupdate/kexec_handover.c; 9ec953298948",
@@ -133,27 +146,27 @@ RULES: Final = (
         look=_not_preserved,
     ),
     Rule(
-        "blob-unreadable",
-        Severity.ERROR,
-        "a page that a user needs is not in the image",
+        BlobUnreadable.name,
+        BlobUnreadable.severity,
+        BlobUnreadable.title,
         "Nothing can be said of it: the dump may leave the page out though the machine has it.",
         "Dump again with a lower dump level (makedumpfile -d), or with the pages of the handover's users.",
         "the image itself",
         _unreadable,
     ),
     Rule(
-        "blob-invalid",
-        Severity.ERROR,
-        "a blob or a file's state is damaged",
+        BlobInvalid.name,
+        BlobInvalid.severity,
+        BlobInvalid.title,
         "Its user refuses it, or reads nonsense.",
         "khodump subtrees IMAGE decodes what is left.",
         "the consumers: mm/memblock.c, kernel/liveupdate/luo_core.c, mm/memfd_luo.c, lib/test_kho.c",
         _damaged,
     ),
     Rule(
-        "blob-incompatible",
-        Severity.ERROR,
-        "a blob is of a version that the next kernel does not take",
+        BlobIncompatible.name,
+        BlobIncompatible.severity,
+        BlobIncompatible.title,
         "LUO panics the next kernel, whatever liveupdate= says; other users go without their memory.",
         "khodump subtrees IMAGE shows the version; --next names another kernel to hold it against.",
         "luo_early_startup(), kernel/liveupdate/luo_core.c",
@@ -162,9 +175,9 @@ RULES: Final = (
         look=_luo_version,
     ),
     Rule(
-        "blob-too-small",
-        Severity.ERROR,
-        "a blob is smaller than what it holds",
+        BlobTooSmall.name,
+        BlobTooSmall.severity,
+        BlobTooSmall.title,
         "LUO panics the next kernel; other users go without their memory.",
         "khodump subtrees IMAGE shows the size that the root FDT gives.",
         "luo_early_startup(), kernel/liveupdate/luo_core.c; kexec_metadata, kernel/liveupdate/kexec_handover.c",
@@ -172,9 +185,9 @@ RULES: Final = (
         log=("luo_core: LUO state is too small (%zu < %zu)", _PANIC),
     ),
     Rule(
-        "chain-cycle",
-        Severity.ERROR,
-        "a chain of pages comes back to a page it has been at",
+        ChainCycle.name,
+        ChainCycle.severity,
+        ChainCycle.title,
         "A list of LUO's sessions that does panics the next kernel; a file's array fails that file.",
         _CHAIN,
         f"{_BLOCKS}; {_VMALLOC}",
@@ -182,9 +195,9 @@ RULES: Final = (
         log=("kho_block: Block set is corrupted",),
     ),
     Rule(
-        "chain-too-long",
-        Severity.ERROR,
-        "a chain has more pages than the kernel takes, or than its contents need",
+        ChainTooLong.name,
+        ChainTooLong.severity,
+        ChainTooLong.title,
         "A list of blocks may have 10000 (KHO_MAX_BLOCKS); an area's chain ends when its pages are named.",
         _CHAIN,
         f"{_BLOCKS}; {_VMALLOC}",
@@ -192,18 +205,18 @@ RULES: Final = (
         log=("kho_block: Block set is corrupted",),
     ),
     Rule(
-        "chain-pointer-unaligned",
-        Severity.ERROR,
-        "a chain goes on at an address that begins no page",
+        ChainPointerUnaligned.name,
+        ChainPointerUnaligned.severity,
+        ChainPointerUnaligned.title,
         "The kernel follows it and takes what is there for a page of the chain.",
         _CHAIN,
         f"{_BLOCKS}; {_VMALLOC}",
         _damaged,
     ),
     Rule(
-        "block-count-invalid",
-        Severity.ERROR,
-        "a block counts no entries, or more than it holds",
+        BlockCountInvalid.name,
+        BlockCountInvalid.severity,
+        BlockCountInvalid.title,
         "The whole list is refused.",
         _CHAIN,
         _BLOCKS,
@@ -211,27 +224,27 @@ RULES: Final = (
         log=("kho_block: Block contains invalid entry count: %llu",),
     ),
     Rule(
-        "vmalloc-count-mismatch",
-        Severity.ERROR,
-        "an area's chain does not name as many pages as the area has",
+        VmallocCountMismatch.name,
+        VmallocCountMismatch.severity,
+        VmallocCountMismatch.title,
         "The area is not restored, and its owner fails.",
         _CHAIN,
         f"{_VMALLOC}; 20251103110159.8399",
         _damaged,
     ),
     Rule(
-        "vmalloc-invalid",
-        Severity.ERROR,
-        "an area has flags or an order that no kernel writes",
+        VmallocInvalid.name,
+        VmallocInvalid.severity,
+        VmallocInvalid.title,
         "The area is not restored, and its owner fails.",
         _CHAIN,
         _VMALLOC,
         _damaged,
     ),
     Rule(
-        "vmalloc-block-unaligned",
-        Severity.ERROR,
-        "a block of an area is not aligned to its size",
+        VmallocBlockUnaligned.name,
+        VmallocBlockUnaligned.severity,
+        VmallocBlockUnaligned.title,
         "No block of that order can begin there: the area is not restored, or with other pages.",
         _CHAIN,
         _VMALLOC,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,18 +16,24 @@ from khodump.abi.khoser import SMALL_BITMAP_SIZE
 from khodump.analysis.ownership import Ownership, own
 from khodump.analysis.sessions import find_luo
 from khodump.arrays import U64
-from khodump.candidates import Candidate, survey
 from khodump.extents import NO_ORDER
 from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
 from khodump.intervals import Intervals, without
-from khodump.locate import FDT_OWNER, RootFdt
+from khodump.locate import RootFdt
 from khodump.memory import PhysicalMemory
+from khodump.problems import PROBLEMS, FlbListInvalid, SessionFileCountMismatch
 from khodump.subtree import WHOLE_BLOCK, Claims
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
 from khodump.subtrees.luo_state import Luo, LuoFile, file_owner, session_owner
 from khodump.trackers import map_property
 
+#: Whose the preserved-memory map is. Its trackers are the only decoders that name no owner.
+MAP_OWNER: Final = "KHO/map"
+
+_DECLARED: Final = frozenset(problem.name for problem in PROBLEMS)
+#: Problems that leave no list of sessions and files unread.
+_TELLING: Final = (SessionFileCountMismatch.name, FlbListInvalid.name)
 _Found = TypeVar("_Found")
 
 
@@ -91,22 +97,32 @@ class Case:
     @cached_property
     def fdt_phys(self) -> int | None:
         """Where the root FDT lies; of several copies, the one that is in its own map."""
+        if self.handover is not None:
+            return self.handover.fdt_phys
         root = self.fdt
         if root is None or root.phys is not None:
             return root.phys if root else None
-        copies = list(locate.find_copies(self.memory, root.blob))
-        kept = [phys for phys in copies if self.handover and self.handover.tracker.holds(phys, 0)]
-        return next(iter([*kept, *copies]), None)
+        return next(locate.find_copies(self.memory, root.blob), None)
+
+    @cached_property
+    def all_findings(self) -> tuple[Finding, ...]:
+        """What trackers and decoders found wrong, each with an owner; trackers are the only ones that name none."""
+        found = self.handover.all_findings if self.handover else ()
+        return tuple(replace(finding, owner=finding.owner or MAP_OWNER) for finding in found)
 
     @cached_property
     def decoded(self) -> Mapping[str, tuple[Finding, ...]]:
-        """What the decoders found wrong, by rule."""
-        found: dict[str, list[Finding]] = {}
-        if self.handover is not None:
-            users = (subtree.decoded.findings for subtree in self.handover.subtrees)
-            for finding in (*self.handover.findings, *(finding for part in users for finding in part)):
-                found.setdefault(finding.rule, []).append(finding)
-        return {rule: tuple(findings) for rule, findings in found.items()}
+        """What trackers and decoders found wrong, by rule, of the problems that khodump declares."""
+        by_rule: dict[str, list[Finding]] = {}
+        for finding in self.all_findings:
+            if finding.rule in _DECLARED:
+                by_rule.setdefault(finding.rule, []).append(finding)
+        return {rule: tuple(findings) for rule, findings in by_rule.items()}
+
+    @cached_property
+    def undeclared(self) -> tuple[Finding, ...]:
+        """What decoders found that khodump does not know found wrong: no rule can say what follows from it."""
+        return tuple(finding for finding in self.all_findings if finding.rule not in _DECLARED)
 
     @cached_property
     def ownership(self) -> Ownership:
@@ -119,26 +135,36 @@ class Case:
     @property
     def is_whole(self) -> bool:
         """Whether all of the map could be walked, so that what it does not list is not preserved."""
-        return not any(
-            finding.severity is Severity.ERROR and finding.owner != FDT_OWNER
-            for finding in self.opened.findings
-        )
+        return self.opened.is_whole
+
+    @cached_property
+    def is_adrift(self) -> bool:
+        """Whether the page of the root FDT, which is known, is not found in the map: then the map may be none.
+
+        Every kernel preserves that page. The map was given back since, or is misread, or damaged.
+        """
+        return self.handover is not None and self.fdt_phys is not None and not self.handover.is_anchored
 
     @cached_property
     def users_are_whole(self) -> bool:
         """Whether all that users wrote could be read, so that what they do not claim is not theirs."""
         lost = any(finding.severity is Severity.ERROR for finding in self.opened.fdt.findings)
-        return not lost and not any(subtree.decoded.findings for subtree in self.opened.subtrees)
+        return not lost and not self.opened.user_findings
 
     @cached_property
     def lists_are_whole(self) -> bool:
         """Whether LUO's lists of sessions and files could be read; what single files keep is another matter."""
         luo = (subtree for subtree in self.opened.subtrees if subtree.name == luo_abi.NODE_NAME)
         return not any(
-            self.file_of(finding.owner) is None and finding.rule != "session-file-count-mismatch"
+            self.file_of(finding.owner) is None and finding.rule not in _TELLING
             for subtree in luo
             for finding in subtree.decoded.findings
         )
+
+    @cached_property
+    def folio_lists_are_whole(self) -> bool:
+        """Whether the lists of folios of all memfds could be read."""
+        return not any(finding.unread and self.file_of(finding.owner) for finding in self.all_findings)
 
     def not_preserved(self, claims: Claims) -> U64:
         """Addresses, of these claims, where no block begins though one should, or that are in no block at all."""
@@ -191,11 +217,6 @@ class Case:
     def session_of(self, owner: str | None) -> str | None:
         """The name of the session that an owner's path belongs to, if it is a session's."""
         return _nearest(self._names_by_owner, owner)
-
-    @cached_property
-    def candidates(self) -> tuple[Candidate, ...]:
-        """All root FDTs of the image; searches it."""
-        return tuple(survey(self.memory).candidates)
 
 
 def _nearest(by_owner: Mapping[str, _Found], owner: str | None) -> _Found | None:

@@ -9,11 +9,12 @@ import numpy as np
 
 from khodump.abi.kexec_handover import MAX_PHYS_BITS
 from khodump.analysis.ownership import NOBODY, ROOT_FDT, claims_of
-from khodump.analysis.rules.case import Case, metadata_of
+from khodump.analysis.rules.case import Case
 from khodump.analysis.rules.harm import file_lost
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Finding, Severity
 from khodump.numbers import format_size
+from khodump.succession import STALE_INCOMING
 
 
 def _not_preserved(case: Case) -> Iterator[Hit]:
@@ -64,18 +65,11 @@ def _unclaimed(case: Case) -> Iterator[Hit]:
 
 
 def _stale(case: Case) -> Iterator[Hit]:
-    """A successor that runs keeps its own handover, with a higher count, in the same memory."""
-    mine = metadata_of(case.suspect)
-    if case.is_whole and case.opened.tracker.holds(case.fdt_phys or 0, 0):
-        return  # as it was handed over; whether its reader runs already makes no difference
-    for other in case.candidates:
-        if other.phys == case.fdt_phys or not other.own_page_preserved:
-            continue
-        theirs = other.metadata
-        if mine is None or theirs is None or theirs.kexec_count > mine.kexec_count:
-            message = f"a running kernel has taken this handover over and freed its map: its own root FDT is at {other.phys:#x}"
-            yield Hit(case.fdt_phys, message, ROOT_FDT, {"value": other.phys})
-            return
+    """A kernel that runs in the same memory has taken the handover over."""
+    successor = case.opened.successor
+    if successor is not None:
+        evidence = {} if successor.fdt is None else {"value": successor.fdt}
+        yield Hit(case.fdt_phys, successor.message, ROOT_FDT, evidence)
 
 
 RULES: Final = (
@@ -89,6 +83,7 @@ RULES: Final = (
         _not_preserved_outcome,
         log=("memfd_luo: Unable to restore folio at physical address: %llx",),
         needs=(Need.MAP, Need.WHOLE_MAP),
+        wants=(Need.FOLIO_LISTS,),
         look=_not_preserved,
     ),
     Rule(
@@ -100,6 +95,7 @@ RULES: Final = (
         "kho_restore_page(), kernel/liveupdate/kexec_handover.c, which clears the page's mark",
         Outcome(Effect.OVERWRITTEN, "restores that memory for the first who asks, and fails the other"),
         needs=(Need.MAP, Need.WHOLE_MAP),
+        wants=(Need.FOLIO_LISTS,),
         look=_twice,
     ),
     Rule(
@@ -114,7 +110,7 @@ RULES: Final = (
         look=_unclaimed,
     ),
     Rule(
-        "stale-incoming",
+        STALE_INCOMING,
         Severity.WARNING,
         "this is the incoming handover of a kernel that runs already",
         "Nothing more: right after the walk it frees the map's pages, and what it finds here is no longer a handover.",

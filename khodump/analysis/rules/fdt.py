@@ -12,7 +12,8 @@ from khodump.doubt import IN_DOUBT
 from khodump.errors import FdtTruncatedError
 from khodump.fdt import check_header, total_size
 from khodump.findings import Finding, Severity
-from khodump.locate import FDT_LOST, FDT_ODD, FDT_OWNER
+from khodump.locate import FDT_OWNER
+from khodump.problems import FdtLost, FdtOdd
 
 _DISABLED: Final = "KHO: disabling KHO revival"
 _COLD: Final = "boots cold, as if nothing had been handed over, and reuses all memory"
@@ -122,9 +123,9 @@ RULES: Final = (
         look=_truncated,
     ),
     Rule(
-        FDT_ODD,
-        Severity.ERROR,
-        "the root FDT holds what no kernel writes, and libfdt takes it all the same",
+        FdtOdd.name,
+        FdtOdd.severity,
+        FdtOdd.title,
         "libfdt follows the tree no further than a lookup has to: what stands before the damage is found, of two things of "
         "one name the first, and of what stands behind, nothing. Users whose nodes are lost so begin anew.",
         "khodump extract IMAGE --range FDT-ADDRESS+4K | fdtdump -; dtc -I dtb refuses what is odd.",
@@ -132,9 +133,9 @@ RULES: Final = (
         _odd_outcome,
     ),
     Rule(
-        FDT_LOST,
-        Severity.ERROR,
-        "the root FDT is lost, and only the map was named",
+        FdtLost.name,
+        FdtLost.severity,
+        FdtLost.title,
         "Without a root FDT it boots cold; but the page may be damaged or missing in the image alone.",
         "khodump scan IMAGE lists the root FDTs that are there; debugfs' kho/out/fdt holds a copy.",
         "kho_populate(), kernel/liveupdate/kexec_handover.c",

@@ -7,11 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from khodump.abi.kexec_handover import MAX_PHYS_BITS, PAGE_SIZES
+from khodump.abi.kexec_handover import PAGE_SIZES
 from khodump.analysis.rules.case import Case, producer
 from khodump.analysis.rules.rule import MAP_OWNER, Effect, Hit, Outcome, Rule
 from khodump.findings import Finding, Severity
 from khodump.intervals import meet
+from khodump.memory import RamEnd
 from khodump.numbers import format_size
 from khodump.trackers.bitmap_chain import BitmapChainTracker
 from khodump.trackers.radix import RadixTracker
@@ -41,11 +42,13 @@ def _root_missing_outcome(case: Case, finding: Finding) -> Outcome:  # noqa: ARG
 
 
 def _impossible_keys(case: Case) -> Iterator[Hit]:
-    extents = case.opened.preserved
-    beyond = extents.take(extents.end > np.uint64(1 << MAX_PHYS_BITS))
+    extents, end = case.opened.preserved, case.memory.ram_end
+    if end is None or not end.is_told:
+        end = RamEnd.of_architecture()
+    beyond = extents.take(extents.end > np.uint64(end.address))
     if beyond:
         first = int(beyond.phys[0])
-        message = f"{len(beyond)} blocks lie beyond {MAX_PHYS_BITS} bits of physical address, the first at {first:#x}"
+        message = f"{len(beyond)} blocks lie where no RAM is, the first at {first:#x}: it ends at {end.address:#x}, {end.source}"
         yield Hit(first, message, MAP_OWNER, {"order": int(beyond.order[0]), "count": len(beyond)})
 
 

@@ -11,12 +11,13 @@ import numpy as np
 from khodump.abi.memfd import FolioFlags, Seals
 from khodump.analysis.rules.case import Case, PreservedFile
 from khodump.analysis.rules.harm import file_lost, harm
-from khodump.analysis.rules.rule import Effect, Hit, Outcome, Rule
+from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.arrays import U64
 from khodump.extents import NO_ORDER
 from khodump.findings import Finding, Severity
 from khodump.intervals import Intervals
 from khodump.numbers import format_size
+from khodump.problems import MemfdFolioCount, MemfdFolioMissing, MemfdListUnread
 from khodump.subtrees.memfd import Memfd
 from khodump.subtrees.text import quoted
 
@@ -53,13 +54,15 @@ def _what(file: PreservedFile) -> str:
 
 
 def _placed(case: Case, memfd: Memfd) -> _Placed | None:
-    """Where the folios lie in the file; None when part of the list is not in the image."""
+    """Where the folios lie in the file; None when part of the list, or of what tells their orders, was not read."""
     none = np.zeros(0, np.uint64)
     first, stop = [none], [none]
     for batch in memfd.folios():
         if batch.missing:
             return None
         orders = case.opened.preserved.orders_at(batch.phys)
+        if not case.is_whole and (orders == NO_ORDER).any():
+            return None
         pages = np.uint64(1) << np.where(orders == NO_ORDER, 0, orders).astype(np.uint64)
         first.append(batch.index)
         stop.append(batch.index + pages)
@@ -83,7 +86,9 @@ def _sizes(case: Case) -> Iterator[Hit]:
             message = f"{_what(file)} has {memfd.nr_folios} folios, more than a kernel preserves"
             yield Hit(memfd.phys, message, file.owner, {"value": memfd.nr_folios})
         placed = _placed(case, memfd)
-        if placed is None or len(placed.first) < memfd.nr_folios:  # entries of pfn 0 stand for holes
+        if (
+            placed is None or len(placed.first) < memfd.nr_folios
+        ):  # entries that name no memory, which is told
             continue
         if len(placed.overlapping):  # then some lie elsewhere than they should, which is told
             continue
@@ -133,13 +138,32 @@ def _flags(case: Case) -> Iterator[Hit]:
 
 RULES: Final = (
     Rule(
-        "memfd-folio-count",
-        Severity.ERROR,
-        "a memfd counts more folios than its list holds",
+        MemfdFolioCount.name,
+        MemfdFolioCount.severity,
+        MemfdFolioCount.title,
         "It reads past the end of the list, which it has mapped with vmalloc.",
         "khodump sessions IMAGE shows folios, and the list's address.",
         _SOURCE,
         Outcome(Effect.PANIC, "reads past the end of the list and faults, when the file is retrieved"),
+    ),
+    Rule(
+        MemfdListUnread.name,
+        MemfdListUnread.severity,
+        MemfdListUnread.title,
+        "Nothing can be said of the folios that are not listed, nor of memory that nobody else claims: it may be theirs.",
+        "khodump sessions IMAGE gives the list's address; dump again with a lower dump level (makedumpfile -d).",
+        "the image itself",
+        Outcome(Effect.UNKNOWN, "sees what this image does not hold: which folios the file has is not known"),
+    ),
+    Rule(
+        MemfdFolioMissing.name,
+        MemfdFolioMissing.severity,
+        MemfdFolioMissing.title,
+        "It skips such entries: the file reads as zeros there. Preserving fills the holes of sparse files, so no kernel "
+        "writes one.",
+        "khodump sessions IMAGE gives the list's address; its entries are of 16 bytes, the page's number first.",
+        "memfd_luo_preserve_folios() and memfd_luo_retrieve_folios(), mm/memfd_luo.c",
+        Outcome(Effect.FILE, "retrieves a file that reads as zeros where these folios were"),
     ),
     Rule(
         "memfd-folio-overlap",
@@ -155,6 +179,7 @@ RULES: Final = (
             errno="EEXIST",
         ),
         log=("memfd_luo: shmem: failed to add to page cache folio index %ld: %pe",),
+        wants=(Need.FOLIO_LISTS,),
         look=_overlaps,
     ),
     Rule(
@@ -165,6 +190,7 @@ RULES: Final = (
         "khodump sessions IMAGE compares size and preserved bytes.",
         _SOURCE,
         _sizes_outcome,
+        wants=(Need.FOLIO_LISTS,),
         look=_sizes,
     ),
     Rule(
@@ -188,6 +214,7 @@ RULES: Final = (
         Outcome(
             Effect.FILE, "retrieves a file of which these folios read as zeros, or are dropped under pressure"
         ),
+        wants=(Need.FOLIO_LISTS,),
         look=_flags,
     ),
 )

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Final, NamedTuple
 
+from khodump.analysis.rules.case import MAP_OWNER as MAP_OWNER  # noqa: PLC0414 - rules have it from here
 from khodump.analysis.rules.case import Case
 from khodump.findings import Finding, Severity
-
-#: Whose the preserved-memory map is. Its trackers are the only decoders that name no owner.
-MAP_OWNER: Final = "KHO/map"
 
 
 class Effect(IntEnum):
     """What the next kernel does, from nothing to the worst."""
 
     NONE = 0
-    UNKNOWN = 1  # it could not be read
-    USER = 2  # one user of KHO does not get its memory back
-    FILE = 3  # one file cannot be retrieved, or comes back with other contents
-    OVERWRITTEN = 4  # memory that somebody counts on is given to others
-    SESSIONS = 5  # no session can be retrieved at all
-    PANIC = 6
-    COLD_BOOT = 7  # as if nothing had been handed over
+    UNJUDGED = 1  # no rule knows what follows from it
+    UNKNOWN = 2  # it could not be read
+    USER = 3  # one user of KHO does not get its memory back
+    FILE = 4  # one file cannot be retrieved, or comes back with other contents
+    OVERWRITTEN = 5  # memory that somebody counts on is given to others
+    SESSIONS = 6  # no session can be retrieved at all
+    PANIC = 7
+    COLD_BOOT = 8  # as if nothing had been handed over
 
 
 class Outcome(NamedTuple):
@@ -59,21 +58,25 @@ class Need(Enum):
     WHOLE_MAP = "part of the map could not be walked: what is not found in it may be there"
     WHOLE_USERS = "part of what users wrote could not be read: what nobody seems to claim may be theirs"
     WHOLE_LISTS = "a list of LUO's is damaged: some of what it names may be missing, or was never there"
+    FOLIO_LISTS = (
+        "part of the list of a memfd's folios could not be read: the rule was run on what is listed alone"
+    )
     SCRATCH = "nothing in the image tells of the scratch regions: pass --scratch, or leave --fdt out to search for them"
 
     def met(self, case: Case) -> bool:
         """Whether the case has it."""
-        if case.handover is None:
-            return False
-        if self is Need.FDT_PAGE:
-            return case.fdt_phys is not None
-        if self is Need.SCRATCH:
-            return case.handover.scratch is not None
-        if self is Need.WHOLE_USERS:
-            return case.users_are_whole
-        if self is Need.WHOLE_LISTS:
-            return case.lists_are_whole
-        return self is Need.MAP or case.is_whole
+        return case.handover is not None and _MET[self](case)
+
+
+_MET: Final[Mapping[Need, Callable[[Case], bool]]] = {
+    Need.MAP: lambda case: case.handover is not None,
+    Need.FDT_PAGE: lambda case: case.fdt_phys is not None,
+    Need.WHOLE_MAP: lambda case: case.is_whole,
+    Need.WHOLE_USERS: lambda case: case.users_are_whole,
+    Need.WHOLE_LISTS: lambda case: case.lists_are_whole,
+    Need.FOLIO_LISTS: lambda case: case.folio_lists_are_whole,
+    Need.SCRATCH: lambda case: case.opened.scratch is not None,
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class Rule:
         then: what follows from one finding.
         log: the kernel's own lines, with its own formats.
         needs: what must be known to run it.
+        wants: what must be known for it to see all there is; without, it sees what can be read.
         look: finds it; None for what only decoders see. What they found by this name counts always.
     """
 
@@ -102,17 +106,25 @@ class Rule:
     then: Outcome | Callable[[Case, Finding], Outcome]
     log: tuple[str, ...] = ()
     needs: tuple[Need, ...] = field(default=(Need.MAP,))
+    wants: tuple[Need, ...] = ()
     look: Callable[[Case], Iterable[Hit]] | None = None
 
+    def lack(self, case: Case) -> Need | None:
+        """What is not known of the case, though the rule cannot be run without."""
+        return next((need for need in self.needs if not need.met(case)), None)
+
+    def lack_in_part(self, case: Case) -> Need | None:
+        """What is not known of the case, so that the rule does not see all there is."""
+        return next((need for need in self.wants if not need.met(case)), None)
+
     def findings(self, case: Case) -> tuple[Finding, ...]:
-        """Where the case breaks this rule."""
-        hits = self.look(case) if self.look else ()
+        """Where the case breaks this rule; what decoders found counts also where the rule itself cannot be run."""
+        hits = self.look(case) if self.look and self.lack(case) is None else ()
         own = (
             Finding(self.name, hit.severity or self.severity, hit.phys, hit.message, hit.evidence, hit.owner)
             for hit in hits
         )
-        decoded = case.decoded.get(self.name, ())
-        return (*(replace(finding, owner=finding.owner or MAP_OWNER) for finding in decoded), *own)
+        return (*case.decoded.get(self.name, ()), *own)
 
     def outcome(self, case: Case, finding: Finding) -> Outcome:
         """What follows from a finding of this rule."""

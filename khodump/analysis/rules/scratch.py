@@ -10,19 +10,19 @@ import numpy as np
 from khodump.abi.kexec_handover import MAX_PAGE_ORDER, PAGEBLOCK_ORDER
 from khodump.analysis.rules.case import Case, producer
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
-from khodump.findings import Severity
+from khodump.findings import Finding, Severity
 from khodump.intervals import Intervals, meet
 from khodump.numbers import format_size
-
-_OWNER: Final = "KHO/scratch"
+from khodump.problems import ScratchWraps
+from khodump.scratch import OWNER
 
 
 def _overlap(case: Case) -> Iterator[Hit]:
     handover = case.opened
-    regions = [region for region in handover.scratch or () if region.size]
+    regions = [region for region in handover.scratch or () if region.size and not region.wraps]
     scratch = Intervals.covering(
         np.array([region.addr for region in regions], np.uint64),
-        np.array([region.addr + region.size for region in regions], np.uint64),
+        np.array([region.end for region in regions], np.uint64),
     )
     for start, end, what in (
         (case.kept.start, case.kept.end, "preserved memory"),
@@ -32,7 +32,7 @@ def _overlap(case: Case) -> Iterator[Hit]:
         if len(low):
             lost, phys, region = int((high - low).sum()), int(low[0]), int(scratch.start[row[0]])
             message = f"{format_size(lost)} of {what} lie in scratch, the first at {phys:#x} in the region at {region:#x}"
-            yield Hit(phys, message, _OWNER, {"region": region, "size": lost})
+            yield Hit(phys, message, OWNER, {"region": region, "size": lost})
 
 
 def _misaligned(case: Case) -> Iterator[Hit]:
@@ -40,12 +40,23 @@ def _misaligned(case: Case) -> Iterator[Hit]:
     orders = MAX_PAGE_ORDER if producer(case.suspect).max_order_scratch else PAGEBLOCK_ORDER
     unit = 1 << (shift + orders[shift])
     for region in case.opened.scratch or ():
-        if region.size and (region.addr % unit or region.size % unit):
+        if region.size and not region.wraps and (region.addr % unit or region.size % unit):
             message = (
                 f"the scratch region at {region.addr:#x}, {format_size(region.size)}, is not aligned to "
                 f"{format_size(unit)} at both ends"
             )
-            yield Hit(region.addr, message, _OWNER, {"size": region.size, "unit": unit})
+            yield Hit(region.addr, message, OWNER, {"size": region.size, "unit": unit})
+
+
+def _wraps_outcome(case: Case, finding: Finding) -> Outcome:
+    seen = ScratchWraps.of(finding)
+    if seen is not None and (case.kept.end > seen.value).any():
+        return Outcome(
+            Effect.OVERWRITTEN, "takes all memory from there on for scratch, with what is preserved there"
+        )
+    return Outcome(
+        Effect.UNJUDGED, "takes whatever memory there is from there on for scratch; none of it is preserved"
+    )
 
 
 RULES: Final = (
@@ -73,5 +84,14 @@ RULES: Final = (
         Outcome(Effect.OVERWRITTEN, "takes whole pageblocks for scratch, with memory in them that is not"),
         needs=(Need.MAP, Need.SCRATCH),
         look=_misaligned,
+    ),
+    Rule(
+        ScratchWraps.name,
+        ScratchWraps.severity,
+        ScratchWraps.title,
+        "It adds the region to its memory, cut off at the end of the address space, and boots in what it takes for it.",
+        "khodump inspect IMAGE lists the scratch regions; this one has no end.",
+        "kho_populate(), kernel/liveupdate/kexec_handover.c; memblock_cap_size(), mm/memblock.c",
+        _wraps_outcome,
     ),
 )

@@ -11,6 +11,7 @@ from khodump.analysis.rules.case import Case
 from khodump.analysis.rules.harm import harm, sessions_lost
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Finding, Severity
+from khodump.problems import FlbListInvalid, SessionFileCountMismatch
 from khodump.subtrees.luo_state import Session, session_owner
 from khodump.subtrees.text import quoted
 
@@ -24,8 +25,10 @@ def _not_serialized(case: Case) -> Iterator[Hit]:
 
 
 def _count_outcome(case: Case, finding: Finding) -> Outcome:
-    said, found = finding.evidence["value"], finding.evidence["found"]
-    line = f"luo_file: File count mismatch: expected {said}, found {found}"
+    seen = SessionFileCountMismatch.of(finding)
+    if seen is None:
+        return harm(case, finding.owner)
+    line = f"luo_file: File count mismatch: expected {seen.value}, found {seen.found}"
     return harm(case, finding.owner, line)
 
 
@@ -90,9 +93,9 @@ RULES: Final = (
         look=_not_serialized,
     ),
     Rule(
-        "session-file-count-mismatch",
-        Severity.ERROR,
-        "a session says that it has another number of files than its list",
+        SessionFileCountMismatch.name,
+        SessionFileCountMismatch.severity,
+        SessionFileCountMismatch.title,
         "Deserializing fails, and that error is given to every open of /dev/liveupdate.",
         "khodump sessions IMAGE --session NAME lists the files that are there.",
         "luo_file_deserialize(), kernel/liveupdate/luo_file.c; 20260325044608.8407",
@@ -136,5 +139,18 @@ RULES: Final = (
         Outcome(Effect.FILE, "finds the first of these files by the token, and never the other"),
         needs=_LISTS,
         look=_repeated_tokens,
+    ),
+    Rule(
+        FlbListInvalid.name,
+        FlbListInvalid.severity,
+        FlbListInvalid.title,
+        "It takes the list on trust: an FLB that is not found there has no state (ENOENT), and one with a wrong count of "
+        "users is finished too early, or never.",
+        "khodump sessions IMAGE lists the FLBs; khodump lookup IMAGE PHYS shows where the list stands in the file.",
+        "luo_flb_setup_incoming() and luo_flb_serialize(), kernel/liveupdate/luo_flb.c",
+        Outcome(
+            Effect.UNJUDGED,
+            "takes the list on trust: what it cannot find there, or finds wrong, is its user's to meet",
+        ),
     ),
 )

@@ -53,6 +53,7 @@ class Break:
         kernel: the next one; by default one like that which made the handover.
         asked: how the root FDT is named.
         options: of open_suspect().
+        dropped: physical address of a page that the broken one's image does not hold.
     """
 
     built: BuiltHandover
@@ -68,15 +69,20 @@ class Break:
     kernel: Kernel | None = None
     asked: Asked = Asked.BY_ADDRESS
     options: dict[str, Any] = field(default_factory=dict)
+    dropped: int | None = None
 
     @contextmanager
     def opened(self, directory: Path, *, broken: bool) -> Iterator[Handover | Broken]:
         """The handover as khodump reads it, sound or broken."""
         image, before = self.built.image, self.built.image.read(self.at, len(self.data))
         fdt: Path | int | None = self.built.fdt_phys if self.asked is Asked.BY_ADDRESS else None
-        assert before != self.data
+        assert before != self.data or self.dropped is not None
         if broken:
             image.write(self.at, self.data)
+        page, lost = self.dropped, b""
+        if broken and page is not None:
+            lost = image.read(page, self.built.geometry.page_size)
+            image.drop(page)
         if self.asked is Asked.BY_FILE:
             fdt = directory / "kho.dtb"
             fdt.write_bytes(image.read(self.built.fdt_phys, len(self.built.fdt)))
@@ -86,6 +92,8 @@ class Break:
         if self.asked is Asked.BY_FILE:
             image.write(self.built.fdt_phys, self.built.fdt)
         image.write(self.at, before)
+        if lost and page is not None:
+            image.write(page, lost)
         with open_suspect(path, fdt=fdt, **self.options) as suspect:
             yield suspect
 

@@ -6,7 +6,8 @@ from khodump.analysis.rules.rule import Effect
 from tests.analysis.rules.blobs import NO_SESSION, SESSION, place
 from tests.analysis.rules.breaking import FILE, MEMFD, SESSION_FAILS, Break, breaks, flipped, handed_over, luo
 from tests.builders.fdt import u64
-from tests.builders.luo import Session
+from tests.builders.handover import BuiltHandover
+from tests.builders.luo import Flb, Luo, Session
 
 ENTRIES = "LUO/sessions/0/files/entries"
 
@@ -62,3 +63,38 @@ def one_token() -> Break:
     then = "finds the first of these files by the token, and never the other"
     phys = place(built, "LUO/sessions/0/files")
     return Break(built, at, u64(1), Effect.FILE, then, SESSION, phys)
+
+
+def with_flb() -> BuiltHandover:
+    return handed_over({"LUO": Luo((Session("vm"),), (Flb("pci", 7),))})
+
+
+def _flb(at: int, data: bytes) -> Break:
+    built = with_flb()
+    page = place(built, "LUO/flbs")
+    return Break(built, page + at, data, Effect.UNJUDGED, "takes the list on trust", "LUO/flbs", page)
+
+
+@breaks("flb-list-invalid")
+def one_flb_too_few() -> Break:
+    return _flb(8, u64(0))
+
+
+@breaks("flb-list-invalid")
+def one_flb_too_many() -> Break:
+    return _flb(8, u64(2))
+
+
+@breaks("flb-list-invalid")
+def pages_that_it_has_not() -> Break:
+    return _flb(0, u64(3))
+
+
+@breaks("flb-list-invalid")
+def a_name_without_an_end() -> Break:
+    return _flb(16, b"x" * 48)
+
+
+@breaks("flb-list-invalid")
+def no_users() -> Break:
+    return _flb(16 + 56, u64(0))

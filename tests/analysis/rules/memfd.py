@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from khodump.abi.memfd import MEMFD_LUO_FOLIO_SER
 from khodump.analysis.rules.rule import Effect
 from tests.analysis.rules.blobs import place
 from tests.analysis.rules.breaking import FILE, Break, breaks, flipped, handed_over, luo
@@ -89,3 +90,21 @@ def not_up_to_date() -> Break:
 @breaks("memfd-folio-flags")
 def unknown_flag() -> Break:
     return _flag(54)
+
+
+@breaks("memfd-list-unread")
+def a_list_that_was_not_dumped() -> Break:
+    built = with_memfd()
+    array = built.places[f"{STATE}/folios/blocks"][0]
+    then = "which folios the file has is not known"
+    return Break(built, array, b"", Effect.UNKNOWN, then, FILE, array, dropped=array)
+
+
+@breaks("memfd-folio-missing")
+def a_list_of_zeros() -> Break:
+    built = with_memfd()
+    at = built.places[ENTRIES][0]
+    then = "retrieves a file that reads as zeros where these folios were"
+    entry = MEMFD_LUO_FOLIO_SER.sizeof()
+    also = ("unclaimed",)
+    return Break(built, at, bytes(2 * entry), Effect.FILE, then, FILE, place(built, STATE), also=also)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from khodump.abi.kexec_handover import KHO_SCRATCH
 from khodump.analysis.rules.rule import Effect
 from tests.analysis.rules.breaking import Asked, Break, breaks, flipped, handed_over
 from tests.builders.boot import Entry, kho_data, write_boot_params, write_scratch
+from tests.builders.fdt import u64
 from tests.builders.handover import BuiltHandover
 from tests.builders.users import Memblock, ReserveMem
 
@@ -45,3 +47,20 @@ def a_size_too_small() -> Break:
     at, data = flipped(built, TABLE + 16 + 8, 12)
     then = "takes whole pageblocks for scratch"
     return Break(built, at, data, Effect.OVERWRITTEN, then, OWNER, REGIONS[1][0], asked=Asked.BY_SEARCH)
+
+
+@breaks("scratch-wraps")
+def a_size_past_the_end() -> Break:
+    built = told()
+    size_at = TABLE + KHO_SCRATCH.size + 8
+    then = "takes whatever memory there is from there on for scratch; none of it is preserved"
+    data = u64((1 << 64) - REGIONS[1][0] + 0x1000)
+    return Break(built, size_at, data, Effect.UNJUDGED, then, OWNER, REGIONS[1][0], asked=Asked.BY_SEARCH)
+
+
+@breaks("scratch-wraps")
+def a_size_past_the_end_over_what_is_preserved() -> Break:
+    built = told()
+    then = "takes all memory from there on for scratch, with what is preserved there"
+    data = u64(REGIONS[0][0] ^ 1 << 26) + u64((1 << 64) - 1)
+    return Break(built, TABLE, data, Effect.OVERWRITTEN, then, OWNER, LOGS, asked=Asked.BY_SEARCH)

@@ -100,7 +100,6 @@ def quiet() -> Iterator[Quiet]:
     yield after("sessions", block + LUO_SESSION_SER.sizeof(), "past the entries that are counted")
     yield after_text("files", block, 48, "memfd-v2")
     yield after("files", block + LUO_FILE_SER.sizeof(), "past the entries that are counted")
-    yield Quiet("FLBs", PAGES["FLBs"], PAGES["FLBs"] + 8, "the number of pages, which is always 1")
     yield after_text("FLBs", LUO_FLB_HEADER_SER.size, 48, FLB)
     yield after("FLBs", LUO_FLB_HEADER_SER.size + LUO_FLB_SER.sizeof(), "past the entries that are counted")
     yield Quiet("memfd", PAGES["memfd"] + 44, PAGES["memfd"] + 45, "how it was mapped, if known", range(4))

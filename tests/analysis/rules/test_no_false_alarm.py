@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from khodump.abi.memfd import MEMFD_LUO_SER, MemfdLuoSer, Seals
+from khodump.abi.layout import dtype_of
+from khodump.abi.memfd import MEMFD_LUO_FOLIO_SER, MEMFD_LUO_SER, PFN_BITS, MemfdLuoSer, Seals
 from khodump.analysis.check import examine
 from khodump.findings import Severity
 from khodump.opening import open_suspect
@@ -16,20 +18,27 @@ from tests.builders.boot import Entry, kho_data, write_boot_params, write_scratc
 from tests.builders.chains import Writer, write_vmalloc
 from tests.builders.handover import BuiltHandover, Description, MapFormat, build_handover
 from tests.builders.luo import Flb, Luo, LuoFile, Session
-from tests.builders.memfd import Folio, Memfd, MemfdFormat, folios_of
+from tests.builders.memfd import KEPT, Folio, Memfd, MemfdFormat, folios_of
 from tests.builders.users import KhoTest, Memblock, ReserveMem, User
 
 FULL_CHUNK = 511
+FIRST_PAGE = 1 << 36
 
 
 class FullChunk(Memfd):
-    """A memfd of holes alone, whose list takes as many pages as one chunk names."""
+    """A memfd of single pages, whose list takes as many pages as one chunk names."""
 
     def write(self, writer: Writer) -> int:
         """See `Memfd`."""
-        array = write_vmalloc(writer.at("folios"), bytes(FULL_CHUNK * 4096))
+        count = FULL_CHUNK * 4096 // MEMFD_LUO_FOLIO_SER.sizeof()
+        index = np.arange(count, dtype=np.uint64)
+        entries = np.zeros(count, dtype_of(MEMFD_LUO_FOLIO_SER))
+        entries["folio"] = np.uint64(KEPT << PFN_BITS) | (np.uint64(FIRST_PAGE >> 12) + index)
+        entries["index"] = index
+        writer.blocks += [(FIRST_PAGE + (page << 12), 0) for page in range(count)]
+        array = write_vmalloc(writer.at("folios"), entries.tobytes())
         assert len(writer.places[writer.at("folios/chunks").path]) == 2
-        return writer.preserve(MEMFD_LUO_SER.build(MemfdLuoSer(0, 0, 0, 0, FULL_CHUNK * 256, array)))
+        return writer.preserve(MEMFD_LUO_SER.build(MemfdLuoSer(0, count << 12, 0, 0, count, array)))
 
 
 def files(*memfds: Memfd) -> dict[str, bytes | User]:
@@ -61,7 +70,6 @@ LEGITIMATE: dict[str, tuple[Description, set[str]]] = {
     "a folio past the end of its file": (Description(subtrees=files(Memfd(folios_of({0: b"", 9: b""}), 1))), set()),
     "a huge folio that ends past its file": (Description(subtrees=files(Memfd((Folio(0, b"", 9),), 5))), set()),
     "a zero-length memfd": (Description(subtrees=files(Memfd())), set()),
-    "a memfd of holes": (Description(subtrees=files(Memfd((Folio(0, None),), 4096))), set()),
     "a position past the end": (Description(subtrees=files(Memfd((Folio(0),), pos=1 << 40))), set()),
     "all seals": (Description(subtrees=files(Memfd((Folio(0),), seals=sum(Seals)))), set()),
     "a list of large blocks": (Description(subtrees=files(Memfd((Folio(0),), array_order=3))), set()),

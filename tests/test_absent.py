@@ -1,0 +1,75 @@
+"""What an image lacks is never held against the kernel that wrote the handover, and never passed over in silence."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from khodump.analysis.check import examine
+from khodump.analysis.rules.rule import Effect
+from khodump.errors import KhodumpError
+from khodump.opening import open_suspect
+from tests.captures import CAPTURES, HISTORIC
+from tests.lacking import lacking
+from tests.transcript import run
+
+EVERY = CAPTURES | HISTORIC
+#: What stands between a command and its options; each answers with rows.
+COMMANDS = {
+    "inspect": [],
+    "owners": [],
+    "sessions": [],
+    "subtrees": [],
+    "tree": [],
+    "map": [],
+    "lookup": ["0x40000000"],
+}
+MOST = 16
+
+
+def worst(path) -> Effect | None:
+    """The worst that is foretold of the handover in this image; None where none is found in it."""
+    try:
+        with open_suspect(path) as suspect:
+            outcomes = [diagnosis.outcome.effect for diagnosis in examine(suspect).diagnoses]
+    except KhodumpError:
+        return None
+    return max(outcomes, default=Effect.NONE)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_an_image_lacks_accuses_nobody(name, tmp_path):
+    whole = EVERY[name].path
+    allowed = max(worst(whole) or Effect.NONE, Effect.UNKNOWN)
+    for what, core in lacking(whole.read_bytes(), MOST):
+        image = tmp_path / "core"
+        image.write_bytes(core)
+        foretold = worst(image)
+        assert foretold is None or foretold <= allowed, what
+
+
+def answer(command, image):
+    """The status of a command, and its rows."""
+    options = COMMANDS[command]
+    ran = run(command, image, *options, "--format", "json", "-q")
+    told = json.loads(ran.stdout) if ran.stdout else {}
+    rows = {name: value for name, value in told.items() if isinstance(value, list) and name != "findings"}
+    return ran.status, {name: [row for row in value if not is_of_image(row)] for name, value in rows.items()}
+
+
+def is_of_image(row):
+    """Whether a row is about what the image holds, or how the map is read, which says itself that it is a guess."""
+    return row.get("category") in ("image", "missing") or row.get("what") == "preserved memory"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("name", ["luo-memfd serialized", "kho-test serialized", "successor", "v1a"])
+def test_no_command_is_silent_about_what_lacks(name, command, tmp_path):
+    whole = EVERY[name].path
+    _, rows = answer(command, whole)
+    for what, core in lacking(whole.read_bytes(), MOST // 2):
+        image = tmp_path / "core"
+        image.write_bytes(core)
+        status, fewer = answer(command, image)
+        assert status or fewer == rows, what
