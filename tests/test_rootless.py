@@ -41,7 +41,7 @@ def test_a_map_is_walked_without_its_root_fdt(name, tmp_path):
         assert {tuple(block) for block in handover.preserved} == set(built.blocks)
         assert handover.page_size == built.geometry.page_size
         assert handover.subtrees == ()
-        assert [finding.rule for finding in handover.findings] == ["fdt-lost"]
+        assert [finding.rule for finding in handover.all_findings] == ["fdt-lost"]
 
 
 @pytest.mark.parametrize("name", [name for name in CAPTURES | HISTORIC if name != "fail-compat serialized"])
@@ -123,6 +123,6 @@ def test_no_address_ends_in_anything_but_an_answer(tmp_path_factory, address):
         without_fdt(FORMS["radix"]).image.to_elf(core)
     try:
         with open_handover([core], root=address) as handover:
-            assert handover.findings
+            assert handover.all_findings
     except NoHandoverError:
         pass

@@ -15,8 +15,8 @@ from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
 from khodump.memory import Hole, PhysicalMemory
-from khodump.problems import FdtLost
 from khodump.names import well_formed
+from khodump.problems import FdtLost
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.succession import STALE_INCOMING
 

@@ -107,7 +107,7 @@ class Plan:
 
     def is_in_doubt(self, findings: Iterable[Finding]) -> bool:
         """Whether one of these is an error about the owner, or what is below it."""
-        return any(
+        return self.owner is not None and any(
             finding.severity is Severity.ERROR and f"{finding.owner}/".startswith(f"{self.owner}/")
             for finding in findings
         )
