@@ -32,6 +32,7 @@ from khodump.handover import Handover
 from khodump.intervals import Intervals
 from khodump.locate import LandmarkKind, find_copies, landmarks
 from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
+from khodump.problems import SubtreeIncomplete
 from khodump.scratch import read_table
 from khodump.subtree import Keep, Subtree
 
@@ -194,6 +195,9 @@ def _subtree(subtree: Subtree) -> Iterator[Keep]:
     """
     owner, blob = f"{subtree.name}/blob", subtree.blob
     if blob is None:
+        # Where no FDT is found, zeros are none either; a page that is missing would leave it open.
+        looked_at = [f.phys for f in subtree.decoded.findings if f.rule == SubtreeIncomplete.name]
+        yield Keep.of(owner, "no blob", *((phys, 0) for phys in looked_at if phys is not None))
         return
     read = (*range(0, len(blob.data), PAGE_SIZES[0]), max(len(blob.data) - 1, 0))
     pages = tuple((blob.phys + at, 0) for at in read)
