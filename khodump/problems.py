@@ -201,12 +201,19 @@ class ChainCycle(
     """A page is in one place of one chain."""
 
 
+@dataclass(frozen=True)
 class ChainTooLong(
     ChainProblem,
     name="chain-too-long",
     title="a chain has more pages than the kernel takes, or than its contents need",
 ):
-    """The kernel stops there."""
+    """The kernel stops there.
+
+    Attributes:
+        blocks: how many a list of blocks has, where it ends not far behind.
+    """
+
+    blocks: int | None = None
 
 
 class ChainPointerUnaligned(

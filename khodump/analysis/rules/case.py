@@ -26,7 +26,7 @@ from khodump.problems import PROBLEMS, FlbListInvalid, SessionFileCountMismatch
 from khodump.subtree import WHOLE_BLOCK, Claims
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
 from khodump.subtrees.luo_state import Luo, LuoFile, file_owner, session_owner
-from khodump.trackers import map_property
+from khodump.trackers import map_property, posted_property
 
 #: Whose the preserved-memory map is. Its trackers are the only decoders that name no owner.
 MAP_OWNER: Final = "KHO/map"
@@ -246,7 +246,8 @@ def producer(suspect: Handover | Broken) -> Kernel:
     known = kernels_of(release) or tuple(kernel for kernel in KERNELS if kernel.root == said) or KERNELS[:1]
     fitting = [kernel for kernel in known if kernel.root == said]
     if not fitting:
-        return known[0]
+        posted = posted_property(suspect.fdt.tree) if suspect.fdt else None
+        return known[0] if posted is None else replace(known[0], root=said or "", prop=posted)
     if isinstance(suspect, Handover):
         small = suspect.tracker.leaf_size == SMALL_BITMAP_SIZE
         fitting = [kernel for kernel in fitting if kernel.small_bitmaps == small] or fitting
