@@ -5,10 +5,13 @@ import string as letters
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pyfdt import pyfdt
 
 from khodump.errors import FdtError, FdtTruncatedError
 from khodump.fdt import (
@@ -75,6 +78,23 @@ SMALL = FdtNode(
 )
 BLOB = build_fdt(SMALL)
 HEADER = FDT_HEADER.parse(BLOB)
+
+
+@given(nodes())
+def test_pyfdt_finds_the_same_nodes_and_names(tree):
+    """An outside reader, of names in ASCII alone; it guesses the types of values, so that these are not compared."""
+
+    def names(node: Any) -> tuple[set[str], list[Any]]:
+        below = [item for item in node if isinstance(item, pyfdt.FdtNode)]
+        own = {item.get_name() for item in node if not isinstance(item, pyfdt.FdtNode | pyfdt.FdtNop)}
+        return own, [(item.get_name(), names(item)) for item in below]
+
+    def expected(node: FdtNode) -> tuple[set[str], list[Any]]:
+        return set(node.properties), [(child.name, expected(child)) for child in node.children]
+
+    blob = build_fdt(tree)
+    root = pyfdt.FdtBlobParse(BytesIO(blob)).to_fdt().get_rootnode()
+    assert names(root) == expected(parse_fdt(blob))
 
 
 @given(nodes())

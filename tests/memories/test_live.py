@@ -90,7 +90,10 @@ def refuse(monkeypatch, number: int) -> None:
 
 def test_dev_mem_is_searched_in_ram_alone(paths, built, touched):
     with open_dev_mem(paths) as memory:
-        assert [mark.phys for mark in landmarks(memory, deep=True)] == [built.fdt_phys, built.blobs["memblock"]]
+        assert [mark.phys for mark in landmarks(memory, deep=True)] == [
+            built.fdt_phys,
+            built.blobs["memblock"],
+        ]
         assert [(span.start, span.end) for span in memory.ranges] == list(RAM)
         assert all(span.presence is Presence.PRESENT for span in memory.ranges)
     assert touched
