@@ -171,7 +171,7 @@ class Source(Image):
         """What `khodump.opening` takes besides the files."""
         return {
             "fdt": self.fdt_argument,
-            "root": None if self.root is None else parse_number(self.root),
+            "root": None if self.root is None else parse_number(self.root, "--root"),
             "version": self.as_,
             "page_size": self.page_bytes,
             "assume_zero": self.assume_zero,
