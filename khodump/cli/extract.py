@@ -135,7 +135,7 @@ def _extract(
         for warning in plan.warnings:
             terminal.note(f"warning: {warning}")
         doubts = doubts_of(handover, plan)
-        terminal.warn([finding for finding in handover.all_findings if finding.message not in doubts])
+        terminal.warn([finding for finding in handover.all_findings if finding.message not in plan.warnings])
         if doubts:
             complain(
                 f"{plan.what} may not be what was preserved: {'; '.join(doubts)}",
