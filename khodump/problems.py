@@ -218,6 +218,18 @@ class ChainPointerUnaligned(
 
 
 @dataclass(frozen=True)
+class ListPageShared(
+    Problem,
+    name="list-page-shared",
+    title="pages of lists are named again, by the same list or by others, and are not read again",
+):
+    """`count` pages are; `value` is the address of the first."""
+
+    value: int
+    count: int
+
+
+@dataclass(frozen=True)
 class BlockCountInvalid(
     Problem, name="block-count-invalid", title="a block counts no entries, or more than it holds"
 ):
@@ -359,6 +371,7 @@ PROBLEMS: Final[tuple[type[Problem], ...]] = (
     ChainCycle,
     ChainTooLong,
     ChainPointerUnaligned,
+    ListPageShared,
     BlockCountInvalid,
     VmallocCountMismatch,
     VmallocInvalid,
