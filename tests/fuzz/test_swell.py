@@ -29,7 +29,7 @@ from tests.builders.handover import BuiltHandover, Description, build_handover
 from tests.builders.luo import Flb, Luo, LuoFile, Session
 from tests.builders.memfd import Memfd, MemfdFormat, folios_of
 from tests.builders.memory import MemoryImage
-from tests.builders.users import KhoTest, Memblock, ReserveMem
+from tests.builders.users import KhoTest, Memblock, ReserveMem, User
 from tests.fuzz.memory import PAGE, Watched
 
 _MB = 1 << 20
@@ -75,7 +75,7 @@ def cost_of(image: MemoryImage, fdt_phys: int) -> Cost:
 
 
 def memfd(folios: int = 3, order: int = 0) -> Memfd:
-    return Memfd(folios_of({index: b"x" for index in range(folios)}), array_order=order)
+    return Memfd(folios_of(dict.fromkeys(range(folios), b"x")), array_order=order)
 
 
 @cache
@@ -144,7 +144,7 @@ def sessions_of(image: MemoryImage, heads: list[int], count: int) -> int:
         rows = [
             LUO_SESSION_SER.build(
                 {
-                    "name": b"%d" % (number * room + at) + bytes(64 - len(b"%d" % (number * room + at))),
+                    "name": (b"%d" % (number * room + at)).ljust(64, b"\0"),
                     "files": head,
                     "count": count,
                 }
@@ -202,7 +202,7 @@ def bombed(bomb: Callable[[MemoryImage, int], int], count: int) -> Cost:
 
 
 @pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb.__name__)
-@pytest.mark.parametrize("count", [30, 600])
+@pytest.mark.parametrize("count", [30, 200])
 def test_a_bomb_costs_what_its_pages_hold(bomb, count):
     cost = bombed(bomb, count)
     assert cost.is_bounded, cost
@@ -211,10 +211,10 @@ def test_a_bomb_costs_what_its_pages_hold(bomb, count):
 # And any other: sound handovers of all users, some of whose pointers lead to other pages than they should.
 
 
-def sound(version: int, format: MemfdFormat) -> BuiltHandover:
-    files = tuple(LuoFile(number, replace(memfd(300, number % 2), format=format)) for number in range(4))
+def sound(version: int, form: MemfdFormat) -> BuiltHandover:
+    files = tuple(LuoFile(number, replace(memfd(300, number % 2), format=form)) for number in range(4))
     luo = Luo(tuple(Session(f"vm-{number}", files) for number in range(3)), (Flb("flb", 1),), version=version)
-    users = {
+    users: dict[str, bytes | User] = {
         "LUO": luo,
         "kho_test": KhoTest(tuple(number % 3 for number in range(700))),
         "memblock": Memblock(tuple(ReserveMem(f"r{n}", (1 + n) << 30, 1 << 20) for n in range(4))),
@@ -223,9 +223,9 @@ def sound(version: int, format: MemfdFormat) -> BuiltHandover:
 
 
 @cache
-def pointers(version: int, format: MemfdFormat) -> tuple[BuiltHandover, tuple[int, ...], tuple[int, ...]]:
+def pointers(version: int, form: MemfdFormat) -> tuple[BuiltHandover, tuple[int, ...], tuple[int, ...]]:
     """A handover, where pointers to the pages of lists stand in it, and those pages."""
-    built = sound(version, format)
+    built = sound(version, form)
     listed = {
         at - at % PAGE
         for path, addresses in built.places.items()
@@ -240,12 +240,12 @@ def pointers(version: int, format: MemfdFormat) -> tuple[BuiltHandover, tuple[in
     return built, tuple(sorted(slots)), tuple(targets.tolist())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_whatever_pointers_say_is_bounded(data):
     version = data.draw(st.sampled_from([1, 3, 4, 5]), "version")
-    format = data.draw(st.sampled_from(list(MemfdFormat)), "format")
-    built, slots, pages = pointers(version, format)
+    form = data.draw(st.sampled_from(list(MemfdFormat)), "form")
+    built, slots, pages = pointers(version, form)
     image = MemoryImage()
     image._pages = {at: bytearray(page) for at, page in built.image._pages.items()}
     for _ in range(data.draw(st.integers(1, 4), "changes")):
