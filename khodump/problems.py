@@ -223,10 +223,11 @@ class ListPageShared(
     name="list-page-shared",
     title="pages of lists are named again, by the same list or by others, and are not read again",
 ):
-    """`count` pages are; `value` is the address of the first."""
+    """`count` pages are; `value` is the address of the first. Where they are states of files, those of `files` files."""
 
     value: int
     count: int
+    files: int | None = None
 
 
 @dataclass(frozen=True)

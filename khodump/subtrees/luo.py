@@ -73,8 +73,9 @@ _STRUCT_VERSIONS: Final = tuple(version.name for version in VERSIONS if version.
 class _Shared:
     """Pages of one kind that were not read, for two others had named them: counted, and told together."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, are_files: bool = False) -> None:
         self._what = what
+        self._are_files = are_files
         self._first: tuple[Context, int] | None = None
         self._count = 0
 
@@ -92,7 +93,8 @@ class _Shared:
             f"{self._count} {self._what}, the first at {phys:#x}, are in pages that two others name too; for these they are "
             "not read"
         )
-        yield context.problem(ListPageShared(phys, self._count), phys, message)
+        problem = ListPageShared(phys, self._count, self._count if self._are_files else None)
+        yield context.problem(problem, phys, message)
 
 
 class _Reader:
@@ -103,7 +105,7 @@ class _Reader:
         self._version = version
         self._layout = luo_version(version)
         self._shared_lists = _Shared("lists of sessions' files")
-        self._shared_states = _Shared("states of files")
+        self._shared_states = _Shared("states of files", are_files=True)
         self.findings: list[Finding] = []
 
     def luo(self, header: LuoHeader) -> Luo:

@@ -55,6 +55,8 @@ def test_630_files_that_share_a_page_named_511_times(command, options, tmp_path)
     assert ran.returncode in (1, 4), ran.stderr
     assert "Traceback" not in ran.stderr
     assert "list-page-shared" in ran.stderr + ran.stdout
+    if command == "check":
+        assert "630 files will fail to restore" in ran.stderr
 
 
 @pytest.mark.parametrize("command", ["check", "owners", "map"])
