@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Self
 
 from khodump import locate
 from khodump.candidates import Candidate, survey
-from khodump.doubt import bytes_outside, doubts
+from khodump.doubt import IN_DOUBT, bytes_outside, doubts
 from khodump.errors import KhodumpError
 from khodump.extents import Extents
 from khodump.findings import Finding, Severity
@@ -182,8 +182,8 @@ class Handover:
 
     @property
     def other_findings(self) -> tuple[Finding, ...]:
-        """What is wrong with scratch, and with what users wrote."""
-        return (*scratch_findings(self.scratch or ()), *self.user_findings)
+        """What is wrong with the root FDT, with scratch, and with what users wrote."""
+        return (*self.fdt.findings, *scratch_findings(self.scratch or ()), *self.user_findings)
 
     @property
     def all_findings(self) -> tuple[Finding, ...]:
@@ -193,6 +193,10 @@ class Handover:
     @property
     def nobody(self) -> str:
         """Whose memory is that nobody claims: as long as lists that may claim it are unread, that is not known."""
+        if self.fdt.is_lost:
+            return "unknown: the root FDT is lost"
+        if any(finding.severity is Severity.ERROR for finding in self.fdt.findings):
+            return "unknown: the root FDT is odd"
         lists = len(self.user_findings)
         if not lists:
             return "nobody"
@@ -207,7 +211,7 @@ class Handover:
         """
         if self.successor is None:
             return tuple(findings)
-        unread = (finding for finding in findings if finding.unread)
+        unread = (finding for finding in findings if finding.unread and finding.rule != IN_DOUBT)
         return (*unread, self.successor.finding(self.fdt.phys))
 
     def gone_of(self, subtrees: Iterable[Subtree]) -> tuple[str, ...]:

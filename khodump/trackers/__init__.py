@@ -7,7 +7,6 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from khodump.abi.kexec_handover import (
-    PAGE_SIZES,
     PROP_COMPATIBLE,
     PROP_PRESERVED_MEMORY_MAP,
     PROP_PRESERVED_PAGE_RADIX_TREE,
@@ -71,6 +70,12 @@ def map_property(tree: FdtNode, version: str | None = None) -> str | None:
     return next((prop for prop in props if tree.u64(prop) is not None), None)
 
 
+def posted_property(tree: FdtNode) -> str | None:
+    """The property that leads to the map, where no release wrote it so: patches that were posted, on any kernel."""
+    prop = map_property(tree)
+    return None if prop == PROP_PRESERVED_MEMORY_MAP else prop
+
+
 def map_root(tree: FdtNode, version: str | None = None) -> int | None:
     """The physical address of the map's first page that the root FDT names, if it names one."""
     prop = map_property(tree, version)
@@ -122,9 +127,9 @@ def _weighed(readings: Callable[[int], Sequence[Tracker]], sizes: PageSizes, fdt
         return evidence.choose(trackers, source, fdt_phys)
 
     choice = best(sizes.sizes, sizes.source)
-    if not sizes.is_hearsay or evidence.bears_out(choice.tracker, fdt_phys):
+    if not sizes.others or evidence.bears_out(choice.tracker, fdt_phys):
         return choice
-    other = best(size for size in PAGE_SIZES if size not in sizes.sizes)
+    other = best(sizes.others)
     if not evidence.bears_out(other.tracker, fdt_phys):
         return choice
     said = " or ".join(format_size(size) for size in sizes.sizes)
