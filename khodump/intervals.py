@@ -25,15 +25,22 @@ class Intervals:
     def covering(cls, start: U64, end: U64) -> Self:
         """The bytes of any intervals, in any order, overlapping or not; empty ones count for nothing."""
         filled = start < end
-        start, end = start[filled], end[filled]
+        if not filled.all():
+            start, end = start[filled], end[filled]
+        if (start[1:] > end[:-1]).all():  # apart already: of millions, no copies are made
+            return cls(start, end)
         if (start[1:] < start[:-1]).any():
-            order = np.argsort(start, kind="stable")
-            start, end = start[order], end[order]
+            start, end = _by_start(start, end)
         reach = np.maximum.accumulate(end)
+        del end  # here and below, a column of millions less
         fresh = np.ones(len(start), np.bool_)
         fresh[1:] = start[1:] > reach[:-1]
         first = np.flatnonzero(fresh)
-        return cls(start[first], reach[np.append(first[1:], len(start)) - 1] if len(first) else reach)
+        if not len(first):
+            return cls(start, reach)
+        last = np.append(first[1:], len(start))
+        last -= 1
+        return cls(start[first], reach[last])
 
     @property
     def size(self) -> int:
@@ -47,6 +54,11 @@ class Intervals:
         gap_end = np.concatenate([other.start, ~edge])
         start, end, _, _ = meet(self.start, self.end, gap_start, gap_end)
         return Intervals(start, end)
+
+
+def _by_start(start: U64, end: U64) -> tuple[U64, U64]:
+    order = np.argsort(start, kind="stable")
+    return start[order], end[order]
 
 
 def meet(start: U64, end: U64, other_start: U64, other_end: U64) -> tuple[U64, U64, I64, I64]:

@@ -225,6 +225,19 @@ class ChainPointerUnaligned(
 
 
 @dataclass(frozen=True)
+class ListPageShared(
+    Problem,
+    name="list-page-shared",
+    title="pages of lists are named again, by the same list or by others, and are not read again",
+):
+    """`count` pages are; `value` is the address of the first. Where they are states of files, those of `files` files."""
+
+    value: int
+    count: int
+    files: int | None = None
+
+
+@dataclass(frozen=True)
 class BlockCountInvalid(
     Problem, name="block-count-invalid", title="a block counts no entries, or more than it holds"
 ):
@@ -382,6 +395,7 @@ PROBLEMS: Final[tuple[type[Problem], ...]] = (
     ChainCycle,
     ChainTooLong,
     ChainPointerUnaligned,
+    ListPageShared,
     BlockCountInvalid,
     VmallocCountMismatch,
     VmallocInvalid,

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from khodump.abi.kexec_handover import PAGE_SIZES
-from khodump.arrays import U64
+from khodump.arrays import U64, Bool
 from khodump.fdt import FDT_HEADER
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory
@@ -26,25 +26,29 @@ from khodump.rows import Fact
 #: In a claim: the one block that is preserved from there on, of whatever order the map says.
 WHOLE_BLOCK: Final = 0
 
-_MOST_SHARED: Final = 4096
-
 
 class Visits:
-    """Pages of lists and chains that were read, by all decoders of a handover.
+    """Pages of states, lists and chains that were read, by all decoders of a handover.
 
-    Two lists that share pages are worth telling of; but thousands that do would make the work the product of what an image
-    holds, and not its sum.
+    Each is read for the first two that name it, which is enough to see that they share it. Were it read for all, the work
+    would be the product of what an image holds, and not its sum.
     """
 
     def __init__(self) -> None:
-        self._pages: set[int] = set()
-        self._again = 0
+        self._once: set[int] = set()
+        self._twice: set[int] = set()
 
-    def refuse(self, phys: int) -> bool:
+    def refuse(self, page: int) -> bool:
         """Note a visit; whether it is one too many."""
-        self._again += phys in self._pages
-        self._pages.add(phys)
-        return self._again > _MOST_SHARED
+        if page in self._twice:
+            return True
+        seen = self._twice if page in self._once else self._once
+        seen.add(page)
+        return False
+
+    def is_full(self, page: int) -> bool:
+        """Whether the next visit is one too many."""
+        return page in self._twice
 
 
 class Context(NamedTuple):
@@ -66,9 +70,27 @@ class Context(NamedTuple):
         """The same for another owner."""
         return self._replace(owner=owner)
 
-    def refuses(self, phys: int) -> bool:
-        """Whether a list or a chain that goes on at `phys` shares one page too many with others; notes the visit."""
-        return self.visits is not None and self.visits.refuse(phys)
+    def refuses(self, phys: int, size: int = 1) -> bool:
+        """Whether two others have read one of the pages of these bytes already; notes the visit."""
+        if self.visits is None:
+            return False
+        first = phys - phys % self.page_size
+        refused = [self.visits.refuse(page) for page in range(first, phys + size, self.page_size)]
+        return any(refused)
+
+    def refuses_next(self, phys: int) -> bool:
+        """Whether two others have read the page at `phys` already; notes nothing."""
+        return self.visits is not None and self.visits.is_full(phys - phys % self.page_size)
+
+    def refused_blocks(self, blocks: U64, order: int) -> Bool:
+        """Which of these different blocks of a list, aligned to their size, two others have read; notes the visits.
+
+        A block counts as itself, not as its pages, which the image may not hold.
+        """
+        if self.visits is None:
+            return np.zeros(len(blocks), np.bool_)
+        keys = (blocks | np.uint64(order)).tolist()
+        return np.fromiter(map(self.visits.refuse, keys), np.bool_, len(keys))
 
     def problem(self, problem: Problem | str, phys: int | None, message: str, **evidence: int) -> Finding:
         """A finding of a decoder.

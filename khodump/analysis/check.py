@@ -200,8 +200,10 @@ def _losses(case: Case, by_effect: dict[Effect, list[Diagnosis]]) -> Iterator[st
         yield "no session can be retrieved"
     if Effect.OVERWRITTEN in by_effect:
         yield "memory that is counted on will be reused"
-    owners = [diagnosis.finding.owner for diagnosis in by_effect.get(Effect.FILE, ())]
+    lost = [diagnosis.finding for diagnosis in by_effect.get(Effect.FILE, ())]
+    owners = [finding.owner for finding in lost]
     files = len({file.owner if (file := case.file_of(owner)) else owner for owner in owners})
+    files += sum(finding.evidence.get("files", 1) - 1 for finding in lost)  # of whom the first alone is named
     if files:
         yield f"{files} file{'s' if files > 1 else ''} will fail to restore"
     users = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from khodump.subtree import WHOLE_BLOCK, Claims
 #: The owner of what nobody claims.
 NOBODY: Final = -1
 ROOT_FDT: Final = "KHO/root FDT"
+
+_SLICE: Final = 1 << 16  # runs that are cut together
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,26 +117,53 @@ def _own(preserved: Extents, owners: tuple[str, ...], start: U64, end: U64, owne
     start, end, owner = start[by_start], end[by_start], owner[by_start]
     twice = _overlaps(start, end)
     cut, cut_owner = _first_come(start, end, owner)
-    held_start, held_end, run, claim = meet(preserved.phys, preserved.end, cut.start, cut.end)
-    claimed = Intervals.covering(cut.start, cut.end)
-    free_start, free_end, free_run = without(preserved.phys, preserved.end, claimed)
-    all_start = np.concatenate([held_start, free_start])
-    sort = np.argsort(all_start, kind="stable")
-    orders = np.concatenate([preserved.order[run], preserved.order[free_run]])
-    found_owner = np.concatenate([cut_owner[claim], np.full(len(free_run), NOBODY, np.int64)])
-    kept = Intervals.covering(preserved.phys, preserved.end)
+    pieces = _cut(preserved, cut, cut_owner)
+    owned = pieces.owner != NOBODY
+    kept = Intervals.covering(pieces.start[owned], pieces.end[owned])  # what is claimed of what is preserved
     missing_start, missing_end, missing = without(cut.start, cut.end, kept)
     return Ownership(
         owners,
-        all_start[sort],
-        np.concatenate([held_end, free_end])[sort],
-        orders[sort],
-        found_owner[sort],
+        pieces.start,
+        pieces.end,
+        pieces.order,
+        pieces.owner,
         missing_start,
         missing_end,
         cut_owner[missing],
         twice,
     )
+
+
+class _Pieces(NamedTuple):
+    """Columns of `Ownership`."""
+
+    start: U64
+    end: U64
+    order: U8
+    owner: I64
+
+
+def _cut(preserved: Extents, claims: Intervals, owner: I64) -> _Pieces:
+    """The preserved runs, cut where owners change, sorted by start.
+
+    Some runs at a time, where they are apart: there may be millions, and what cutting takes is several times their size.
+    """
+    claimed = Intervals.covering(claims.start, claims.end)
+    step = _SLICE if preserved.is_apart else max(preserved.runs, 1)
+    slices = [slice(at, at + step) for at in range(0, max(preserved.runs, 1), step)]
+    columns = zip(*(_cut_slice(preserved.take(each), claims, owner, claimed) for each in slices), strict=True)
+    return _Pieces(*map(np.concatenate, columns))
+
+
+def _cut_slice(runs: Extents, claims: Intervals, owner: I64, claimed: Intervals) -> _Pieces:
+    held_start, held_end, run, claim = meet(runs.phys, runs.end, claims.start, claims.end)
+    free_start, free_end, free_run = without(runs.phys, runs.end, claimed)
+    start = np.concatenate([held_start, free_start])
+    sort = np.argsort(start, kind="stable")
+    end = np.concatenate([held_end, free_end])
+    order = np.concatenate([runs.order[run], runs.order[free_run]])
+    owners = np.concatenate([owner[claim], np.full(len(free_run), NOBODY, np.int64)])
+    return _Pieces(start[sort], end[sort], order[sort], owners[sort])
 
 
 def _overlaps(start: U64, end: U64) -> Intervals:

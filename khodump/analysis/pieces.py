@@ -71,10 +71,12 @@ class Pieces:
         cls, lane: int, start: U64, end: U64, *, order: U8 | None = None, owner: I64 | None = None
     ) -> Pieces:
         """The pieces of one lane."""
-        by_start = np.argsort(start, kind="stable")
         orders = np.full(len(start), NO_ORDER, np.uint8) if order is None else order
         owners = np.full(len(start), NOBODY, np.int64) if owner is None else owner
         lanes = np.full(len(start), lane, np.int64)
+        if (start[:-1] <= start[1:]).all():  # of millions, no copies are made
+            return cls(lanes, start, end, orders, owners)
+        by_start = np.argsort(start, kind="stable")
         return cls(lanes, start[by_start], end[by_start], orders[by_start], owners[by_start])
 
     @classmethod
@@ -85,6 +87,8 @@ class Pieces:
 
     def within(self, start: int, end: int) -> Pieces:
         """What of them is in `start` to `end`."""
+        if ((self.start < self.end) & (self.start >= np.uint64(start)) & (self.end <= np.uint64(end))).all():
+            return self
         low, high = np.maximum(self.start, np.uint64(start)), np.minimum(self.end, np.uint64(end))
         kept = low < high
         return Pieces(self.lane[kept], low[kept], high[kept], self.order[kept], self.owner[kept])
@@ -108,9 +112,11 @@ def collect(handover: Handover, by: By) -> tuple[tuple[Lane, ...], Pieces, tuple
     else:
         found.add_owners(ownership)
     nodes = handover.nodes
+    owners = ownership.owners
+    del ownership  # its columns are as large as those of all pieces
     size = np.where(nodes.level == 0, handover.tracker.leaf_size, handover.page_size).astype(np.uint64)
     found.add("map's own pages", Category.TRACKER, nodes.phys, nodes.phys + size)
-    return tuple(found.lanes), Pieces.concatenate(found.parts), ownership.owners
+    return tuple(found.lanes), Pieces.concatenate(found.parts), owners
 
 
 def _memory(handover: Handover, found: _Collector) -> None:
@@ -145,8 +151,10 @@ class _Collector:
         owner: I64 | None = None,
     ) -> None:
         """One more lane; what wraps around the end of the address space is cut off there."""
-        end = np.minimum(np.where(end < start, np.uint64(_TOP), end), np.uint64(_TOP))
-        start = np.minimum(start, end)
+        wraps = end < start
+        if wraps.any() or (end > np.uint64(_TOP)).any():
+            end = np.minimum(np.where(wraps, np.uint64(_TOP), end), np.uint64(_TOP))
+            start = np.minimum(start, end)
         self.parts.append(Pieces.of(len(self.lanes), start, end, order=order, owner=owner))
         self.lanes.append(Lane(name, category, int((end - start).sum())))
 

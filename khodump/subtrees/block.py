@@ -13,7 +13,14 @@ from khodump.abi.block import KHO_BLOCK_HEADER_SER, KHO_MAX_BLOCKS, MOST_LOOKED_
 from khodump.abi.layout import dtype_of
 from khodump.findings import Finding
 from khodump.memory import Hole, page_numbers
-from khodump.problems import BlockCountInvalid, ChainCycle, ChainPointerUnaligned, ChainProblem, ChainTooLong
+from khodump.problems import (
+    BlockCountInvalid,
+    ChainCycle,
+    ChainPointerUnaligned,
+    ChainTooLong,
+    ListPageShared,
+    Problem,
+)
 from khodump.subtree import Claims, Context, Keep
 
 _BATCH: Final = 2048
@@ -102,17 +109,15 @@ def _blocks_in_all(context: Context, at: int, blocks: dict[int, None]) -> int | 
 
 
 def _refusal(context: Context, at: int, blocks: dict[int, None], what: str) -> Finding:
-    kind: type[ChainProblem]
+    problem: Problem
     if at % context.page_size:
-        kind, why = ChainPointerUnaligned, "is not page-aligned"
+        problem, why = ChainPointerUnaligned(at), "is not page-aligned"
     elif at in blocks:
-        kind, why = ChainCycle, "was met before"
+        problem, why = ChainCycle(at), "was met before"
     elif len(blocks) < KHO_MAX_BLOCKS:
-        kind, why = ChainCycle, "belongs to other lists, which share too much"
+        problem, why = ListPageShared(at, 1), "two other lists name too"
     else:
-        kind, why = ChainTooLong, f"is block {KHO_MAX_BLOCKS}, and the kernel takes no more"
-    problem = kind(at)
-    if isinstance(problem, ChainTooLong):
         problem = ChainTooLong(at, _blocks_in_all(context, at, blocks))
+        why = f"is block {KHO_MAX_BLOCKS}, and the kernel takes no more"
     message = f"the list of {what} goes on at {at:#x}, which {why}; what follows is not read"
     return context.problem(problem, list(blocks)[-1] if blocks else at, message)

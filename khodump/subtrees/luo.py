@@ -6,6 +6,7 @@ luo-v1 (6.19 to 7.1) and of the never released luo-v2.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Final
 
@@ -40,6 +41,7 @@ from khodump.problems import (
     BlobInvalid,
     BlobTooSmall,
     BlockCountInvalid,
+    ListPageShared,
     SessionFileCountMismatch,
 )
 from khodump.rows import Fact, Kind
@@ -68,6 +70,33 @@ from khodump.subtrees.text import quoted, text
 _STRUCT_VERSIONS: Final = tuple(version.name for version in VERSIONS if version.is_struct)
 
 
+class _Shared:
+    """Pages of one kind that were not read, for two others had named them: counted, and told together."""
+
+    def __init__(self, what: str, *, are_files: bool = False) -> None:
+        self._what = what
+        self._are_files = are_files
+        self._first: tuple[Context, int] | None = None
+        self._count = 0
+
+    def add(self, context: Context, phys: int) -> None:
+        """The owner of `context` names the page at `phys`."""
+        self._first = self._first or (context, phys)
+        self._count += 1
+
+    def findings(self) -> Iterator[Finding]:
+        """One, whose owner is the first of all that were refused; none where none was."""
+        if self._first is None:
+            return
+        context, phys = self._first
+        message = (
+            f"{self._count} {self._what}, the first at {phys:#x}, are in pages that two others name too; for these they are "
+            "not read"
+        )
+        problem = ListPageShared(phys, self._count, self._count if self._are_files else None)
+        yield context.problem(problem, phys, message)
+
+
 class _Reader:
     """Collects findings while it follows one LUO state."""
 
@@ -75,11 +104,15 @@ class _Reader:
         self._context = context
         self._version = version
         self._layout = luo_version(version)
+        self._shared_lists = _Shared("lists of sessions' files")
+        self._shared_states = _Shared("states of files", are_files=True)
         self.findings: list[Finding] = []
 
     def luo(self, header: LuoHeader) -> Luo:
         """Everything that the header leads to."""
         sessions, session_pages = self._sessions(header.sessions_pa)
+        for shared in (self._shared_lists, self._shared_states):
+            self.findings += shared.findings()
         flbs, flb_pages = self._flbs(header.flbs_pa)
         pages = [("sessions", *span) for span in session_pages] + [("flbs", *span) for span in flb_pages]
         return Luo(self._version, header.liveupdate_num, header.sessions_pa, sessions, flbs, tuple(pages))
@@ -99,6 +132,9 @@ class _Reader:
         name, head, count = text(bytes(row["name"])), int(row["files"]), int(row["count"])
         what, size = f"session {quoted(name)}", self._context.page_size
         context, told = self._context.of(session_owner(name)), len(self.findings)
+        if head and context.refuses_next(head):
+            self._shared_lists.add(context, head)
+            return Session(name, head, count, (), ())
         if self._layout.files_in_blocks:
             found = read_blocks(context, head, LUO_FILE_SER, f"the files of {what}")
             self.findings += found.findings
@@ -120,6 +156,9 @@ class _Reader:
         if handler not in MEMFD_COMPATIBLES:
             return LuoFile(token, handler, data, None)
         context = self._context.of(file_owner(session, token, handler))
+        if context.refuses(data):
+            self._shared_states.add(context, data)
+            return LuoFile(token, handler, data, None)
         state = decode_memfd(context, handler, data, f"file {token:#x} of session {quoted(session)}")
         if isinstance(state, Finding):
             self.findings.append(state)
@@ -143,6 +182,10 @@ class _Reader:
         entry = dtype_of(array.schema)
         none: npt.NDArray[Any] = np.zeros(0, entry)
         if not head:
+            return none
+        if context.refuses(head, array.length):
+            message = f"the list of {array.what}, at {head:#x}, has pages that two other lists name too; it is not read"
+            self.findings.append(context.problem(ListPageShared(head, 1), head, message))
             return none
         data = context.memory.read(head, array.length)
         if isinstance(data, Hole):

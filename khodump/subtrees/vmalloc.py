@@ -10,14 +10,15 @@ import numpy as np
 
 from khodump.abi.layout import dtype_of
 from khodump.abi.vmalloc import KHO_VMALLOC, KhoVmalloc, VmallocFlags, chunk_capacity, kho_vmalloc_chunk
-from khodump.arrays import U8, U64, Bool
+from khodump.arrays import I64, U8, U64, Bool, repeats
 from khodump.findings import Finding
 from khodump.memory import Hole, Presence, page_numbers
 from khodump.problems import (
     ChainCycle,
     ChainPointerUnaligned,
-    ChainProblem,
     ChainTooLong,
+    ListPageShared,
+    Problem,
     VmallocBlockUnaligned,
     VmallocCountMismatch,
     VmallocInvalid,
@@ -161,7 +162,24 @@ def open_vmalloc(context: Context, descriptor: bytes, what: str) -> VmallocArea:
         message = f"{len(bad)} blocks of {what} are not aligned to their size, the first at {int(blocks[bad[0]]):#x}"
         findings.append(context.problem(VmallocBlockUnaligned(int(blocks[bad[0]])), told.first, message))
         blocks = blocks[: bad[0]]
+    again = _named_again(context, blocks, told.order)
+    if len(again):
+        first = int(blocks[again[0]])
+        message = (
+            f"{len(again)} of {len(blocks)} blocks that the chain of {what} names were named before, by it or by two "
+            f"others, the first at {first:#x}; the area is read up to there"
+        )
+        findings.append(context.problem(ListPageShared(first, len(again)), told.first, message))
+        blocks = blocks[: again[0]].copy()  # so that the rest is not held
     return VmallocArea(context, told, np.array(list(chunks), np.uint64), blocks, tuple(findings))
+
+
+def _named_again(context: Context, blocks: U64, order: int) -> I64:
+    """The rows of the blocks that stand further in front already, or that two other areas have."""
+    again = repeats(blocks)
+    fresh = np.flatnonzero(~again)
+    again[fresh] = context.refused_blocks(blocks[fresh], order)
+    return np.flatnonzero(again)
 
 
 def _first(mask: Bool) -> U64:
@@ -177,16 +195,16 @@ def _pmd_order(page_size: int) -> int:
 
 def _refusal(context: Context, at: int, chunks: dict[int, None], most: int, what: str) -> Finding | None:
     """Why the chain is not followed to `at`, if so."""
-    kind: type[ChainProblem]
+    problem: Problem
     if at % context.page_size:
-        kind, why = ChainPointerUnaligned, "is not page-aligned"
+        problem, why = ChainPointerUnaligned(at), "is not page-aligned"
     elif at in chunks:
-        kind, why = ChainCycle, "was met before"
+        problem, why = ChainCycle(at), "was met before"
     elif len(chunks) >= most:
-        kind, why = ChainTooLong, f"comes after the {most} chunks that its pages need"
+        problem, why = ChainTooLong(at), f"comes after the {most} chunks that its pages need"
     elif context.refuses(at):
-        kind, why = ChainCycle, "belongs to other chains, which share too much"
+        problem, why = ListPageShared(at, 1), "two other chains name too"
     else:
         return None
     message = f"the chain of {what} goes on at {at:#x}, which {why}; what follows is not read"
-    return context.problem(kind(at), list(chunks)[-1] if chunks else at, message)
+    return context.problem(problem, list(chunks)[-1] if chunks else at, message)

@@ -21,6 +21,7 @@ from khodump.problems import (
     ChainCycle,
     ChainPointerUnaligned,
     ChainTooLong,
+    ListPageShared,
     SubtreeIncomplete,
     VmallocBlockUnaligned,
     VmallocCountMismatch,
@@ -219,6 +220,15 @@ RULES: Final = (
         "The kernel follows it and takes what is there for a page of the chain.",
         _CHAIN,
         f"{_BLOCKS}; {_VMALLOC}",
+        _damaged,
+    ),
+    Rule(
+        ListPageShared.name,
+        ListPageShared.severity,
+        ListPageShared.title,
+        "The first to restore such a page gets it; the next gets a warning and no page, and fails.",
+        "khodump sessions IMAGE shows whose lists they are; khodump lookup IMAGE PHYS names an owner of the page.",
+        f"kho_restore_page(), kernel/liveupdate/kexec_handover.c, which clears the page's mark; {_VMALLOC}",
         _damaged,
     ),
     Rule(

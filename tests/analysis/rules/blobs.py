@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from khodump.abi.block import KHO_BLOCK_HEADER_SER, KHO_MAX_BLOCKS, KhoBlockHeaderSer
 from khodump.abi.luo import LUO_HEADER, LUO_SESSION_SER, LuoHeader
+from khodump.abi.memfd import MEMFD_LUO_FOLIO_SER
 from khodump.analysis.rules.rule import Effect
 from tests.analysis.rules.breaking import (
     FILE,
@@ -22,6 +23,8 @@ from tests.analysis.rules.breaking import (
 from tests.builders.chains import Writer
 from tests.builders.fdt import u64
 from tests.builders.handover import BuiltHandover
+from tests.builders.luo import Luo, LuoFile, Session
+from tests.builders.memfd import Folio, Memfd
 
 SESSIONS = "LUO/sessions"
 SESSION = 'LUO/session "vm"'
@@ -31,6 +34,7 @@ NO_SESSION = "EIO on every open of /dev/liveupdate: no session can be retrieved"
 NOT_RETRIEVED = 'EINVAL when token 1 of session "vm" is retrieved'
 ARRAY = "LUO/sessions/0/files/0/folios"
 TOTAL_PAGES = 32 + 8  # of struct memfd_luo_ser, and of struct kho_vmalloc in it
+LISTED_BY_A_PAGE = 4096 // MEMFD_LUO_FOLIO_SER.sizeof()
 
 
 def place(built: BuiltHandover, path: str) -> int:
@@ -280,3 +284,12 @@ def a_block_within_a_page() -> Break:
     built = handed_over()
     chunk = place(built, f"{ARRAY}/chunks")
     return Break(built, *flipped(built, chunk + 8, 3), Effect.FILE, NOT_RETRIEVED, FILE, chunk)
+
+
+@breaks("list-page-shared")
+def one_page_of_folios_twice() -> Break:
+    """The second page of the list becomes the first again."""
+    folios = tuple(Folio(index) for index in range(LISTED_BY_A_PAGE + 1))
+    built = handed_over({"LUO": Luo((Session("vm", (LuoFile(1, Memfd(folios)),)),))})
+    chunk, (first, _) = place(built, f"{ARRAY}/chunks"), built.places[f"{ARRAY}/blocks"]
+    return Break(built, chunk + 16, u64(first), Effect.FILE, NOT_RETRIEVED, FILE, chunk)
