@@ -41,6 +41,7 @@ _EXPLAINED: Final = (
     Column("for the next kernel", Kind.TEXT),
     Column("how to confirm", Kind.TEXT),
     Column("log", Kind.LINES),
+    Column("grep -E", Kind.LINES),
     Column("source", Kind.TEXT),
 )
 
@@ -123,6 +124,9 @@ def _why_not_run(case: Case, lack: Need) -> str:
     taken_over = case.handover is not None and case.handover.successor is not None
     if taken_over and lack in (Need.WHOLE_MAP, Need.WHOLE_USERS, Need.WHOLE_LISTS):
         return "the handover was taken over: what these rules look at was given back"
+    searched = case.handover is None or case.handover.candidates is not None
+    if lack is Need.SCRATCH and not searched:
+        return f"{lack.value}, or leave --fdt out to search for them"
     return lack.value
 
 
@@ -235,7 +239,7 @@ def _row(diagnosis: Diagnosis) -> tuple[Cell, ...]:
         finding.owner,
         well_formed(finding.message),
         well_formed(outcome.text),
-        "\n".join(well_formed(line.replace("\n", " ")) for line in outcome.log)
+        "\n".join(well_formed(str(line).replace("\n", " ")) for line in outcome.log)
         or None,  # names may hold line ends
         None if diagnosis.seen is None else diagnosis.seen.hex(" "),
     )
@@ -303,7 +307,8 @@ def explain(name: str) -> Result:
         rule.title,
         rule.means,
         rule.confirm,
-        "\n".join(rule.log) or None,
+        "\n".join(map(str, rule.log)) or None,
+        "\n".join(line.pattern for line in rule.log) or None,
         rule.source,
     )
     return Result(
