@@ -221,3 +221,15 @@ def test_a_kernel_refuses_another_ones_string_though_that_is_known(tmp_path):
     assert rules == ["fdt-incompatible"]
     built = build_handover(Description(compatible="kho-v3", release="6.12.0-vendor"))
     assert checked(built.image.to_elf(tmp_path / "b.elf")).diagnoses == ()
+
+
+def test_a_kernel_of_a_merge_window_takes_its_own_handover(tmp_path):
+    """kho-v2 was made by kernels that still called themselves by the release before, and wrote no kexec-metadata."""
+    built = build_handover(Description(compatible="kho-v2", kexec_count=None))
+    said = {"OSRELEASE": "7.0.0-12345-gc0ffee123456", "PAGESIZE": "4096"}
+    path = built.image.to_elf(tmp_path / "core", machine="EM_X86_64", vmcoreinfo=said)
+    checkup = checked(path)
+    assert checkup.diagnoses == ()
+    assert checkup.verdict == ACCEPTED.format("kho-v2")
+    rules = [diagnosis.finding.rule for diagnosis in checked(path, kernel_named("7.0")).diagnoses]
+    assert rules == ["fdt-incompatible"]

@@ -105,10 +105,6 @@ LEGITIMATE: dict[str, tuple[Description, set[str]]] = {
         Description(subtrees={"memblock": Memblock((ReserveMem("big", 2 << 30, 2 << 30),))}, release="7.2.6"),
         set(),
     ),
-    "kho-v2 of a merge window, whose kernel says the release before": (
-        Description(compatible="kho-v2", release="7.0.0-12345-gc0ffee123456"),
-        set(),
-    ),
     "a user that nobody knows": (Description(subtrees={"hwpoison": bytes(32)}), set()),
     "what is preserved by nobody": (Description(preservations=((1 << 32, 4),)), {"unclaimed"}),
     "16K": (Description(page_size=16384, subtrees=files(MEMFD)), set()),
