@@ -10,6 +10,7 @@ from khodump.abi.kernels import Kernel
 from khodump.analysis.rules import RULES
 from khodump.analysis.rules.case import Case, metadata_of, producer
 from khodump.analysis.rules.rule import Effect, Need, Outcome, Rule
+from khodump.analysis.rules.standing import standing
 from khodump.doubt import IN_DOUBT
 from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
@@ -33,6 +34,7 @@ _COLUMNS: Final = (
     Column("next kernel", Kind.TEXT),
     Column("log", Kind.LINES),
     Column("seen", Kind.TEXT),
+    Column("stands", Kind.TEXT),
 )
 _NOT_RUN_COLUMNS: Final = (Column("not run", Kind.TEXT), Column("because", Kind.TEXT))
 _RULE_COLUMNS: Final = (Column("rule", Kind.TEXT), Column("severity", Kind.TEXT), Column("finds", Kind.TEXT))
@@ -48,11 +50,19 @@ _EXPLAINED: Final = (
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A finding, what follows from it, and the bytes at its address (None where there are none)."""
+    """A finding, and what follows from it.
+
+    Attributes:
+        finding: what a rule found.
+        outcome: what the next kernel does then.
+        seen: the bytes at its address; None where there are none.
+        stands: where the bad entry stands, or else the address, in the image; None where it does not say.
+    """
 
     finding: Finding
     outcome: Outcome
     seen: bytes | None
+    stands: str | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +142,8 @@ def _why_not_run(case: Case, lack: Need) -> str:
 
 def _diagnosed(case: Case, rule: Rule) -> Iterator[Diagnosis]:
     for finding in rule.findings(case):
-        yield Diagnosis(finding, rule.outcome(case, finding), _bytes_at(case.memory, finding.phys))
+        seen = _bytes_at(case.memory, finding.phys)
+        yield Diagnosis(finding, rule.outcome(case, finding), seen, standing(case, finding))
 
 
 def _undeclared(case: Case) -> Iterator[Diagnosis]:
@@ -141,7 +152,8 @@ def _undeclared(case: Case) -> Iterator[Diagnosis]:
         effect = Effect.UNKNOWN if finding.unread else Effect.UNJUDGED
         user = (finding.owner or "").partition("/")[0]
         outcome = Outcome(effect, f"leaves that to {user}: what follows, no rule of khodump knows")
-        yield Diagnosis(finding, outcome, _bytes_at(case.memory, finding.phys))
+        seen = _bytes_at(case.memory, finding.phys)
+        yield Diagnosis(finding, outcome, seen, standing(case, finding))
 
 
 def _bytes_at(memory: PhysicalMemory, phys: int | None) -> bytes | None:
@@ -242,6 +254,7 @@ def _row(diagnosis: Diagnosis) -> tuple[Cell, ...]:
         "\n".join(well_formed(str(line).replace("\n", " ")) for line in outcome.log)
         or None,  # names may hold line ends
         None if diagnosis.seen is None else diagnosis.seen.hex(" "),
+        None if diagnosis.stands is None else well_formed(diagnosis.stands),
     )
 
 
