@@ -18,7 +18,7 @@ NAMES = [problem.name for problem in PROBLEMS]
 DECODERS = [
     *sorted((ROOT / "khodump" / "subtrees").glob("*.py")),
     *sorted((ROOT / "khodump" / "trackers").glob("*.py")),
-    *(ROOT / "khodump" / name for name in ("tracker.py", "scratch.py")),
+    *(ROOT / "khodump" / name for name in ("tracker.py", "scratch.py", "doubt.py", "locate.py")),
 ]
 
 
