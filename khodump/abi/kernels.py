@@ -20,7 +20,7 @@ class Kernel:
         luo: the only state of LUO it takes; None before there was LUO.
         files: compatible strings of the file handlers it has.
         small_bitmaps: reads kho-v1's bitmaps as 512 bytes, not as a page.
-        wide_blocks: computes the size of a block in 64 bits (3a0b8fa2eb36, 7.3).
+        wide_blocks: computes the size of a block in 64 bits (3a0b8fa2eb36, 7.2).
         max_order_scratch: aligns scratch to PAGE_SIZE << MAX_PAGE_ORDER (7.3) instead of a pageblock.
         prop: the root property that leads to its map.
         sized: the nodes of its root FDT give the sizes of their blobs (kho-v3, 7.1, on), and it refuses those that do not.
@@ -45,7 +45,7 @@ class Kernel:
 #: memfd-v2 came in the 7.1 window; which release first had it is not known, so 7.1 is given both.
 KERNELS: Final = (
     Kernel("7.3", "kho-v4", "luo-v5", ("memfd-v2",), wide_blocks=True, max_order_scratch=True),
-    Kernel("7.2", "kho-v4", "luo-v5", ("memfd-v2",)),
+    Kernel("7.2", "kho-v4", "luo-v5", ("memfd-v2",), wide_blocks=True),
     Kernel("7.1", "kho-v3", "luo-v1", ("memfd-v2", "memfd-v1")),
     Kernel("7.1-rc1", "kho-v2", "luo-v1", ("memfd-v2", "memfd-v1"), sized=False),
     Kernel("7.0", "kho-v1", "luo-v1", ("memfd-v1",), sized=False),
@@ -54,6 +54,10 @@ KERNELS: Final = (
     Kernel("6.17", "kho-v1", small_bitmaps=True, sized=False),
     Kernel("6.16", "kho-v1", small_bitmaps=True, sized=False),
 )
+
+
+#: So many commits behind the tag of a release, at this one.
+_BETWEEN_RELEASES: Final = re.compile(r"\d+\.\d+\.0-\d{5,}-g[0-9a-f]+")
 
 
 def kernel_named(name: str) -> Kernel:
@@ -86,9 +90,17 @@ def names() -> list[str]:
 
 
 def kernels_of(release: str) -> tuple[Kernel, ...]:
-    """What kernels with this `uname -r` take over; several where candidates differed, none where none is known."""
+    """What kernels with this `uname -r` take over; several where candidates differed, none where none is known.
+
+    A kernel of a merge window still calls itself by the release before, as scripts/setlocalversion makes it: kho-v2 was
+    only made by kernels called `7.0.0-NNNNN-gHASH`. So the next release's stand behind its own.
+    """
     number = _number(release)
-    return tuple(kernel for kernel in KERNELS if kernel.number == number)
+    own = tuple(kernel for kernel in KERNELS if kernel.number == number)
+    later = [kernel.number for kernel in KERNELS if number is not None and kernel.number > number]
+    if not own or not later or not _BETWEEN_RELEASES.match(release):
+        return own
+    return own + tuple(kernel for kernel in KERNELS if kernel.number == min(later))
 
 
 def _number(release: str) -> tuple[int, int] | None:

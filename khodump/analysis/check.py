@@ -10,6 +10,7 @@ from khodump.abi.kernels import Kernel
 from khodump.analysis.rules import RULES
 from khodump.analysis.rules.case import Case, metadata_of, producer
 from khodump.analysis.rules.rule import Effect, Need, Outcome, Rule
+from khodump.analysis.rules.standing import standing
 from khodump.doubt import IN_DOUBT
 from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
@@ -34,6 +35,7 @@ _COLUMNS: Final = (
     Column("next kernel", Kind.TEXT),
     Column("log", Kind.LINES),
     Column("seen", Kind.TEXT),
+    Column("stands", Kind.TEXT),
 )
 _NOT_RUN_COLUMNS: Final = (Column("not run", Kind.TEXT), Column("because", Kind.TEXT))
 _RULE_COLUMNS: Final = (Column("rule", Kind.TEXT), Column("severity", Kind.TEXT), Column("finds", Kind.TEXT))
@@ -42,17 +44,26 @@ _EXPLAINED: Final = (
     Column("for the next kernel", Kind.TEXT),
     Column("how to confirm", Kind.TEXT),
     Column("log", Kind.LINES),
+    Column("grep -E", Kind.LINES),
     Column("source", Kind.TEXT),
 )
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A finding, what follows from it, and the bytes at its address (None where there are none)."""
+    """A finding, and what follows from it.
+
+    Attributes:
+        finding: what a rule found.
+        outcome: what the next kernel does then.
+        seen: the bytes at its address; None where there are none.
+        stands: where the bad entry stands, or else the address, in the image; None where it does not say.
+    """
 
     finding: Finding
     outcome: Outcome
     seen: bytes | None
+    stands: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,12 +135,16 @@ def _why_not_run(case: Case, lack: Need) -> str:
     taken_over = case.handover is not None and case.handover.successor is not None
     if taken_over and lack in (Need.WHOLE_MAP, Need.WHOLE_USERS, Need.WHOLE_LISTS):
         return "the handover was taken over: what these rules look at was given back"
+    searched = case.handover is None or case.handover.candidates is not None
+    if lack is Need.SCRATCH and not searched:
+        return f"{lack.value}, or leave --fdt out to search for them"
     return lack.value
 
 
 def _diagnosed(case: Case, rule: Rule) -> Iterator[Diagnosis]:
     for finding in rule.findings(case):
-        yield Diagnosis(finding, rule.outcome(case, finding), _bytes_at(case.memory, finding.phys))
+        seen = _bytes_at(case.memory, finding.phys)
+        yield Diagnosis(finding, rule.outcome(case, finding), seen, standing(case, finding))
 
 
 def _undeclared(case: Case) -> Iterator[Diagnosis]:
@@ -138,7 +153,8 @@ def _undeclared(case: Case) -> Iterator[Diagnosis]:
         effect = Effect.UNKNOWN if finding.unread else Effect.UNJUDGED
         user = (finding.owner or "").partition("/")[0]
         outcome = Outcome(effect, f"leaves that to {user}: what follows, no rule of khodump knows")
-        yield Diagnosis(finding, outcome, _bytes_at(case.memory, finding.phys))
+        seen = _bytes_at(case.memory, finding.phys)
+        yield Diagnosis(finding, outcome, seen, standing(case, finding))
 
 
 def _bytes_at(memory: PhysicalMemory, phys: int | None) -> bytes | None:
@@ -239,9 +255,10 @@ def _row(diagnosis: Diagnosis) -> tuple[Cell, ...]:
         finding.owner,
         well_formed(finding.message),
         well_formed(outcome.text),
-        "\n".join(well_formed(line.replace("\n", " ")) for line in outcome.log)
+        "\n".join(well_formed(str(line).replace("\n", " ")) for line in outcome.log)
         or None,  # names may hold line ends
         None if diagnosis.seen is None else diagnosis.seen.hex(" "),
+        None if diagnosis.stands is None else well_formed(diagnosis.stands),
     )
 
 
@@ -307,7 +324,8 @@ def explain(name: str) -> Result:
         rule.title,
         rule.means,
         rule.confirm,
-        "\n".join(rule.log) or None,
+        "\n".join(map(str, rule.log)) or None,
+        "\n".join(line.pattern for line in rule.log) or None,
         rule.source,
     )
     return Result(

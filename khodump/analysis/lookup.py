@@ -37,6 +37,10 @@ _COLUMNS: Final = (
 )
 
 
+#: More levels than any tree has.
+_MOST_STEPS: Final = 16
+
+
 class _Place(NamedTuple):
     """Where the image holds a byte, and else why not."""
 
@@ -109,7 +113,7 @@ class _Finder:
         if blocks:
             return
         state = ", ".join(kinds) or ("unknown" if is_unknown(self._handover, address) else "not preserved")
-        yield address, state, *(None,) * (len(_COLUMNS) - 6), *place, None
+        yield address, state, *(None,) * 6, self._claimant(address), None, *place, self._way_to(address)
         for match in self._neighbours(address):
             yield self._row(address, match, _Place())
 
@@ -133,6 +137,30 @@ class _Finder:
         if ((nodes.phys <= at) & (at - np.minimum(nodes.phys, at) < size)).any():
             kinds.append("map's own page")
         return kinds
+
+    def _claimant(self, address: int) -> str | None:
+        """Who counts on a byte that is not preserved."""
+        ownership, at = self._ownership, np.uint64(address)
+        rows = np.flatnonzero((ownership.missing_start <= at) & (at < ownership.missing_end))
+        return ownership.name(int(ownership.missing_owner[rows[0]])) if len(rows) else None
+
+    def _way_to(self, address: int) -> str | None:
+        """The slots that lead to a page of the map, from its first page on; None for other pages."""
+        nodes, page_size = self._handover.nodes, self._handover.page_size
+        page = np.uint64(address // page_size * page_size)
+        rows = np.flatnonzero(nodes.phys == page)
+        if not len(rows):
+            return None
+        steps = [f"{address // page_size * page_size:#x}"]
+        row = int(rows[0])
+        while nodes.parent[row] and len(steps) <= _MOST_STEPS:
+            parent, slot = int(nodes.parent[row]), int(nodes.slot[row])
+            steps.insert(0, f"{parent:#x}[{slot}]")
+            above = np.flatnonzero(nodes.phys == np.uint64(parent))
+            if not len(above):
+                break
+            row = int(above[0])
+        return " > ".join(steps)
 
     def _place(self, address: int) -> _Place:
         memory = self._handover.memory

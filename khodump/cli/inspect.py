@@ -54,6 +54,8 @@ class LiveSource(Source):
             handover = open_live_handover(
                 incoming=self.incoming, version=self.as_, page_size=self.page_bytes, progress=progress
             )
+        if self.page_size is None:
+            handover = replace(handover, geometry_reason="the running kernel")
         with handover:
             for note in handover.notes:
                 terminal.note(note)

@@ -86,7 +86,7 @@ def _card(diagnosis: Diagnosis) -> Card:
     where = [f"{finding.phys:#x}"] if finding.phys is not None else []
     details = (
         ("Next kernel", (outcome.text,), False),
-        ("It prints", outcome.log, True),
+        ("It prints", tuple(map(str, outcome.log)), True),
         ("Address", tuple(where), True),
         ("Owner", (finding.owner,) if finding.owner else (), True),
         ("Bytes there", _hexdump(finding.phys, diagnosis.seen), True),

@@ -20,7 +20,7 @@ from tests.transcript import run
 SOUND = CAPTURES["luo-memfd serialized"].path
 WAITING = CAPTURES["luo-memfd pre"].path
 REFUSED = CAPTURES["fail-compat serialized"].path
-COLUMNS = ["severity", "rule", "phys", "owner", "message", "next kernel", "log", "seen"]
+COLUMNS = ["severity", "rule", "phys", "owner", "message", "next kernel", "log", "seen", "stands"]
 
 
 def image_of(built, directory: Path) -> Path:
@@ -188,7 +188,7 @@ def test_every_format_parses_with_hostile_names_in_it(format_, hostile):
         )
         rules = [row["rule"] for row in said]
         logs = [line for row in said for line in (row["log"] or "").split("\n") if line]
-        assert all(line.startswith(("luo_", "memfd_luo: ")) for line in logs)
+        assert all(line.startswith(("luo: ", "memfd_luo: ")) for line in logs)
     assert set(rules) == {"session-name-repeated", "file-handler-unknown", "memfd-seals-unknown"}
 
 

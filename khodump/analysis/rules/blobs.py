@@ -10,6 +10,15 @@ from khodump.abi.kernels import is_sized
 from khodump.abi.kexec_handover import PROP_BLOB_SIZE
 from khodump.analysis.rules.case import Case
 from khodump.analysis.rules.harm import harm
+from khodump.analysis.rules.log import (
+    BLOCK_COUNT,
+    BLOCK_SET_CORRUPTED,
+    BROKEN_SUBNODE,
+    LUO_FDT_INCOMPATIBLE,
+    LUO_INCOMPATIBLE,
+    LUO_PANIC,
+    LUO_TOO_SMALL,
+)
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Finding, Severity
 from khodump.problems import (
@@ -31,7 +40,6 @@ from khodump.subtrees.luo_state import SESSIONS_OWNER
 
 _BLOCKS: Final = "kho_block_set_restore(), kernel/liveupdate/kho_block.c"
 _VMALLOC: Final = "kho_restore_vmalloc(), kernel/liveupdate/kexec_handover.c"
-_PANIC: Final = "luo_core: The incoming tree failed to initialize properly [%pe], disabling live update"
 _CHAIN: Final = "khodump lookup IMAGE PHYS shows whose page it is; khodump sessions IMAGE lists what is left."
 
 
@@ -50,8 +58,7 @@ def _incomplete_outcome(case: Case, finding: Finding) -> Outcome:
     sized = is_sized(handover.fdt.compatible, handover.version)
     if finding.phys is None or not sized:  # the kernel says nothing of missing data
         return harm(case, finding.owner)
-    line = f"KHO: broken KHO subnode '{finding.owner}': missing or invalid blob-size property"
-    return harm(case, finding.owner, line)
+    return harm(case, finding.owner, BROKEN_SUBNODE.of(finding.owner))
 
 
 def _not_preserved(case: Case) -> Iterator[Hit]:
@@ -84,15 +91,15 @@ def _incompatible_outcome(case: Case, finding: Finding) -> Outcome:
     if wanted is None:
         return Outcome(Effect.SESSIONS, "has no live update orchestrator: nobody asks for the sessions")
     if wanted == "luo-v1":
-        return harm(case, finding.owner, "luo_core: FDT 'LUO' is incompatible with 'luo-v1' [1]")
-    return harm(case, finding.owner, f"luo_core: LUO state is incompatible with '{wanted}'")
+        return harm(case, finding.owner, LUO_FDT_INCOMPATIBLE.of(luo_abi.NODE_NAME, wanted, 1))
+    return harm(case, finding.owner, LUO_INCOMPATIBLE.of(wanted))
 
 
 def _small_outcome(case: Case, finding: Finding) -> Outcome:
     seen = BlobTooSmall.of(finding)
     if finding.owner != luo_abi.NODE_NAME or seen is None:
         return harm(case, finding.owner)
-    return harm(case, finding.owner, f"luo_core: LUO state is too small ({seen.value} < {seen.need})")
+    return harm(case, finding.owner, LUO_TOO_SMALL.of(seen.value, seen.need))
 
 
 def _damaged(case: Case, finding: Finding) -> Outcome:
@@ -112,7 +119,7 @@ def _is_in_blocks(case: Case, owner: str | None) -> bool:
 
 
 def _corrupt_blocks(case: Case, finding: Finding) -> Outcome:
-    lines = ["kho_block: Block set is corrupted"] if _is_in_blocks(case, finding.owner) else []
+    lines = [BLOCK_SET_CORRUPTED.of()] if _is_in_blocks(case, finding.owner) else []
     return harm(case, finding.owner, *lines)
 
 
@@ -128,7 +135,7 @@ def _invalid_count(case: Case, finding: Finding) -> Outcome:
     seen = BlockCountInvalid.of(finding)
     if seen is None or not _is_in_blocks(case, finding.owner):
         return harm(case, finding.owner)
-    return harm(case, finding.owner, f"kho_block: Block contains invalid entry count: {seen.value}")
+    return harm(case, finding.owner, BLOCK_COUNT.of(seen.value))
 
 
 RULES: Final = (
@@ -140,7 +147,7 @@ RULES: Final = (
         "khodump subtrees IMAGE --dts shows the node.",
         "kho_retrieve_subtree(), kernel/liveupdate/kexec_handover.c; 9ec953298948",
         _incomplete_outcome,
-        log=("KHO: broken KHO subnode '%s': missing or invalid blob-size property",),
+        log=(BROKEN_SUBNODE,),
         look=_sizeless,
     ),
     Rule(
@@ -180,7 +187,7 @@ RULES: Final = (
         "khodump subtrees IMAGE shows the version; --next names another kernel to hold it against.",
         "luo_early_startup(), kernel/liveupdate/luo_core.c",
         _incompatible_outcome,
-        log=("luo_core: LUO state is incompatible with '%s'", _PANIC),
+        log=(LUO_INCOMPATIBLE, LUO_FDT_INCOMPATIBLE, LUO_PANIC),
         look=_luo_version,
     ),
     Rule(
@@ -191,7 +198,7 @@ RULES: Final = (
         "khodump subtrees IMAGE shows the size that the root FDT gives.",
         "luo_early_startup(), kernel/liveupdate/luo_core.c; kexec_metadata, kernel/liveupdate/kexec_handover.c",
         _small_outcome,
-        log=("luo_core: LUO state is too small (%zu < %zu)", _PANIC),
+        log=(LUO_TOO_SMALL, LUO_PANIC),
     ),
     Rule(
         ChainCycle.name,
@@ -201,7 +208,7 @@ RULES: Final = (
         _CHAIN,
         f"{_BLOCKS}; {_VMALLOC}",
         _corrupt_blocks,
-        log=("kho_block: Block set is corrupted",),
+        log=(BLOCK_SET_CORRUPTED,),
     ),
     Rule(
         ChainTooLong.name,
@@ -211,7 +218,7 @@ RULES: Final = (
         _CHAIN,
         f"{_BLOCKS}; {_VMALLOC}",
         _too_many_blocks,
-        log=("kho_block: Block set is corrupted",),
+        log=(BLOCK_SET_CORRUPTED,),
     ),
     Rule(
         ChainPointerUnaligned.name,
@@ -239,7 +246,7 @@ RULES: Final = (
         _CHAIN,
         _BLOCKS,
         _invalid_count,
-        log=("kho_block: Block contains invalid entry count: %llu",),
+        log=(BLOCK_COUNT,),
     ),
     Rule(
         VmallocCountMismatch.name,

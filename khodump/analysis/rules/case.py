@@ -14,6 +14,7 @@ from khodump.abi import luo as luo_abi
 from khodump.abi.kernels import KERNELS, Kernel, kernels_of
 from khodump.abi.khoser import SMALL_BITMAP_SIZE
 from khodump.analysis.ownership import Ownership, own
+from khodump.analysis.rules.shared import Shared, shared_claims
 from khodump.analysis.sessions import find_luo
 from khodump.arrays import U64
 from khodump.extents import NO_ORDER
@@ -131,6 +132,11 @@ class Case:
         if handover.fdt.phys is None and self.fdt_phys is not None:
             handover = replace(handover, fdt=replace(handover.fdt, phys=self.fdt_phys))
         return own(handover)
+
+    @cached_property
+    def shared_claims(self) -> tuple[Shared, ...]:
+        """The pairs of owners that claim the same memory."""
+        return shared_claims(self.opened, self.ownership.claimed_twice)
 
     @property
     def is_whole(self) -> bool:

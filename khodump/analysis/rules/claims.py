@@ -10,7 +10,8 @@ import numpy as np
 from khodump.abi.kexec_handover import MAX_PHYS_BITS
 from khodump.analysis.ownership import NOBODY, ROOT_FDT, claims_of
 from khodump.analysis.rules.case import Case
-from khodump.analysis.rules.harm import file_lost
+from khodump.analysis.rules.harm import file_lost, second_of
+from khodump.analysis.rules.log import MEMFD_NO_FOLIO, Errno
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Finding, Severity
 from khodump.numbers import format_size
@@ -36,22 +37,38 @@ def _not_preserved(case: Case) -> Iterator[Hit]:
 def _not_preserved_outcome(case: Case, finding: Finding) -> Outcome:
     file, owner = case.file_of(finding.owner), finding.owner or ""
     if file is not None and owner.endswith("/folios"):
-        line = f"memfd_luo: Unable to restore folio at physical address: {finding.phys or 0:x}"
-        return file_lost(file, "EIO", line)
+        return file_lost(file, Errno.EIO, MEMFD_NO_FOLIO.of(finding.phys))
     if file is not None and "/folio array" in owner:
-        return file_lost(file, "EINVAL")
+        return file_lost(file, Errno.EINVAL)
     return Outcome(Effect.OVERWRITTEN, f"reuses the memory that {owner} counts on")
 
 
 def _twice(case: Case) -> Iterator[Hit]:
-    twice = case.ownership.claimed_twice
-    if len(twice.start):
-        phys = int(twice.start[0])
-        owners = [name for name in (case.ownership.at(phys, order) for order in range(64)) if name]
-        message = f"{format_size(twice.size)} have two owners, the first at {phys:#x}" + (
-            f" (one is {owners[0]})" if owners else ""
-        )
-        yield Hit(phys, message, owners[0] if owners else None, {"size": twice.size})
+    """One hit a pair of owners."""
+    for shared in case.shared_claims:
+        message = f"{format_size(shared.size)} have two owners, the first at {shared.phys:#x}: "
+        if shared.first == shared.second:
+            message += f"{shared.first} names it twice"
+        else:
+            message += f"{shared.first} and {shared.second}"
+        yield Hit(shared.phys, message, shared.second, {"size": shared.size})
+
+
+def _twice_outcome(case: Case, finding: Finding) -> Outcome:
+    shared = next(
+        (each for each in case.shared_claims if (each.phys, each.second) == (finding.phys, finding.owner)),
+        None,
+    )
+    first, second = case.file_of(shared.first if shared else None), case.file_of(finding.owner)
+    if shared is None or first is None or second is None:
+        text = "restores that memory for the first who asks, and fails the other"
+        return Outcome(Effect.OVERWRITTEN, text)
+    both = second_of(first, second)
+    return Outcome(
+        Effect.FILE,
+        f"EIO when {both} is retrieved, after a warning in kho_restore_page()",
+        (MEMFD_NO_FOLIO.of(shared.met),),
+    )
 
 
 def _unclaimed(case: Case) -> Iterator[Hit]:
@@ -81,7 +98,7 @@ RULES: Final = (
         "khodump lookup IMAGE PHYS names the blocks that hold the page, if any, and its owner.",
         "kho_restore_page(), kernel/liveupdate/kexec_handover.c, which wants the head of a preserved block",
         _not_preserved_outcome,
-        log=("memfd_luo: Unable to restore folio at physical address: %llx",),
+        log=(MEMFD_NO_FOLIO,),
         needs=(Need.MAP, Need.WHOLE_MAP),
         wants=(Need.FOLIO_LISTS,),
         look=_not_preserved,
@@ -90,10 +107,14 @@ RULES: Final = (
         "claimed-twice",
         Severity.ERROR,
         "two users count on the same memory",
-        "The first to restore it gets it; the second gets a warning and no folio, or both write to it.",
-        "khodump owners IMAGE; khodump lookup IMAGE PHYS.",
-        "kho_restore_page(), kernel/liveupdate/kexec_handover.c, which clears the page's mark",
-        Outcome(Effect.OVERWRITTEN, "restores that memory for the first who asks, and fails the other"),
+        "The first to restore it gets it; the second gets a warning and no folio. Of two files of LUO, the second cannot be "
+        "retrieved (EIO). Kernels of 6.19 to 7.1 let one file be preserved under two tokens, or in two sessions; 7.2 and "
+        "later refuse that with EBUSY.",
+        "khodump sessions IMAGE shows the files' lists, and their first folios; khodump lookup IMAGE PHYS.",
+        "kho_restore_page(), kernel/liveupdate/kexec_handover.c, which clears the page's mark; the report of 2026-05-24 "
+        "on linux-kernel (7.0.9)",
+        _twice_outcome,
+        log=(MEMFD_NO_FOLIO,),
         needs=(Need.MAP, Need.WHOLE_MAP),
         wants=(Need.FOLIO_LISTS,),
         look=_twice,
@@ -106,7 +127,7 @@ RULES: Final = (
         "khodump inspect IMAGE --owners lists it.",
         "page->private keeps the mark of such pages (section on page tags of the kernel's KHO notes)",
         Outcome(Effect.NONE, "keeps the memory reserved until somebody restores it"),
-        needs=(Need.MAP, Need.WHOLE_MAP, Need.WHOLE_USERS),
+        needs=(Need.MAP, Need.WHOLE_MAP, Need.WHOLE_USERS, Need.SERIALIZED),
         look=_unclaimed,
     ),
     Rule(

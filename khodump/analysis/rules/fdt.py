@@ -7,6 +7,7 @@ from typing import Final
 
 from khodump.abi.kexec_handover import PROP_COMPATIBLE
 from khodump.analysis.rules.case import Case
+from khodump.analysis.rules.log import DISABLED, FDT_INCOMPATIBLE, FDT_INVALID
 from khodump.analysis.rules.rule import Effect, Hit, Outcome, Rule
 from khodump.doubt import IN_DOUBT
 from khodump.errors import FdtTruncatedError
@@ -15,7 +16,6 @@ from khodump.findings import Finding, Severity
 from khodump.locate import FDT_OWNER
 from khodump.problems import FdtLost, FdtOdd
 
-_DISABLED: Final = "KHO: disabling KHO revival"
 _COLD: Final = "boots cold, as if nothing had been handed over, and reuses all memory"
 
 
@@ -35,11 +35,9 @@ def _invalid(case: Case) -> Iterator[Hit]:
 def _invalid_outcome(case: Case, finding: Finding) -> Outcome:  # noqa: ARG001 - as all
     if finding.severity is Severity.WARNING:
         return Outcome(Effect.NONE, "finds all there is in that page")
-    code, phys = finding.evidence["libfdt"], finding.phys or 0
+    code, phys = finding.evidence["libfdt"], finding.phys
     if code:
-        return Outcome(
-            Effect.COLD_BOOT, _COLD, (f"KHO: setup: handover FDT ({phys:#x}) is invalid: {code}", _DISABLED)
-        )
+        return Outcome(Effect.COLD_BOOT, _COLD, (FDT_INVALID.of(phys, code), DISABLED.of()))
     text = f"finds nothing wrong with the header; unless it can follow the rest, it {_COLD}"
     return Outcome(Effect.UNKNOWN, text)
 
@@ -57,9 +55,8 @@ def _incompatible(case: Case) -> Iterator[Hit]:
 
 def _incompatible_outcome(case: Case, finding: Finding) -> Outcome:
     code = -1 if finding.evidence["missing"] else 1  # -FDT_ERR_NOTFOUND, or "does not match"
-    where = "?" if finding.phys is None else f"{finding.phys:#x}"
-    line = f"KHO: setup: handover FDT ({where}) is incompatible with '{case.kernel.root}': {code}"
-    return Outcome(Effect.COLD_BOOT, _COLD, (line, _DISABLED))
+    line = FDT_INCOMPATIBLE.of(finding.phys, case.kernel.root, code)
+    return Outcome(Effect.COLD_BOOT, _COLD, (line, DISABLED.of()))
 
 
 def _truncated(case: Case) -> Iterator[Hit]:
@@ -95,7 +92,7 @@ RULES: Final = (
         "khodump lookup IMAGE PHYS shows the page; an FDT begins with d0 0d fe ed.",
         "kho_populate(), kernel/liveupdate/kexec_handover.c; 20250918170617.91413",
         _invalid_outcome,
-        log=("KHO: setup: handover FDT (0x%llx) is invalid: %d", _DISABLED),
+        log=(FDT_INVALID, DISABLED),
         needs=(),
         look=_invalid,
     ),
@@ -107,7 +104,7 @@ RULES: Final = (
         "khodump subtrees IMAGE shows the string; --next names another kernel to hold it against.",
         "kho_populate(), kernel/liveupdate/kexec_handover.c; include/linux/kho/abi/kexec_handover.h",
         _incompatible_outcome,
-        log=("KHO: setup: handover FDT (0x%llx) is incompatible with '%s': %d", _DISABLED),
+        log=(FDT_INCOMPATIBLE, DISABLED),
         needs=(),
         look=_incompatible,
     ),

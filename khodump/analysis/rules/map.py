@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
 
 from khodump.abi.kexec_handover import PAGE_SIZES
 from khodump.analysis.rules.case import Case, producer
+from khodump.analysis.rules.log import (
+    DISABLED,
+    FAULT_ANY,
+    FAULT_ARM64,
+    FAULT_X86,
+    NO_BITMAPS,
+    NO_MAP,
+    LogLine,
+)
 from khodump.analysis.rules.rule import MAP_OWNER, Effect, Hit, Outcome, Rule
 from khodump.findings import Finding, Severity
 from khodump.intervals import meet
 from khodump.memory import RamEnd
 from khodump.numbers import format_size
+from khodump.problems import MapRootMissing
 from khodump.trackers.bitmap_chain import BitmapChainTracker
 from khodump.trackers.radix import RadixTracker
 
 _WALK: Final = "__kho_radix_walk_tree() and kho_mem_retrieve(), kernel/liveupdate/kexec_handover.c"
-_FAULT: Final = Outcome(
-    Effect.PANIC, "follows the pointer unchecked and faults in __kho_radix_walk_tree(), early in boot"
-)
+_FAULTS: Final = {"x86_64": FAULT_X86, "aarch64": FAULT_ARM64}
 _TWO_GIB: Final = 31
 
 
@@ -34,11 +42,22 @@ def _root_missing(case: Case) -> Iterator[Hit]:
         yield Hit(case.fdt_phys, f"the root FDT has no 8-byte {prop} (it has {have})", "KHO/root FDT")
 
 
-def _root_missing_outcome(case: Case, finding: Finding) -> Outcome:  # noqa: ARG001 - as all
+def _root_missing_outcome(case: Case, finding: Finding) -> Outcome:
     text = "boots cold, as if nothing had been handed over, and reuses all memory"
-    return Outcome(
-        Effect.COLD_BOOT, text, ("KHO: failed to get preserved memory map", "KHO: disabling KHO revival")
-    )
+    if case.reader.number >= (7, 0):
+        return Outcome(Effect.COLD_BOOT, text, (NO_MAP.of(), DISABLED.of()))
+    is_zero = MapRootMissing.of(finding) is not None  # of which these kernels say nothing
+    return Outcome(Effect.COLD_BOOT, text, () if is_zero else (NO_BITMAPS.of(),))
+
+
+def _fault(case: Case, finding: Finding) -> Outcome:  # noqa: ARG001 - as all
+    """A pointer that leads nowhere; the walk of kho-v1 is inlined, so that no line of its oops is foretold."""
+    if not isinstance(case.opened.tracker, RadixTracker):
+        text = "follows the pointer unchecked and faults in kho_mem_deserialize(), early in boot"
+        return Outcome(Effect.PANIC, text)
+    line = _FAULTS.get(case.memory.platform.machine or "", FAULT_ANY)
+    text = "follows the pointer unchecked and faults in __kho_radix_walk_tree(), early in boot"
+    return Outcome(Effect.PANIC, text, (line.of(),))
 
 
 def _impossible_keys(case: Case) -> Iterator[Hit]:
@@ -97,7 +116,7 @@ def _shift_overflow(case: Case) -> Iterator[Hit]:
         order = int(large.order.max())
         size = format_size(1 << (tracker.page_shift + order))
         message = (
-            f"{len(large)} blocks are of 2 GiB and more, up to {size} (order {order}); kernels before 7.3 compute "
+            f"{len(large)} blocks are of 2 GiB and more, up to {size} (order {order}); kernels before 7.2 compute "
             "their size in 32 bits"
         )
         yield Hit(int(large.phys[0]), message, MAP_OWNER, {"order": order, "count": len(large)})
@@ -133,10 +152,15 @@ def _bitmap_size_outcome(case: Case, finding: Finding) -> Outcome:
     return Outcome(Effect.OVERWRITTEN, f"takes the string for its own, misreads every bitmap, and {how}")
 
 
-def _pointer(name: str, title: str, then: Outcome, confirm: str, source: str = _WALK) -> Rule:
+def _pointer(
+    name: str,
+    title: str,
+    then: Outcome | Callable[[Case, Finding], Outcome],
+    log: tuple[LogLine, ...] = (),
+) -> Rule:
     """A rule of the map that its tracker watches over as it walks."""
     means = "The kernel checks no entry: whatever stands in a slot is followed."
-    return Rule(name, Severity.ERROR, title, means, confirm, source, then)
+    return Rule(name, Severity.ERROR, title, means, _TREE, _WALK, then, log=log)
 
 
 _TREE: Final = "khodump lookup IMAGE PHYS names the slots that lead there."
@@ -150,12 +174,19 @@ RULES: Final = (
         "khodump subtrees IMAGE shows the root's properties; a map address of 0 means that the handover was never finished.",
         "kho_get_mem_map_phys(), kernel/liveupdate/kexec_handover.c; eda79a683a0a",
         _root_missing_outcome,
-        log=("KHO: failed to get preserved memory map", "KHO: disabling KHO revival"),
+        log=(NO_MAP, DISABLED, NO_BITMAPS),
         needs=(),
         look=_root_missing,
     ),
-    _pointer("map-pointer-unaligned", "a pointer of the map is not page-aligned", _FAULT, _TREE),
-    _pointer("map-pointer-outside-memory", "a pointer of the map leads above all memory", _FAULT, _TREE),
+    _pointer(
+        "map-pointer-unaligned", "a pointer of the map is not page-aligned", _fault, (FAULT_X86, FAULT_ARM64)
+    ),
+    _pointer(
+        "map-pointer-outside-memory",
+        "a pointer of the map leads above all memory",
+        _fault,
+        (FAULT_X86, FAULT_ARM64),
+    ),
     Rule(
         "map-node-unreadable",
         Severity.ERROR,
@@ -171,7 +202,6 @@ RULES: Final = (
         Outcome(
             Effect.OVERWRITTEN, "walks the page once for each pointer, and keeps blocks that nobody preserved"
         ),
-        _TREE,
     ),
     Rule(
         "map-key-impossible",
@@ -260,8 +290,8 @@ RULES: Final = (
         Severity.ERROR,
         "blocks of 2 GiB and more meet a kernel that computes their size in 32 bits",
         "The size sign-extends at 2 GiB and wraps above, so that the reservation is wrong.",
-        "khodump inspect IMAGE lists orders; 7.3 has the fix, and stable releases may.",
-        "3a0b8fa2eb36 (August 2026)",
+        "khodump inspect IMAGE lists orders; 7.2 and later have the fix, and stable releases before may.",
+        "3a0b8fa2eb36 (pushed 2026-07-29): u64 sz in kho_preserved_memory_reserve(), kernel/liveupdate/kexec_handover.c",
         Outcome(Effect.OVERWRITTEN, "reserves a wrong size for these blocks, and reuses what is left out"),
         look=_shift_overflow,
     ),

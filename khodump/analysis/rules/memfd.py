@@ -11,6 +11,7 @@ import numpy as np
 from khodump.abi.memfd import FolioFlags, Seals
 from khodump.analysis.rules.case import Case, PreservedFile
 from khodump.analysis.rules.harm import file_lost, harm
+from khodump.analysis.rules.log import MEMFD_PAGE_CACHE, MEMFD_SEALS, Errno
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.arrays import U64
 from khodump.extents import NO_ORDER
@@ -104,7 +105,7 @@ def _sizes_outcome(case: Case, finding: Finding) -> Outcome:
     file = case.file_of(finding.owner)
     if "held" in finding.evidence or file is None:
         return Outcome(Effect.FILE, "retrieves a file that reads as zeros where no folio is")
-    return file_lost(file, "EFBIG")
+    return file_lost(file, Errno.EFBIG)
 
 
 def _seals(case: Case) -> Iterator[Hit]:
@@ -116,7 +117,7 @@ def _seals(case: Case) -> Iterator[Hit]:
 
 
 def _seals_outcome(case: Case, finding: Finding) -> Outcome:
-    return harm(case, finding.owner, "memfd_luo: failed to add seals: -EOPNOTSUPP", errno="EOPNOTSUPP")
+    return harm(case, finding.owner, MEMFD_SEALS.of(Errno.EOPNOTSUPP), errno=Errno.EOPNOTSUPP)
 
 
 def _flags(case: Case) -> Iterator[Hit]:
@@ -175,10 +176,10 @@ RULES: Final = (
         lambda case, finding: harm(
             case,
             finding.owner,
-            f"memfd_luo: shmem: failed to add to page cache folio index {finding.evidence['index']}: -EEXIST",
-            errno="EEXIST",
+            MEMFD_PAGE_CACHE.of(finding.evidence["index"], Errno.EEXIST),
+            errno=Errno.EEXIST,
         ),
-        log=("memfd_luo: shmem: failed to add to page cache folio index %ld: %pe",),
+        log=(MEMFD_PAGE_CACHE,),
         wants=(Need.FOLIO_LISTS,),
         look=_overlaps,
     ),
@@ -201,7 +202,7 @@ RULES: Final = (
         "khodump sessions IMAGE shows the seals; known are 0x3f.",
         "memfd_luo_retrieve(), mm/memfd_luo.c; 20260216185946.1215770",
         _seals_outcome,
-        log=("memfd_luo: failed to add seals: %pe",),
+        log=(MEMFD_SEALS,),
         look=_seals,
     ),
     Rule(

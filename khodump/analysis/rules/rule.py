@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from khodump.analysis.rules.case import MAP_OWNER as MAP_OWNER  # noqa: PLC0414 - rules have it from here
 from khodump.analysis.rules.case import Case
+from khodump.analysis.rules.log import LogLine, Printed
 from khodump.findings import Finding, Severity
 
 
@@ -32,12 +33,12 @@ class Outcome(NamedTuple):
     Attributes:
         effect: its kind.
         text: one sentence, whose subject is the next kernel: "boots cold, ...".
-        log: the lines it prints, newest convention, values filled in.
+        log: the lines it prints, values filled in.
     """
 
     effect: Effect
     text: str
-    log: tuple[str, ...] = ()
+    log: tuple[Printed, ...] = ()
 
 
 class Hit(NamedTuple):
@@ -61,7 +62,8 @@ class Need(Enum):
     FOLIO_LISTS = (
         "part of the list of a memfd's folios could not be read: the rule was run on what is listed alone"
     )
-    SCRATCH = "nothing in the image tells of the scratch regions: pass --scratch, or leave --fdt out to search for them"
+    SERIALIZED = "LUO has not serialized yet: what nobody claims may be kept for its sessions and files"
+    SCRATCH = "nothing in the image tells of the scratch regions: pass --scratch"
 
     def met(self, case: Case) -> bool:
         """Whether the case has it."""
@@ -75,6 +77,7 @@ _MET: Final[Mapping[Need, Callable[[Case], bool]]] = {
     Need.WHOLE_USERS: lambda case: case.users_are_whole,
     Need.WHOLE_LISTS: lambda case: case.lists_are_whole,
     Need.FOLIO_LISTS: lambda case: case.folio_lists_are_whole,
+    Need.SERIALIZED: lambda case: case.luo is None or case.luo.is_serialized,
     Need.SCRATCH: lambda case: case.opened.scratch is not None,
 }
 
@@ -91,7 +94,7 @@ class Rule:
         confirm: how to see it in the image, or in the kernel.
         source: where the kernel says so: sources of Linux 7.3.4, commits, mails.
         then: what follows from one finding.
-        log: the kernel's own lines, with its own formats.
+        log: the kernel's own lines that outcomes may have.
         needs: what must be known to run it.
         wants: what must be known for it to see all there is; without, it sees what can be read.
         look: finds it; None for what only decoders see. What they found by this name counts always.
@@ -104,7 +107,7 @@ class Rule:
     confirm: str
     source: str
     then: Outcome | Callable[[Case, Finding], Outcome]
-    log: tuple[str, ...] = ()
+    log: tuple[LogLine, ...] = ()
     needs: tuple[Need, ...] = field(default=(Need.MAP,))
     wants: tuple[Need, ...] = ()
     look: Callable[[Case], Iterable[Hit]] | None = None

@@ -8,7 +8,8 @@ from typing import Final
 
 from khodump.abi import luo as luo_abi
 from khodump.analysis.rules.case import Case
-from khodump.analysis.rules.harm import harm, sessions_lost
+from khodump.analysis.rules.harm import TAKEN_ON_TRUST, harm, sessions_lost
+from khodump.analysis.rules.log import FILE_COUNT, FILES_FAILED, NO_HANDLER, SESSION_FAILED, Errno
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Finding, Severity
 from khodump.problems import FlbListInvalid, SessionFileCountMismatch
@@ -28,8 +29,7 @@ def _count_outcome(case: Case, finding: Finding) -> Outcome:
     seen = SessionFileCountMismatch.of(finding)
     if seen is None:
         return harm(case, finding.owner)
-    line = f"luo_file: File count mismatch: expected {seen.value}, found {seen.found}"
-    return harm(case, finding.owner, line)
+    return harm(case, finding.owner, FILE_COUNT.of(seen.value, seen.found))
 
 
 def _unknown_handlers(case: Case) -> Iterator[Hit]:
@@ -48,7 +48,7 @@ def _unknown_handlers(case: Case) -> Iterator[Hit]:
 def _handler_outcome(case: Case, finding: Finding) -> Outcome:
     file = case.file_of(finding.owner)
     handler = file.file.handler if file else ""
-    return sessions_lost(f"luo_file: No registered handler for compatible '{handler}'")
+    return sessions_lost(NO_HANDLER.of(handler))
 
 
 def _repeated_names(case: Case) -> Iterator[Hit]:
@@ -61,7 +61,7 @@ def _repeated_names(case: Case) -> Iterator[Hit]:
 
 
 def _names_outcome(case: Case, finding: Finding) -> Outcome:
-    return sessions_lost(f"luo_session: Failed to insert session [{case.session_of(finding.owner)}] -EEXIST")
+    return sessions_lost(SESSION_FAILED.of(case.session_of(finding.owner), Errno.EEXIST))
 
 
 def _repeated_tokens(case: Case) -> Iterator[Hit]:
@@ -100,10 +100,7 @@ RULES: Final = (
         "khodump sessions IMAGE --session NAME lists the files that are there.",
         "luo_file_deserialize(), kernel/liveupdate/luo_file.c; 20260325044608.8407",
         _count_outcome,
-        log=(
-            "luo_file: File count mismatch: expected %llu, found %llu",
-            "luo_session: Failed to deserialize files for session [%s] %pe",
-        ),
+        log=(FILE_COUNT, FILES_FAILED),
     ),
     Rule(
         "file-handler-unknown",
@@ -113,7 +110,7 @@ RULES: Final = (
         "khodump sessions IMAGE names each file's handler; --next names another kernel to hold it against.",
         "luo_file_deserialize(), kernel/liveupdate/luo_file.c",
         _handler_outcome,
-        log=("luo_file: No registered handler for compatible '%.*s'",),
+        log=(NO_HANDLER,),
         needs=_LISTS,
         look=_unknown_handlers,
     ),
@@ -125,7 +122,7 @@ RULES: Final = (
         "khodump sessions IMAGE --session NAME.",
         "luo_session_insert(), kernel/liveupdate/luo_session.c",
         _names_outcome,
-        log=("luo_session: Failed to insert session [%s] %pe",),
+        log=(SESSION_FAILED,),
         needs=_LISTS,
         look=_repeated_names,
     ),
@@ -148,9 +145,6 @@ RULES: Final = (
         "users is finished too early, or never.",
         "khodump sessions IMAGE lists the FLBs; khodump lookup IMAGE PHYS shows where the list stands in the file.",
         "luo_flb_setup_incoming() and luo_flb_serialize(), kernel/liveupdate/luo_flb.c",
-        Outcome(
-            Effect.UNJUDGED,
-            "takes the list on trust: what it cannot find there, or finds wrong, is its user's to meet",
-        ),
+        Outcome(Effect.UNJUDGED, TAKEN_ON_TRUST),
     ),
 )

@@ -21,10 +21,12 @@ from tests.builders.memfd import Memfd, folios_of
 from tests.builders.users import Memblock, ReserveMem, User
 
 DISABLED = "KHO: disabling KHO revival"
-PANIC = "luo_core: The incoming tree failed to initialize properly [-EINVAL], disabling live update"
+PANIC = (
+    "Kernel panic - not syncing: The incoming tree failed to initialize properly [-22], disabling live update"
+)
 ROOT_FDT = "KHO/root FDT"
 FILE = 'LUO/session "vm"/file 0x1 (memfd)'
-SESSION_FAILS = "luo_session: Failed to deserialize files for session [vm] -EINVAL"
+SESSION_FAILS = "luo: Failed to deserialize files for session [vm] -22"
 
 
 class Asked(Enum):

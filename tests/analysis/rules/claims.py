@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from khodump.analysis.rules.rule import Effect
 from tests.analysis.rules.blobs import place
-from tests.analysis.rules.breaking import FILE, LOGS, ROOT_FDT, Break, bit_of, breaks, flipped, handed_over
+from tests.analysis.rules.breaking import (
+    FILE,
+    LOGS,
+    ROOT_FDT,
+    Break,
+    bit_of,
+    breaks,
+    flipped,
+    handed_over,
+    luo,
+)
 from tests.builders.fdt import u64
+from tests.builders.memfd import Memfd, folios_of
 from tests.builders.users import Memblock, ReserveMem
 
 STATE = "LUO/sessions/0/files/0"
@@ -51,8 +62,21 @@ def two_regions() -> Break:
     blob = built.blobs["memblock"]
     at = blob + built.image.read(blob, 4096).index(u64(0x4000))
     then = "restores that memory for the first who asks, and fails the other"
-    owner = 'memblock/reserve_mem "logs"'
+    owner = 'memblock/reserve_mem "more"'
     return Break(built, *flipped(built, at, 12), Effect.OVERWRITTEN, then, owner, 0x20_4000)
+
+
+@breaks("claimed-twice")
+def one_folio_of_two_files() -> Break:
+    """As 6.19 to 7.1 leave it when one memfd is preserved under two tokens; here the page of the other is nobody's."""
+    built = handed_over({"LUO": luo(Memfd(folios_of({0: b"a"})), Memfd(folios_of({0: b"b"})))})
+    phys = place(built, f"{STATE}/contents")
+    entry = built.image.read(place(built, f"{STATE}/folios/entries"), 8)
+    then = 'EIO when the second of tokens 1 and 2 of session "vm" is retrieved'
+    owner = 'LUO/session "vm"/file 0x2 (memfd)/folios'
+    log = (f"memfd_luo: Unable to restore folio at physical address: {phys:x}",)
+    at = place(built, "LUO/sessions/0/files/1/folios/entries")
+    return Break(built, at, entry, Effect.FILE, then, owner, phys, log, also=("unclaimed",))
 
 
 @breaks("unclaimed")

@@ -25,7 +25,7 @@ def no_list() -> Break:
 def two_more() -> Break:
     built = handed_over()
     at, data = flipped(built, place(built, "LUO/sessions/entries") + 72, 1)
-    log = ("luo_file: File count mismatch: expected 3, found 1", SESSION_FAILS)
+    log = ("luo: File count mismatch: expected 3, found 1", SESSION_FAILS)
     phys = place(built, "LUO/sessions/0/files")
     return Break(built, at, data, Effect.SESSIONS, NO_SESSION, SESSION, phys, log)
 
@@ -34,7 +34,7 @@ def two_more() -> Break:
 def files_of_no_list() -> Break:
     built = handed_over({"LUO": luo()})
     at, data = flipped(built, place(built, "LUO/sessions/entries") + 72, 0)
-    log = ("luo_file: File count mismatch: expected 1, found 0", SESSION_FAILS)
+    log = ("luo: File count mismatch: expected 1, found 0", SESSION_FAILS)
     return Break(built, at, data, Effect.SESSIONS, NO_SESSION, SESSION, None, log)
 
 
@@ -43,7 +43,7 @@ def of_no_kernel() -> Break:
     """What a file of a kind that nobody knows preserves is on no record."""
     built = handed_over()
     at, data = flipped(built, place(built, ENTRIES) + 7, 0)
-    log = ("luo_file: No registered handler for compatible 'memfd-v3'",)
+    log = ("luo: No registered handler for compatible 'memfd-v3'",)
     return Break(built, at, data, Effect.SESSIONS, NO_SESSION, FILE, None, log, also=("unclaimed",))
 
 
@@ -51,7 +51,7 @@ def of_no_kernel() -> Break:
 def one_name() -> Break:
     built = handed_over({"LUO": luo(more=(Session("vl"),))})
     at, data = flipped(built, built.places["LUO/sessions/entries"][1] + 1, 0)
-    log = ("luo_session: Failed to insert session [vm] -EEXIST",)
+    log = ("luo: Failed to insert session [vm] -17",)
     return Break(built, at, data, Effect.SESSIONS, NO_SESSION, SESSION, None, log)
 
 

@@ -29,7 +29,7 @@ def more_than_a_page_holds() -> Break:
 
 def _overlap(built: BuiltHandover, entry: int, index: int, bit: int) -> Break:
     at, data = flipped(built, built.places[ENTRIES][entry] + 8, bit)
-    log = (f"memfd_luo: shmem: failed to add to page cache folio index {index}: -EEXIST",)
+    log = (f"memfd_luo: shmem: failed to add to page cache folio index {index}: -17",)
     then = 'EEXIST when token 1 of session "vm" is retrieved'
     return Break(built, at, data, Effect.FILE, then, FILE, place(built, STATE), log)
 
@@ -65,7 +65,7 @@ def a_seventh_seal() -> Break:
     built = with_memfd()
     state = place(built, STATE)
     then = 'EOPNOTSUPP when token 1 of session "vm" is retrieved'
-    log = ("memfd_luo: failed to add seals: -EOPNOTSUPP",)
+    log = ("memfd_luo: failed to add seals: -95",)
     return Break(built, *flipped(built, state + SEALS, 6), Effect.FILE, then, FILE, state, log)
 
 

@@ -88,7 +88,7 @@ LEGITIMATE: dict[str, tuple[Description, set[str]]] = {
     ),
     "before serialization": (
         Description(subtrees={"LUO": Luo(TWICE, (Flb("flb"),), serialized=False)}),
-        {"state-not-serialized", "unclaimed"},
+        {"state-not-serialized"},
     ),
     "no session and no FLB": (Description(subtrees={"LUO": Luo()}), {"state-not-serialized"}),
     "tokens of two sessions": (Description(subtrees={"LUO": Luo(TWICE)}), set()),
@@ -97,8 +97,12 @@ LEGITIMATE: dict[str, tuple[Description, set[str]]] = {
         Description(subtrees={"memblock": Memblock((ReserveMem("big", 1 << 33, 3 << 31),))}),
         set(),
     ),
-    "1 GiB for a kernel before 7.3": (
-        Description(subtrees={"memblock": Memblock((ReserveMem("big", 1 << 30, 1 << 30),))}, release="7.2.0"),
+    "1 GiB for a kernel before 7.2": (
+        Description(subtrees={"memblock": Memblock((ReserveMem("big", 1 << 30, 1 << 30),))}, compatible="kho-v3", release="7.1.0"),
+        set(),
+    ),
+    "2 GiB of 7.2, which has the fix": (
+        Description(subtrees={"memblock": Memblock((ReserveMem("big", 2 << 30, 2 << 30),))}, release="7.2.6"),
         set(),
     ),
     "a user that nobody knows": (Description(subtrees={"hwpoison": bytes(32)}), set()),

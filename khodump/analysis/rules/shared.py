@@ -1,0 +1,95 @@
+"""Which users of KHO claim the same memory: pairs of owners, and where they meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from khodump.analysis.ownership import claims_of
+from khodump.arrays import I64, U64
+from khodump.extents import NO_ORDER
+from khodump.handover import Handover
+from khodump.intervals import Intervals, meet
+from khodump.subtree import WHOLE_BLOCK, Claims
+
+#: Memory that is claimed twice is rare. Of a hostile image that claims all of it many times, the first pieces are enough.
+_MOST_PIECES: Final = 1 << 20
+
+
+class Shared(NamedTuple):
+    """Memory that two owners claim.
+
+    Attributes:
+        first, second: their paths, in the order in which they claim; one path twice where an owner does so itself.
+        phys: the lowest address of it.
+        size: bytes.
+        met: the address in it that the second owner names first.
+    """
+
+    first: str
+    second: str
+    phys: int
+    size: int
+    met: int
+
+
+def shared_claims(handover: Handover, twice: Intervals) -> tuple[Shared, ...]:
+    """The pairs of owners that claim the same memory.
+
+    Args:
+        handover: whose users' claims are looked through.
+        twice: the memory that more than one claim covers.
+    """
+    if not len(twice.start):
+        return ()
+    names: dict[str, int] = {}
+    met: dict[int, int] = {}
+    parts: list[tuple[U64, U64, I64]] = []
+    pieces = 0
+    for claims in claims_of(handover):
+        start, end = _spans(handover, claims)
+        low, high, _, _ = meet(start, end, twice.start, twice.end)
+        if not len(low):
+            continue
+        owner = names.setdefault(claims.owner, len(names))
+        met.setdefault(owner, int(low[0]))
+        parts.append((low, high, np.full(len(low), owner, np.int64)))
+        pieces += len(low)
+        if pieces > _MOST_PIECES:
+            break
+    start, end, column = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    owners = tuple(names)
+    return tuple(
+        Shared(owners[first], owners[second], phys, size, met[second])
+        for first, second, phys, size in _pairs(start, end, column)
+    )
+
+
+def _spans(handover: Handover, claims: Claims) -> tuple[U64, U64]:
+    """Start and end of each claim; a whole block that the map does not hold counts as a page."""
+    orders = handover.preserved.orders_at(claims.start)
+    orders[orders == NO_ORDER] = 0
+    blocks = np.uint64(handover.page_size) << orders.astype(np.uint64)
+    size = np.where(claims.size == WHOLE_BLOCK, blocks, claims.size)
+    return claims.start, claims.start + np.minimum(size, ~claims.start)
+
+
+def _pairs(start: U64, end: U64, owner: I64) -> Iterator[tuple[int, int, int, int]]:
+    """Each pair of owners whose pieces overlap: both, the lowest address, and bytes; the earlier owner is the first."""
+    order = np.lexsort((owner, start))
+    start, end, owner = start[order], end[order], owner[order]
+    reach = np.maximum.accumulate(end)
+    leads = np.where(end == reach, np.arange(len(end)), 0)
+    holder = np.maximum.accumulate(leads)[:-1]  # the piece that reaches furthest, of those before
+    rows = np.flatnonzero(start[1:] < reach[:-1])
+    others, mine = owner[holder[rows]], owner[rows + 1]
+    first, second = np.minimum(others, mine), np.maximum(others, mine)
+    low, size = start[rows + 1], np.minimum(end[rows + 1], reach[rows]) - start[rows + 1]
+    order = np.lexsort((low, second, first))
+    first, second, low, size = first[order], second[order], low[order], size[order]
+    fresh = np.flatnonzero(np.diff(first, prepend=-1) | np.diff(second, prepend=-1))
+    for begin, stop in pairwise([*fresh.tolist(), len(first)]):
+        yield int(first[begin]), int(second[begin]), int(low[begin]), int(size[begin:stop].sum())
