@@ -1,0 +1,132 @@
+"""LUO's sessions in the lists of a running kernel, with the state of their files decoded as if it were handed over.
+
+A file's handler writes its state when the file is preserved, long before the jump. So the state is complete as soon as the
+kernel lists the file, and stays until it is retrieved. The state of a retrieved file was freed, and is not decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final
+
+from khodump.extents import Extents
+from khodump.findings import Finding
+from khodump.kernel import FileState, Kernel, LiveFile, LiveLuo, LiveSession, SessionList
+from khodump.restorable import restorable
+from khodump.subtree import Context, Visits
+from khodump.subtrees.luo_doubts import luo_doubts
+from khodump.subtrees.luo_state import Luo, LuoFile, Session, file_owner
+from khodump.subtrees.memfd import COMPATIBLES, decode_memfd
+from khodump.subtrees.text import quoted
+
+#: In the place of a handler that could not be read.
+_NO_HANDLER: Final = ""
+
+
+@dataclass(frozen=True, eq=False)
+class LivingSession:
+    """A session of a kernel's lists.
+
+    Attributes:
+        live: it, as the kernel has it.
+        session: the same in the form that serialized sessions have; files are in the same order.
+        findings: what is wrong with it.
+    """
+
+    live: LiveSession
+    session: Session
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_received(self) -> bool:
+        """Whether the last kernel handed it over."""
+        return self.live.list is not SessionList.OUTGOING
+
+    @property
+    def files(self) -> Iterator[tuple[LiveFile, LuoFile]]:
+        """Each file, as the kernel has it and decoded."""
+        return zip(self.live.files, self.session.files, strict=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Living:
+    """LUO as it lives in a kernel.
+
+    Attributes:
+        kernel: the kernel.
+        context: what the state of files is read from.
+        sessions: those that were received first.
+        list_findings: what is wrong with the lists of sessions.
+    """
+
+    kernel: Kernel
+    context: Context
+    sessions: tuple[LivingSession, ...]
+    list_findings: tuple[Finding, ...]
+
+    @cached_property
+    def received(self) -> tuple[LivingSession, ...]:
+        """What the last kernel handed over, and is not finished."""
+        return tuple(session for session in self.sessions if session.is_received)
+
+    @cached_property
+    def prepared(self) -> tuple[LivingSession, ...]:
+        """What is to be handed over."""
+        return tuple(session for session in self.sessions if not session.is_received)
+
+    @property
+    def is_opened(self) -> bool:
+        """Whether the kernel has begun to take back what it received, so that LUO's own lists of it were given back."""
+        return any(session.live.list is SessionList.INCOMING for session in self.sessions)
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that is wrong with it; reads the lists of folios."""
+        of_sessions = (finding for session in self.sessions for finding in session.findings)
+        return (*self.list_findings, *of_sessions, *luo_doubts(self.context, as_luo(self.sessions)))
+
+    def folios_of(self, file: LuoFile) -> Extents:
+        """The blocks that a received and not retrieved file's folios are, as far as struct pages still tell their orders."""
+        if file.state is None:
+            return Extents.empty(self.kernel.page_size.bit_length() - 1)
+        return restorable(self.kernel, file.state.folios())
+
+
+def as_luo(sessions: Iterable[LivingSession]) -> Luo:
+    """Sessions in the form of LUO's serialized state, of which nothing is written down."""
+    return Luo("", 0, 0, tuple(session.session for session in sessions), (), ())
+
+
+def open_living(kernel: Kernel, luo: LiveLuo) -> Living:
+    """Decode the state of all files that are not retrieved."""
+    context = Context(kernel.memory.space.pages.memory, kernel.page_size, None, Visits())
+    sessions = tuple(_opened(context, session) for session in luo.sessions)
+    return Living(kernel, context, sessions, luo.findings)
+
+
+def _opened(context: Context, live: LiveSession) -> LivingSession:
+    findings = list(live.findings)
+    files = tuple(_file(context, live.name, file, findings) for file in live.files)
+    return LivingSession(live, Session(live.name, 0, live.count, files, ()), tuple(findings))
+
+
+def _file(context: Context, session: str, live: LiveFile, findings: list[Finding]) -> LuoFile:
+    """One file; what is wrong with its state is added to `findings`."""
+    handler = live.handler or _NO_HANDLER
+    file = LuoFile(live.token, handler, live.serialized_data, None)
+    if live.data is None or handler not in COMPATIBLES:
+        return file
+    owned = context.of(file_owner(session, live.token, handler))
+    state = decode_memfd(owned, handler, live.data, f"file {live.token:#x} of session {quoted(session)}")
+    if isinstance(state, Finding):
+        findings.append(state)
+        return file
+    findings.extend(state.findings)
+    return replace(file, state=state)
+
+
+def is_retrieved(file: LiveFile) -> bool:
+    """Whether user space of this kernel has it, so that its state was freed."""
+    return file.state is FileState.RETRIEVED
