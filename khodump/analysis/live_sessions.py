@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from khodump.extents import Extents
@@ -26,11 +26,13 @@ class FoundFile(NamedTuple):
         file: it, with its state as far as that may be decoded.
         live: the same in the kernel's lists; None where it was serialized.
         orders: the blocks that its folios are.
+        name: of the open file, as the kernel has it.
     """
 
     file: LuoFile
     live: LiveFile | None
     orders: Extents
+    name: str | None = None
 
     @property
     def is_retrieved(self) -> bool | None:
@@ -46,12 +48,14 @@ class FoundSession(NamedTuple):
         list: which list it is in, as in the column of that name.
         files: its files.
         phys: physical address of the kernel's entry for it, or of its list of files.
+        is_retrieved: whether user space of the running kernel has it; None where that is not known.
     """
 
     name: str
     list: str
     files: tuple[FoundFile, ...]
     phys: int | None
+    is_retrieved: bool | None = None
 
     @property
     def failed(self) -> int:
@@ -77,15 +81,32 @@ def find_sessions(handover: Handover) -> tuple[FoundSession, ...]:
 
 
 def _serialized(handover: Handover) -> Iterator[FoundSession]:
+    names = _names(handover)
     for session in handover.luo.sessions if handover.luo else ():
-        files = tuple(FoundFile(file, None, handover.preserved) for file in session.files)
+        files = tuple(
+            FoundFile(file, None, handover.preserved, names.get((session.name, file.token)))
+            for file in session.files
+        )
         yield FoundSession(session.name, SERIALIZED, files, session.files_phys or None)
+
+
+def _names(handover: Handover) -> dict[tuple[str, int], str]:
+    """The names of open files, by session and token."""
+    named = (
+        ((session.live.name, file.token), file.name)
+        for session in handover.own_live_sessions
+        for file in session.live.files
+    )
+    return {key: name for key, name in named if name}
 
 
 def _living(handover: Handover, session: LivingSession) -> FoundSession:
     where = OUTGOING if session.live.list is SessionList.OUTGOING else INCOMING
-    files = tuple(FoundFile(file, live, _orders(handover, session, file)) for live, file in session.files)
-    return FoundSession(session.live.name, where, files, session.live.phys)
+    files = tuple(
+        FoundFile(file, live, _orders(handover, session, file), live.name or None)
+        for live, file in session.files
+    )
+    return FoundSession(session.live.name, where, files, session.live.phys, session.live.retrieved)
 
 
 def _orders(handover: Handover, session: LivingSession, file: LuoFile) -> Extents:
@@ -109,3 +130,11 @@ def why_no_lists(handover: Handover) -> str | None:
     if running is None or isinstance(running.kernel, WhyNot) or not isinstance(running.living, WhyNot):
         return None
     return running.living.message
+
+
+def choose_session(handover: Handover, found: Sequence[FoundSession], name: str) -> FoundSession | None:
+    """The session of this name; of several lists, that which belongs to the handover at hand comes first."""
+    named = [session for session in found if session.name == name]
+    own = (INCOMING,) if handover.role is Role.INCOMING else (SERIALIZED, OUTGOING)
+    named.sort(key=lambda session: session.list not in own)
+    return named[0] if named else None

@@ -11,6 +11,7 @@ from khodump.extents import NO_ORDER
 from khodump.handover import Handover
 from khodump.numbers import format_size
 from khodump.rows import Block, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.running import Role
 
 _COLUMNS = (
     Column("owner", Kind.TEXT),
@@ -103,7 +104,9 @@ def _tail(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
     if handover.is_map_gone:
         summary = "what was preserved cannot be read"
     luo = find_luo(handover)
-    if sizes[-1] and luo is not None and not luo.is_serialized:
+    if handover.unserialized is not None:
+        summary += f" ({len(handover.unserialized.sessions)} sessions of LUO are from the kernel's lists: {_why_not_written(handover)})"
+    elif sizes[-1] and luo is not None and not luo.is_serialized:
         summary += " (LUO has not serialized: what its files preserve is on no record yet)"
     lost = format_size(int(missing.sum()))
     if handover.is_map_gone:
@@ -118,3 +121,7 @@ def _tail(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
         summary += f"; {format_size(ownership.claimed_twice.size)} claimed twice"
     gone = handover.is_map_gone or bool(handover.gone_of(handover.subtrees))
     return Tail(summary, handover.told(handover.all_findings), is_partial=gone)
+
+
+def _why_not_written(handover: Handover) -> str:
+    return "what was serialized was given back" if handover.role is Role.INCOMING else "not yet serialized"

@@ -127,10 +127,9 @@ def _demand(
 def _rows(handover: Handover, session: FoundSession, token: int | None) -> Iterator[tuple[Cell, ...]]:
     files = [file for file in session.files if token in (None, file.file.token)]
     if not files and token is None:
-        yield session.name, *_NO_FILE, session.list, None, None
+        yield session.name, *_NO_FILE, session.list, session.is_retrieved, None
     for file in files:
-        name = file.live.name if file.live else None
-        yield session.name, *_file(handover, file), session.list, file.is_retrieved, name
+        yield session.name, *_file(handover, file), session.list, file.is_retrieved, file.name
 
 
 def _file(handover: Handover, found: FoundFile) -> tuple[Cell, ...]:
