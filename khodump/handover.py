@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Self
 from khodump import locate
 from khodump.abi.luo import NODE_NAME as LUO_NODE
 from khodump.candidates import Candidate, survey
-from khodump.doubt import bytes_outside, doubts
+from khodump.doubt import IN_DOUBT, bytes_outside, doubts
 from khodump.errors import KhodumpError
 from khodump.extents import Extents
 from khodump.findings import Finding, Severity
@@ -256,7 +256,7 @@ class Handover:
         """
         if self.successor is None:
             return tuple(findings)
-        unread = (finding for finding in findings if finding.unread)
+        unread = (finding for finding in findings if finding.unread and finding.rule != IN_DOUBT)
         return (*unread, self.successor.finding(self.fdt.phys))
 
     def gone_of(self, subtrees: Iterable[Subtree]) -> tuple[str, ...]:

@@ -142,7 +142,7 @@ def tail_of(handover: Handover) -> Tail:
     missing = sum(nodes.missing().values())
     if missing:
         summary += f"; {missing} of the map's {len(nodes)} nodes unreadable: what they hold is not drawn"
-    if handover.user_findings:
+    if handover.user_findings and handover.successor is None:
         summary += f"; owners may be missing: {handover.nobody}"
     if handover.is_map_gone:
         summary += "; this is what is left of a map that was given back"

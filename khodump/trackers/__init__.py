@@ -7,7 +7,6 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from khodump.abi.kexec_handover import (
-    PAGE_SIZES,
     PROP_COMPATIBLE,
     PROP_PRESERVED_MEMORY_MAP,
     PROP_PRESERVED_PAGE_RADIX_TREE,
@@ -122,9 +121,9 @@ def _weighed(readings: Callable[[int], Sequence[Tracker]], sizes: PageSizes, fdt
         return evidence.choose(trackers, source, fdt_phys)
 
     choice = best(sizes.sizes, sizes.source)
-    if not sizes.is_hearsay or evidence.bears_out(choice.tracker, fdt_phys):
+    if not sizes.others or evidence.bears_out(choice.tracker, fdt_phys):
         return choice
-    other = best(size for size in PAGE_SIZES if size not in sizes.sizes)
+    other = best(sizes.others)
     if not evidence.bears_out(other.tracker, fdt_phys):
         return choice
     said = " or ".join(format_size(size) for size in sizes.sizes)

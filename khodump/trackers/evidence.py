@@ -36,24 +36,24 @@ class PageSizes(NamedTuple):
     Attributes:
         sizes: bytes, the likeliest first.
         source: what leaves only one, if so.
-        is_hearsay: whether that may be of another kernel than the one that made the handover.
+        others: what else they may be, where the source may be of another kernel than the one that made the handover.
     """
 
     sizes: Sequence[int]
     source: str = ""
-    is_hearsay: bool = False
+    others: Sequence[int] = ()
 
 
 def page_sizes(platform: Platform, forced: int | None) -> PageSizes:
     """The page sizes that the machine may have, and what leaves only one, if so."""
     if forced is not None:
         return PageSizes((forced,), "--page-size")
-    if platform.machine == "x86_64":
-        return PageSizes((4096,), "x86_64, which has no other")
+    possible = (4096,) if platform.machine == "x86_64" else PAGE_SIZES
     told = platform.vmcoreinfo.get("PAGESIZE", "")
     if told.isdecimal() and int(told) in PAGE_SIZES:
-        return PageSizes((int(told),), "VMCOREINFO", is_hearsay=True)
-    return PageSizes(PAGE_SIZES)
+        others = tuple(size for size in possible if size != int(told))
+        return PageSizes((int(told),), "VMCOREINFO", others)
+    return PageSizes(possible, "x86_64, which has no other" if len(possible) == 1 else "")
 
 
 def bears_out(tracker: Tracker, fdt_phys: int | None) -> bool:

@@ -23,9 +23,6 @@ USUAL_ORDER0_END: Final = 1 << 40
 _USUAL_END: Final = USUAL_ORDER0_END.bit_length() - 1  # these are all log2 of bytes
 #: No kernel preserves blocks of 64 GiB: contiguous memory of that size and alignment is nobody's.
 _NO_BLOCK: Final = 36
-#: RAM at 32 TiB and above is not believed of a machine whose map lies below 1 TiB.
-_FAR: Final = 45
-_NEAR: Final = 40
 
 
 def order0_ends(memory: PhysicalMemory, root: int, page_shift: int, depth: int) -> list[int]:
@@ -45,18 +42,14 @@ def order0_ends(memory: PhysicalMemory, root: int, page_shift: int, depth: int) 
     reach = max([root, *walk.nodes.phys.tolist(), *leaves.phys.tolist()])
     first, last = _USUAL_END - page_shift, MAX_PHYS_BITS - page_shift
     tops = {bit: _highest_key(tree, leaves, bit) for bit in range(first, last)}
-    verdicts = {bit: _are_pages(top, page_shift, reach) for bit, top in tops.items() if top is not None}
-    pages_end = max([bit + 1 for bit, verdict in verdicts.items() if verdict], default=first)
-    blocks_start = min([bit for bit, verdict in verdicts.items() if verdict is False], default=last)
-    doubtful = [bit for bit, verdict in verdicts.items() if verdict is None]
-    ends = {pages_end, *(bit + 1 for bit in doubtful if bit >= pages_end)}
-    if blocks_start < pages_end:
-        ends.add(blocks_start)
-    return [1 << end for end in sorted(ends)]
+    found = [bit for bit, top in tops.items() if top is not None]
+    must = [bit for bit in found if _are_pages(tops[bit] or 0, page_shift, reach)]
+    pages_end = max([bit + 1 for bit in must], default=first)
+    return [1 << pages_end, *(2 << bit for bit in found if bit >= pages_end)]
 
 
-def _are_pages(key: int, page_shift: int, reach: int) -> bool | None:
-    """Whether a key, the highest with its highest bit, is a bare page frame number; None where that is in doubt.
+def _are_pages(key: int, page_shift: int, reach: int) -> bool:
+    """Whether a key, the highest with its highest bit, must be a bare page frame number; else it is in doubt.
 
     Args:
         key: the key.
@@ -69,11 +62,7 @@ def _are_pages(key: int, page_shift: int, reach: int) -> bool | None:
     if block_end > 1 << MAX_PHYS_BITS or block_shift >= _NO_BLOCK:
         return True
     page = key << page_shift
-    if reach >= 1 << (page.bit_length() - 1):
-        return True
-    if page >= 1 << _FAR and reach < 1 << _NEAR:
-        return False
-    return None
+    return reach >= 1 << (page.bit_length() - 1)
 
 
 def _highest_key(tree: TableTree, leaves: Entries, bit: int) -> int | None:

@@ -224,10 +224,11 @@ def test_a_size_that_no_memory_has_is_refused(size, tmp_path):
     with opened(built_memfd(Memfd((Folio(0, b"a"),), size)), tmp_path) as handover:
         plan = plan_memfd(handover, "vm", 1)
         with pytest.raises(
-            UsageError, match=r"more than 1 GiB: as much|more than 1 GiB: the limit"
+            UsageError, match="more than 1 GiB: the limit|more than any file can have"
         ) as caught:
             extract(handover.memory, plan, lambda _: pytest.fail("the output was opened"))
-        assert caught.value.hint == f"--max-size {size} allows it"
+        if size < 1 << 63:
+            assert caught.value.hint == f"--max-size {size} allows it"
         with pytest.raises(UsageError):
             extract(handover.memory, plan, lambda _: pytest.fail("opened"), limit=size - 1)
 

@@ -70,4 +70,4 @@ def its_reader_runs() -> Break:
         built.image.write(start, later.image.read(start, end - start))
     at, data = bit_of(built, built.fdt_phys, 0)
     then = "is the one that took this memory over, and has reused it since"
-    return Break(built, at, data, Effect.NONE, then, ROOT_FDT, built.fdt_phys, also=("reading-in-doubt",))
+    return Break(built, at, data, Effect.NONE, then, ROOT_FDT, built.fdt_phys)
