@@ -82,8 +82,7 @@ def _told(running: Running, options: Options) -> Found | tuple[str, ...]:
     """
     told = running.outgoing
     if isinstance(told, WhyNot):
-        # Of an image without VMCOREINFO nobody expects that it is not searched.
-        return () if told.reason is Reason.NO_VMCOREINFO else (f"searching the image: {told.message}",)
+        return () if _is_silent(told) else (f"searching the image: {told.message}",)
     if not told.phys:
         return (f"searching the image: {told.variable} is 0, so this kernel prepares no handover",)
     candidates = running.candidates(options)
@@ -96,6 +95,11 @@ def _told(running: Running, options: Options) -> Found | tuple[str, ...]:
     root = replace(best.fdt, source=f"the kernel's {told.variable}")
     note = f"took the root FDT at {told.phys:#x}, where the kernel's {told.variable} leads: {best.evidence}"
     return Found(running.memory, root, running.notices, (note,), candidates, running.ram, running)
+
+
+def _is_silent(why: WhyNot) -> bool:
+    """Whether the image holds no kernel that could have been asked, as of raw memory and of what `slim` writes."""
+    return why.reason in (Reason.NO_VMCOREINFO, Reason.UNREADABLE)
 
 
 def broken_root(
