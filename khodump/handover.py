@@ -16,7 +16,7 @@ from khodump.errors import KhodumpError
 from khodump.extents import Extents
 from khodump.findings import Finding, Severity
 from khodump.kernel import WhyNot
-from khodump.living import Living, LivingSession, as_luo
+from khodump.living import Living, LivingSession, as_luo, disagreements
 from khodump.locate import Progress, RootFdt
 from khodump.memory import PhysicalMemory
 from khodump.ram_end import reaching
@@ -227,7 +227,19 @@ class Handover:
     def user_findings(self) -> tuple[Finding, ...]:
         """What is wrong with what users wrote, or missing of it; reads all of that."""
         written = (finding for subtree in self.subtrees for finding in subtree.findings)
-        return (*written, *(self.live_luo.findings if self.live_luo else ()))
+        return (*written, *(self.live_luo.findings if self.live_luo else ()), *self._disagreements())
+
+    def _disagreements(self) -> Iterator[Finding]:
+        """Where what LUO serialized and the kernel's lists of the same sessions differ, if both are there and sound."""
+        living, written = self.live_luo, self.luo
+        if living is None or living.list_findings or written is None or not written.is_serialized:
+            return
+        if any(subtree.decoded.findings for subtree in self.subtrees if subtree.name == LUO_NODE):
+            return
+        # Once /dev/liveupdate was opened, the kernel has given back what was serialized, and finished sessions are gone.
+        if self.role is Role.INCOMING and (living.is_opened or not living.received):
+            return
+        yield from disagreements(written, self.own_live_sessions)
 
     @property
     def other_findings(self) -> tuple[Finding, ...]:

@@ -6,18 +6,19 @@ kernel lists the file, and stays until it is retrieved. The state of a retrieved
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
 from khodump.extents import Extents
 from khodump.findings import Finding
-from khodump.kernel import FileState, Kernel, LiveFile, LiveLuo, LiveSession, SessionList
+from khodump.kernel import Kernel, LiveFile, LiveLuo, LiveSession, SessionList
+from khodump.problems import LiveSerializedMismatch
 from khodump.restorable import restorable
 from khodump.subtree import Context, Visits
 from khodump.subtrees.luo_doubts import luo_doubts
-from khodump.subtrees.luo_state import Luo, LuoFile, Session, file_owner
+from khodump.subtrees.luo_state import SESSIONS_OWNER, Luo, LuoFile, Session, file_owner, session_owner
 from khodump.subtrees.memfd import COMPATIBLES, decode_memfd
 from khodump.subtrees.text import quoted
 
@@ -81,6 +82,11 @@ class Living:
         """Whether the kernel has begun to take back what it received, so that LUO's own lists of it were given back."""
         return any(session.live.list is SessionList.INCOMING for session in self.sessions)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the lists of sessions and files could all be read."""
+        return not self.list_findings and not any(session.live.findings for session in self.sessions)
+
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """All that is wrong with it; reads the lists of folios."""
@@ -127,6 +133,35 @@ def _file(context: Context, session: str, live: LiveFile, findings: list[Finding
     return replace(file, state=state)
 
 
-def is_retrieved(file: LiveFile) -> bool:
-    """Whether user space of this kernel has it, so that its state was freed."""
-    return file.state is FileState.RETRIEVED
+def disagreements(written: Luo, living: Sequence[LivingSession]) -> Iterator[Finding]:
+    """Where what LUO serialized differs from the kernel's list of the same sessions, which should be the same.
+
+    A session whose list is known to be damaged says nothing of what was serialized.
+    """
+    told = {session.name: session for session in written.sessions}
+    listed = {session.live.name: session for session in living}
+    alone = [*(name for name in listed if name not in told), *(name for name in told if name not in listed)]
+    if alone:
+        message = (
+            f"{len(alone)} sessions are either serialized or in the kernel's list, and not both; "
+            f"the first is {quoted(alone[0])}"
+        )
+        problem = LiveSerializedMismatch(len(alone), len(told) + len(listed) - len(alone))
+        yield problem.finding(None, message, SESSIONS_OWNER)
+    for name, session in listed.items():
+        if name in told and not session.live.findings:
+            yield from _file_disagreements(told[name], session.session)
+
+
+def _file_disagreements(written: Session, listed: Session) -> Iterator[Finding]:
+    """The same for the files of one session."""
+    here = {(file.token, file.handler, file.data) for file in written.files}
+    there = {(file.token, file.handler, file.data) for file in listed.files}
+    different = sorted({token for token, _, _ in here ^ there})
+    if different:
+        message = (
+            f"{len(different)} files of session {quoted(written.name)} are not serialized as the kernel's list has "
+            f"them; the first has token {different[0]:#x}"
+        )
+        problem = LiveSerializedMismatch(len(different), len(here & there))
+        yield problem.finding(None, message, session_owner(written.name))

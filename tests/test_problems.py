@@ -18,6 +18,7 @@ NAMES = [problem.name for problem in PROBLEMS]
 DECODERS = [
     *sorted((ROOT / "khodump" / "subtrees").glob("*.py")),
     *sorted((ROOT / "khodump" / "trackers").glob("*.py")),
+    *sorted((ROOT / "khodump" / "kernel").glob("*.py")),
     *(ROOT / "khodump" / name for name in ("tracker.py", "scratch.py")),
 ]
 
