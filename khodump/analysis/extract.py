@@ -144,8 +144,21 @@ def plan_memfd(handover: Handover, session: str, token: int) -> Plan:
     """
     found = find_sessions(handover)
     session = meant(session, (each.name for each in found))
-    chosen = _file(handover, found, session, token)
-    file = chosen.file
+    plan = plan_found(handover, session, _file(handover, found, session, token))
+    several = sorted({each.list for each in found if each.name == session})
+    if len(several) > 1:
+        plan = replace(plan, warnings=(*plan.warnings, _several(handover, session, several)))
+    return plan
+
+
+def plan_found(handover: Handover, session: str, chosen: FoundFile) -> Plan:
+    """Plan a file of this session that was found.
+
+    Raises:
+        UsageError: its handler is unknown.
+        UnreadableError: its state cannot be read, or was freed.
+    """
+    file, token = chosen.file, chosen.file.token
     what = f"memfd {token:#x} of session {quoted(session)}"
     _refuse_retrieved(chosen, what)
     if file.state is None:
@@ -156,9 +169,6 @@ def plan_memfd(handover: Handover, session: str, token: int) -> Plan:
             hint=f"khodump subtrees IMAGE shows what is known of it; --range {file.data:#x}+4K takes the page of its state",
         )
     plan = _memfd(handover, file.state, what, chosen.orders)
-    several = sorted({each.list for each in found if each.name == session})
-    if len(several) > 1:
-        plan = replace(plan, warnings=(*plan.warnings, _several(handover, session, several)))
     return replace(plan, owner=file_owner(session, token, file.handler))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Final, NamedTuple
 
 from khodump.extents import Extents
@@ -19,20 +21,26 @@ INCOMING: Final = "incoming"
 OUTGOING: Final = "outgoing"
 
 
-class FoundFile(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class FoundFile:
     """A file of a session.
 
     Attributes:
         file: it, with its state as far as that may be decoded.
         live: the same in the kernel's lists; None where it was serialized.
-        orders: the blocks that its folios are.
+        blocks: gives `orders`, which may take long to find out.
         name: of the open file, as the kernel has it.
     """
 
     file: LuoFile
     live: LiveFile | None
-    orders: Extents
+    blocks: Callable[[], Extents]
     name: str | None = None
+
+    @cached_property
+    def orders(self) -> Extents:
+        """The blocks that its folios are, by the map or the kernel's struct pages."""
+        return self.blocks()
 
     @property
     def is_retrieved(self) -> bool | None:
@@ -84,7 +92,7 @@ def _serialized(handover: Handover) -> Iterator[FoundSession]:
     names = _names(handover)
     for session in handover.luo.sessions if handover.luo else ():
         files = tuple(
-            FoundFile(file, None, handover.preserved, names.get((session.name, file.token)))
+            FoundFile(file, None, lambda: handover.preserved, names.get((session.name, file.token)))
             for file in session.files
         )
         yield FoundSession(session.name, SERIALIZED, files, session.files_phys or None)
@@ -103,7 +111,7 @@ def _names(handover: Handover) -> dict[tuple[str, int], str]:
 def _living(handover: Handover, session: LivingSession) -> FoundSession:
     where = OUTGOING if session.live.list is SessionList.OUTGOING else INCOMING
     files = tuple(
-        FoundFile(file, live, _orders(handover, session, file), live.name or None)
+        FoundFile(file, live, partial(_orders, handover, session, file), live.name or None)
         for live, file in session.files
     )
     return FoundSession(session.live.name, where, files, session.live.phys, session.live.retrieved)

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from khodump.abi import luo as luo_abi
-from khodump.analysis.extract import plan_memfd
+from khodump.analysis.extract import plan_found
 from khodump.analysis.extraction.losses import find_losses
+from khodump.analysis.live_sessions import FoundFile, FoundSession, find_sessions
 from khodump.analysis.rules.case import Case
 from khodump.analysis.rules.rule import Effect, Hit, Outcome, Rule
 from khodump.errors import KhodumpError
 from khodump.findings import Severity
 from khodump.handover import Handover
 from khodump.kernel import FileState, LiveFile
-from khodump.living import LivingSession
 from khodump.numbers import format_size
 from khodump.problems import (
     LiveCountMismatch,
@@ -23,7 +23,7 @@ from khodump.problems import (
     LiveReceivedMismatch,
     LiveSerializedMismatch,
 )
-from khodump.subtrees.luo_state import LuoFile, session_owner
+from khodump.subtrees.luo_state import session_owner
 from khodump.subtrees.text import quoted
 
 _NAMED: Final = 5
@@ -73,22 +73,21 @@ def _is_waiting(file: LiveFile) -> bool:
 
 
 def _waiting(case: Case) -> Iterator[Hit]:
-    living = case.opened.live_luo
-    for session in living.received if living else ():
-        waiting = [file for live, file in session.files if _is_waiting(live)]
+    for session in find_sessions(case.opened):
+        waiting = [file for file in session.files if file.live and _is_waiting(file.live)]
         if waiting:
             yield _hit(case.opened, session, waiting)
 
 
-def _hit(handover: Handover, session: LivingSession, waiting: list[LuoFile]) -> Hit:
+def _hit(handover: Handover, session: FoundSession, waiting: list[FoundFile]) -> Hit:
     """Where the data of a session's files lies, and how much of it is in the image."""
-    name = session.live.name
+    name = session.name
     size, lost, phys = 0, 0, None
     commands: list[str] = []
     unplanned = 0
     for file in waiting:
         try:
-            plan = plan_memfd(handover, name, file.token)
+            plan = plan_found(handover, name, file)
         except KhodumpError:
             unplanned += 1
             continue
@@ -96,8 +95,8 @@ def _hit(handover: Handover, session: LivingSession, waiting: list[LuoFile]) -> 
         lost += find_losses(handover.memory, plan).size
         first = int(plan.runs.pfn.min()) * plan.page_size if len(plan.runs) else None
         phys = first if phys is None or (first is not None and first < phys) else phys
-        commands.append(f"{name}/{file.token:#x}")
-    message = f"{len(waiting)} of {len(session.live.files)} files of session {quoted(name)} are not retrieved"
+        commands.append(f"{name}/{file.file.token:#x}")
+    message = f"{len(waiting)} of {len(session.files)} files of session {quoted(name)} are not retrieved"
     if commands:
         where = "" if phys is None else f", the lowest at {phys:#x}"
         message += (
