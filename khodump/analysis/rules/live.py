@@ -82,8 +82,9 @@ def _waiting(case: Case) -> Iterator[Hit]:
 def _hit(handover: Handover, session: FoundSession, waiting: list[FoundFile]) -> Hit:
     """Where the data of a session's files lies, and how much of it is in the image."""
     name = session.name
-    size, lost, phys = 0, 0, None
-    commands: list[str] = []
+    size = lost = 0
+    phys: int | None = None
+    whole: list[str] = []
     unplanned = 0
     for file in waiting:
         try:
@@ -92,17 +93,21 @@ def _hit(handover: Handover, session: FoundSession, waiting: list[FoundFile]) ->
             unplanned += 1
             continue
         size += plan.size
-        lost += find_losses(handover.memory, plan).size
+        missing = find_losses(handover.memory, plan).size
+        lost += missing
         first = int(plan.runs.pfn.min()) * plan.page_size if len(plan.runs) else None
         phys = first if phys is None or (first is not None and first < phys) else phys
-        commands.append(f"{name}/{file.file.token:#x}")
+        if not missing:
+            whole.append(f"{name}/{file.file.token:#x}")
     message = f"{len(waiting)} of {len(session.files)} files of session {quoted(name)} are not retrieved"
-    if commands:
+    if unplanned < len(waiting):
         where = "" if phys is None else f", the lowest at {phys:#x}"
         message += (
             f"; {format_size(size)} of memfds lie in the folios that the last kernel preserved{where}, and "
-            f"{format_size(size - lost)} of that are in this image: khodump extract IMAGE --memfd {quoted(commands[0])}"
+            f"{format_size(size - lost)} of that are in this image, {len(whole)} files wholly"
         )
+    if whole:
+        message += f": khodump extract IMAGE --memfd {quoted(whole[0])} rebuilds the first"
     if unplanned:
         message += f"; of {unplanned} the handler is not known, or the state cannot be read"
     evidence = {"files": len(waiting), "bytes": size, "missing": lost}
