@@ -219,6 +219,14 @@ class Handover:
         return None if is_written and not is_given_back else as_luo(self.own_live_sessions)
 
     @property
+    def basis_of_sessions(self) -> str | None:
+        """What is said of owners that the kernel's lists alone tell of; None where what was serialized does."""
+        if self.unserialized is None:
+            return None
+        why = "what was serialized was given back" if self.role is Role.INCOMING else "not yet serialized"
+        return f"{len(self.unserialized.sessions)} sessions of LUO are from the kernel's lists: {why}"
+
+    @property
     def is_map_gone(self) -> bool:
         """Whether the map was given back and has been written over since: what it listed is no longer to be had."""
         return self.successor is not None and not (self.is_whole and self.is_anchored)

@@ -11,7 +11,6 @@ from khodump.extents import NO_ORDER
 from khodump.handover import Handover
 from khodump.numbers import format_size
 from khodump.rows import Block, Column, Fact, Head, Kind, Result, Rows, Tail
-from khodump.running import Role
 
 _COLUMNS = (
     Column("owner", Kind.TEXT),
@@ -104,8 +103,8 @@ def _tail(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
     if handover.is_map_gone:
         summary = "what was preserved cannot be read"
     luo = find_luo(handover)
-    if handover.unserialized is not None:
-        summary += f" ({len(handover.unserialized.sessions)} sessions of LUO are from the kernel's lists: {_why_not_written(handover)})"
+    if handover.basis_of_sessions:
+        summary += f" ({handover.basis_of_sessions})"
     elif sizes[-1] and luo is not None and not luo.is_serialized:
         summary += " (LUO has not serialized: what its files preserve is on no record yet)"
     lost = format_size(int(missing.sum()))
@@ -121,7 +120,3 @@ def _tail(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
         summary += f"; {format_size(ownership.claimed_twice.size)} claimed twice"
     gone = handover.is_map_gone or bool(handover.gone_of(handover.subtrees))
     return Tail(summary, handover.told(handover.all_findings), is_partial=gone)
-
-
-def _why_not_written(handover: Handover) -> str:
-    return "what was serialized was given back" if handover.role is Role.INCOMING else "not yet serialized"
