@@ -13,7 +13,7 @@ from typing import Final
 
 from khodump.abi.bootparam import KHO_DATA, SETUP_DATA, SETUP_DATA_OFFSET, SETUP_KEXEC_KHO
 from khodump.errors import FdtError, ImageError
-from khodump.fdt import FdtNode, cells_of, parse_fdt, ranges_of
+from khodump.fdt import Fdt, cells_of, ranges_of, read_fdt
 from khodump.memory import Hole, PhysicalMemory
 
 _PROP_KHO_FDT: Final = "linux,kho-fdt"
@@ -65,18 +65,20 @@ def in_setup_data(memory: PhysicalMemory, boot_params: int) -> Iterator[Notice]:
         at = entry.next
 
 
-def in_devicetree(tree: FdtNode, source: str) -> Notice | None:
+def in_devicetree(fdt: Fdt, source: str) -> Notice | None:
     """The notice in a machine's device tree; None when /chosen says nothing of KHO."""
+    tree = fdt.root
     chosen = tree.child("chosen")
     if chosen is None:
         return None
     cells = cells_of(tree)
-    fdt = ranges_of(chosen.properties.get(_PROP_KHO_FDT, b""), cells)
+    root = ranges_of(chosen.properties.get(_PROP_KHO_FDT, b""), cells)
     scratch = ranges_of(chosen.properties.get(_PROP_KHO_SCRATCH, b""), cells)
-    if len(fdt) != 1 or len(scratch) != 1:
+    if len(root) != 1 or len(scratch) != 1:
         return None
     table, table_end = scratch[0]
-    return Notice(f"/chosen of the device tree {source}", fdt[0][0], table, table_end - table)
+    odd = f" (odd: {fdt.oddities[0].text})" if fdt.oddities else ""
+    return Notice(f"/chosen of the device tree {source}{odd}", root[0][0], table, table_end - table)
 
 
 def in_devicetree_file(path: str | os.PathLike[str]) -> Notice | None:
@@ -94,6 +96,6 @@ def in_devicetree_file(path: str | os.PathLike[str]) -> Notice | None:
             f"cannot read the device tree {os.fspath(path)}: {error.strerror}", hint=_DEVICETREE
         ) from error
     try:
-        return in_devicetree(parse_fdt(data, max_size=MAX_DEVICETREE), f"file {os.fspath(path)}")
+        return in_devicetree(read_fdt(data, max_size=MAX_DEVICETREE), f"file {os.fspath(path)}")
     except FdtError as error:
         raise FdtError(f"{os.fspath(path)} is not a usable device tree: {error}", hint=_DEVICETREE) from error

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX, PAGE_SIZES
 from khodump.boot import MAX_DEVICETREE, Notice, in_devicetree, in_setup_data
 from khodump.errors import FdtError, KhodumpError, NoHandoverError
-from khodump.fdt import parse_fdt
+from khodump.fdt import read_fdt
 from khodump.layouts import RamMap
 from khodump.locate import Landmark, LandmarkKind, Progress, RootFdt, at_address, landmarks, read_blob
 from khodump.memory import Hole, PhysicalMemory
@@ -76,6 +76,8 @@ class Candidate:
             told.append("the root of its map cannot be read")
         elif self.own_page_preserved is None:
             told.append("its map cannot be followed that far")
+        if self.fdt is not None:
+            told += [f"it is odd: {oddity.text}" for oddity in self.fdt.oddities]
         return "; ".join(told)
 
     @property
@@ -163,11 +165,11 @@ def _devicetree(memory: PhysicalMemory, phys: int) -> tuple[Notice | None, RamMa
     if isinstance(blob, Hole):
         return None, None
     try:
-        tree = parse_fdt(blob, max_size=MAX_DEVICETREE)
+        fdt = read_fdt(blob, max_size=MAX_DEVICETREE)
     except FdtError:
         return None, None
     where = f"at {phys:#x}"
-    return in_devicetree(tree, where), ram_in_devicetree(tree, where)
+    return in_devicetree(fdt, where), ram_in_devicetree(fdt.root, where)
 
 
 def _examine(memory: PhysicalMemory, mark: Landmark, options: Options) -> Candidate | None:

@@ -1,8 +1,9 @@
-"""Flattened device trees: a strict reader of version 17, the only one that kernels with KHO write.
+"""Flattened device trees: a reader that finds what libfdt would find, and notes whatever no kernel writes.
 
-What libfdt would trip over, or read otherwise than it was meant, is refused. Names are what the kernel's writer takes:
-any bytes but NUL, as those of reserve_mem regions come from the command line. KHO's payloads are native-endian inside
-the big-endian container.
+libfdt follows a tree only as far as it has to: a lookup that ends before the damage succeeds. So does this; what is odd
+is told beside what could be read, and `parse_fdt` refuses all of it. Names are what the kernel's writer takes: any bytes
+but NUL, as those of reserve_mem regions come from the command line. KHO's payloads are native-endian inside the
+big-endian container.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ MAGIC: Final = b"\xd0\x0d\xfe\xed"
 UNFINISHED_MAGIC: Final = b"\x2f\xf2\x01\x12"
 
 _VERSION: Final = 17
+_OLDEST_READ: Final = 16  # before, libfdt takes names for whole paths
 _LAST_COMPATIBLE: Final = 16
 _BEGIN_NODE, _END_NODE, _PROP, _NOP, _END = 1, 2, 3, 4, 9
 _ERR_TRUNCATED, _ERR_BADMAGIC, _ERR_BADVERSION = -8, -9, -10  # libfdt's
@@ -90,6 +92,30 @@ class FdtNode:
         return int.from_bytes(value, "little") if len(value) == 8 else None
 
 
+class Oddity(NamedTuple):
+    """What no kernel writes, and libfdt does not mind.
+
+    Attributes:
+        text: what it is, and where, as a clause.
+        hides: whether the tree may hold more than libfdt finds, and than was read.
+    """
+
+    text: str
+    hides: bool
+
+
+class Fdt(NamedTuple):
+    """A tree as libfdt finds it.
+
+    Attributes:
+        root: its root node.
+        oddities: what no kernel writes, in the order of the tree.
+    """
+
+    root: FdtNode
+    oddities: tuple[Oddity, ...]
+
+
 def cells_of(node: FdtNode) -> tuple[int, int]:
     """How many 32-bit cells an address and a size take in the node's children; 1 and 1 where it does not say.
 
@@ -143,7 +169,7 @@ def check_header(data: bytes) -> int:
 
 
 def parse_fdt(data: bytes, *, max_size: int = _MAX_SIZE) -> FdtNode:
-    """The root node of the flattened device tree at the start of `data`.
+    """The root node of the flattened device tree at the start of `data`, of which nothing is odd.
 
     Args:
         data: bytes that begin with the tree.
@@ -153,41 +179,78 @@ def parse_fdt(data: bytes, *, max_size: int = _MAX_SIZE) -> FdtNode:
         FdtTruncatedError: `data` ends before the tree's totalsize.
         FdtError: not a well-formed version 17 tree; the message names the offending offset.
     """
-    header = _validated_header(data, max_size)
-    return _tree(data[: header.totalsize], header)
+    root, oddities = read_fdt(data, max_size=max_size)
+    if oddities:
+        raise FdtError(oddities[0].text)
+    return root
 
 
-def _validated_header(data: bytes, max_size: int) -> FdtHeader:
+def read_fdt(data: bytes, *, max_size: int = _MAX_SIZE) -> Fdt:
+    """The flattened device tree at the start of `data`, as far as libfdt finds it.
+
+    Args:
+        data: bytes that begin with the tree.
+        max_size: bytes of its totalsize that are read; by default the largest page, as KHO's trees are one page.
+
+    Raises:
+        FdtTruncatedError: `data` ends before the tree's totalsize.
+        FdtError: libfdt refuses the header, or finds no root node; the message says where.
+    """
+    oddities: list[Oddity] = []
+    header = _checked_header(data, max_size, oddities)
+    root = _tree(data[: min(header.totalsize, max_size)], header, oddities)
+    return Fdt(root, tuple(oddities))
+
+
+def _checked_header(data: bytes, max_size: int, oddities: list[Oddity]) -> FdtHeader:
     if not data.startswith(MAGIC):
         raise FdtError(f"no FDT magic: it begins with {data[:4].hex(' ') or 'nothing'}, not {MAGIC.hex(' ')}")
     if len(data) < FDT_HEADER.size:
         raise FdtTruncatedError(f"the header is cut off: {len(data)} of {FDT_HEADER.size} bytes")
     header = FDT_HEADER.parse(data)
+    said = f"version {header.version} (compatible to {header.last_comp_version}) is not 17 (16)"
+    if check_header(data) == _ERR_BADVERSION or header.version < _OLDEST_READ:
+        raise FdtError(said)
     if header.version != _VERSION or header.last_comp_version != _LAST_COMPATIBLE:
-        raise FdtError(f"version {header.version} (compatible to {header.last_comp_version}) is not 17 (16)")
-    if not FDT_HEADER.size <= header.totalsize <= max_size:
-        raise FdtError(f"totalsize {header.totalsize} is not between {FDT_HEADER.size} and {max_size}")
-    if header.totalsize > len(data):
-        raise FdtTruncatedError(f"cut short: {len(data)} of {header.totalsize} bytes")
-    blocks = (
-        ("memory reservation", header.off_mem_rsvmap, 16, 8),
-        ("structure", header.off_dt_struct, header.size_dt_struct, 4),
-        ("strings", header.off_dt_strings, header.size_dt_strings, 1),
-    )
-    for name, offset, size, alignment in blocks:
-        if offset < FDT_HEADER.size or offset % alignment or offset + size > header.totalsize:
-            raise FdtError(
-                f"the {name} block, {size} bytes at {offset:#x}, is misplaced in {header.totalsize} bytes"
-            )
-    _validate_reservations(data[: header.totalsize], header.off_mem_rsvmap)
+        oddities.append(Oddity(said, hides=False))
+    _check_size(header, len(data), max_size, oddities)
+    _check_blocks(header, min(header.totalsize, len(data)), oddities)
+    if not _reservations_end(data[: header.totalsize], header.off_mem_rsvmap):
+        oddities.append(Oddity("the memory reservation block has no end", hides=False))
     return header
 
 
-def _validate_reservations(blob: bytes, offset: int) -> None:
+def _check_size(header: FdtHeader, held: int, max_size: int, oddities: list[Oddity]) -> None:
+    """Hold the totalsize against the bytes that are there."""
+    size = header.totalsize
+    said = f"totalsize {size} is not between {FDT_HEADER.size} and {max_size}"
+    if not FDT_HEADER.size <= size < 1 << 31:
+        raise FdtError(said)
+    if size > max_size:
+        oddities.append(Oddity(said, hides=False))
+    elif size > held:
+        raise FdtTruncatedError(f"cut short: {held} of {size} bytes")
+
+
+def _check_blocks(header: FdtHeader, size: int, oddities: list[Oddity]) -> None:
+    """Refuse blocks that are not in the first `size` bytes, as fdt_check_header() does; it asks for no alignment."""
+    blocks = (
+        ("memory reservation", header.off_mem_rsvmap, 0, 8),
+        ("structure", header.off_dt_struct, header.size_dt_struct, 4),
+        ("strings", header.off_dt_strings, header.size_dt_strings, 1),
+    )
+    for name, offset, length, alignment in blocks:
+        said = f"the {name} block, {length} bytes at {offset:#x}, is misplaced in {header.totalsize} bytes"
+        if offset < FDT_HEADER.size or offset + length > size:
+            raise FdtError(said)
+        if offset % alignment:
+            oddities.append(Oddity(said, hides=False))
+
+
+def _reservations_end(blob: bytes, offset: int) -> bool:
     while any(blob[offset : offset + 16]):
         offset += 16
-    if offset + 16 > len(blob):
-        raise FdtError("the memory reservation block has no end")
+    return offset + 16 <= len(blob)
 
 
 class _Token(NamedTuple):
@@ -196,90 +259,132 @@ class _Token(NamedTuple):
     Attributes:
         at: offset in the tree.
         tag: _BEGIN_NODE, _PROP or _END_NODE.
-        name: of the node that begins, or of the property.
+        name: of the node that begins, or of the property; None for a property whose name cannot be read.
         value: of the property.
     """
 
     at: int
     tag: int
-    name: str = ""
+    name: str | None = ""
     value: bytes = b""
 
 
 @dataclass
 class _OpenNode:
-    """A node whose end was not met yet."""
+    """A node whose end was not met yet; of what has one name, libfdt finds the first."""
 
     name: str
     properties: dict[str, bytes] = field(default_factory=dict)
-    children: dict[str, FdtNode] = field(default_factory=dict)
-    #: Of the children, also of one that is still open.
-    taken: set[str] = field(default_factory=set)
-
-    def take(self, name: str, at: int) -> None:
-        """Refuse a name that the node has already: libfdt would find the first alone."""
-        if name in self.taken:
-            raise FdtError(f'"{name}" stands twice in one node, again at {at:#x}')
-        self.taken.add(name)
+    children: dict[str, _OpenNode] = field(default_factory=dict)
 
     def closed(self) -> FdtNode:
-        """The node, now that it is whole."""
-        return FdtNode(self.name, self.properties, tuple(self.children.values()))
+        """The node, as far as it was read."""
+        return FdtNode(self.name, self.properties, tuple(child.closed() for child in self.children.values()))
 
 
-def _tree(blob: bytes, header: FdtHeader) -> FdtNode:
-    """The root node."""
-    nodes: list[_OpenNode] = []
-    root: FdtNode | None = None
-    for token in _tokens(blob, header):
+class _Builder:
+    """Puts the nodes of one tree together.
+
+    Args:
+        oddities: takes what is odd.
+    """
+
+    def __init__(self, oddities: list[Oddity]) -> None:
+        self.root: _OpenNode | None = None
+        self.open: list[_OpenNode] = []
+        self._oddities = oddities
+
+    def note(self, text: str, *, hides: bool = True) -> None:
+        """Tell what is odd."""
+        self._oddities.append(Oddity(text, hides))
+
+    def take(self, token: _Token) -> None:
+        """Go on with the next piece.
+
+        Raises:
+            FdtError: the tree cannot go on like that.
+        """
         if token.tag == _BEGIN_NODE:
-            _begin(nodes, token, is_second=root is not None)
-        elif not nodes:
+            self._begin(token)
+        elif not self.open:
             raise FdtError(f"a property, or the end of a node, outside any node at {token.at:#x}")
         elif token.tag == _PROP:
-            nodes[-1].take(token.name, token.at)
-            nodes[-1].properties[token.name] = token.value
+            self._property(token)
         else:
-            node = nodes.pop().closed()
-            if nodes:
-                nodes[-1].children[node.name] = node
-            else:
-                root = node
-    if nodes or root is None:
-        roots = int(root is not None or bool(nodes))
-        raise FdtError(f"the structure block ends with {len(nodes)} nodes open and {roots} root nodes")
-    return root
+            self.open.pop()
+
+    def _begin(self, token: _Token) -> None:
+        node = _OpenNode(token.name or "")
+        if not self.open:
+            self._begin_root(node, token)
+        else:
+            self._begin_child(node, token)
+        if len(self.open) == _MAX_DEPTH:
+            raise FdtError(f"nested deeper than {_MAX_DEPTH} levels at {token.at:#x}")
+        self.open.append(node)
+
+    def _begin_root(self, node: _OpenNode, token: _Token) -> None:
+        said = f'a second or a named root node ("{node.name}") at {token.at:#x}'
+        if self.root is not None:
+            raise FdtError(said)
+        self.root = _OpenNode("")
+        if node.name:
+            self.note(said, hides=False)
+        node.properties = self.root.properties
+        node.children = self.root.children
+
+    def _begin_child(self, node: _OpenNode, token: _Token) -> None:
+        above = self.open[-1]
+        if not node.name:
+            self.note(f"a node without a name at {token.at:#x}")
+        if node.name in above.children or node.name in above.properties:
+            self.note(f'"{node.name}" stands twice in one node, again at {token.at:#x}')
+        above.children.setdefault(node.name, node)
+
+    def _property(self, token: _Token) -> None:
+        """Take a property, unless libfdt does not find it."""
+        node, name = self.open[-1], token.name
+        if name is None:
+            return
+        if node.children:
+            self.note(f'the property "{name}" at {token.at:#x} stands behind a child of its node')
+            return
+        if name in node.properties:
+            self.note(f'"{name}" stands twice in one node, again at {token.at:#x}')
+        node.properties.setdefault(name, token.value)
 
 
-def _begin(nodes: list[_OpenNode], token: _Token, *, is_second: bool) -> None:
-    """Open a node inside those that are open."""
-    if not nodes and (is_second or token.name):
-        raise FdtError(f'a second or a named root node ("{token.name}") at {token.at:#x}')
-    if nodes and not token.name:
-        raise FdtError(f"a node without a name at {token.at:#x}")
-    if len(nodes) == _MAX_DEPTH:
-        raise FdtError(f"nested deeper than {_MAX_DEPTH} levels at {token.at:#x}")
-    if nodes:
-        nodes[-1].take(token.name, token.at)
-    nodes.append(_OpenNode(token.name))
+def _tree(blob: bytes, header: FdtHeader, oddities: list[Oddity]) -> FdtNode:
+    """The root node; where the structure breaks off, libfdt finds what stands before."""
+    builder = _Builder(oddities)
+    try:
+        for token in _tokens(blob, header, builder):
+            builder.take(token)
+    except FdtError as damage:
+        builder.note(str(damage))
+    if builder.open:
+        builder.note(f"the structure block ends with {len(builder.open)} nodes open")
+    if builder.root is None:
+        raise FdtError("; ".join([oddity.text for oddity in oddities] or ["there is no root node"]))
+    return builder.root.closed()
 
 
-def _tokens(blob: bytes, header: FdtHeader) -> Iterator[_Token]:
-    """Every node start, property and node end, up to FDT_END."""
+def _tokens(blob: bytes, header: FdtHeader, builder: _Builder) -> Iterator[_Token]:
+    """Every node start, property and node end, up to FDT_END; `builder` takes what is odd on the way."""
     at, end = header.off_dt_struct, header.off_dt_struct + header.size_dt_struct
     while at + 4 <= end:
         start, tag = at, _U32.unpack_from(blob, at)[0]
         at += 4
         if tag == _END:
             if at != end:
-                raise FdtError(f"the tree ends at {start:#x}, before its structure block does at {end:#x}")
+                builder.note(f"the tree ends at {start:#x}, before its structure block does at {end:#x}")
             return
         if tag == _BEGIN_NODE:
             name = _string(blob, at, end)
             at += _aligned(len(name) + 1)
             yield _Token(start, tag, name.decode("utf-8", "surrogateescape"))
         elif tag == _PROP:
-            token = _property(blob, header, start, end)
+            token = _property(blob, header, start, builder)
             at += 8 + _aligned(len(token.value))
             yield token
         elif tag == _END_NODE:
@@ -289,9 +394,13 @@ def _tokens(blob: bytes, header: FdtHeader) -> Iterator[_Token]:
     raise FdtError("the structure block has no end tag")
 
 
-def _property(blob: bytes, header: FdtHeader, start: int, end: int) -> _Token:
-    """The property whose tag is at `start`."""
-    at = start + 4
+def _property(blob: bytes, header: FdtHeader, start: int, builder: _Builder) -> _Token:
+    """The property whose tag is at `start`.
+
+    Raises:
+        FdtError: it does not end inside the structure block.
+    """
+    at, end = start + 4, header.off_dt_struct + header.size_dt_struct
     if at + 8 > end:
         raise FdtError(f"a property is cut off at {start:#x}")
     length, offset = struct.unpack_from(">II", blob, at)
@@ -300,15 +409,26 @@ def _property(blob: bytes, header: FdtHeader, start: int, end: int) -> _Token:
         raise FdtError(
             f"the property at {start:#x} claims {length} bytes, past the end of the structure block"
         )
+    return _Token(start, _PROP, _property_name(blob, header, start, offset, builder), blob[at : at + length])
+
+
+def _property_name(blob: bytes, header: FdtHeader, start: int, offset: int, builder: _Builder) -> str | None:
+    """The name at `offset` of the strings block; None where libfdt finds none, and so no such property."""
     if offset >= header.size_dt_strings:
-        raise FdtError(f"the property at {start:#x} has its name at {offset:#x}, outside the strings block")
+        builder.note(f"the property at {start:#x} has its name at {offset:#x}, outside the strings block")
+        return None
     strings = header.off_dt_strings
-    name = _string(blob, strings + offset, strings + header.size_dt_strings)
+    try:
+        name = _string(blob, strings + offset, strings + header.size_dt_strings)
+    except FdtError as endless:
+        builder.note(str(endless))
+        return None
     if not name:
-        raise FdtError(f"the property at {start:#x} has no name")
+        builder.note(f"the property at {start:#x} has no name")
+        return None
     if not _PROPERTY_BYTES.issuperset(name):
-        raise FdtError(f"the name at {strings + offset:#x} is not printable: {name[:32].hex(' ')}")
-    return _Token(start, _PROP, name.decode("ascii"), blob[at : at + length])
+        builder.note(f"the name at {strings + offset:#x} is not printable: {name[:32].hex(' ')}")
+    return name.decode("utf-8", "surrogateescape")
 
 
 def _string(blob: bytes, start: int, end: int) -> bytes:

@@ -251,8 +251,8 @@ class Handover:
 
     @property
     def other_findings(self) -> tuple[Finding, ...]:
-        """What is wrong with scratch, and with what users wrote."""
-        return (*scratch_findings(self.scratch or ()), *self.user_findings)
+        """What is wrong with the root FDT, with scratch, and with what users wrote."""
+        return (*self.fdt.findings, *scratch_findings(self.scratch or ()), *self.user_findings)
 
     @property
     def all_findings(self) -> tuple[Finding, ...]:
@@ -262,6 +262,10 @@ class Handover:
     @property
     def nobody(self) -> str:
         """Whose memory is that nobody claims: as long as lists that may claim it are unread, that is not known."""
+        if self.fdt.is_lost:
+            return "unknown: the root FDT is lost"
+        if any(finding.severity is Severity.ERROR for finding in self.fdt.findings):
+            return "unknown: the root FDT is odd"
         lists = len(self.user_findings)
         if not lists:
             return "nobody"

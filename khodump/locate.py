@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import chain
 from typing import Final, NamedTuple
@@ -14,12 +14,17 @@ import numpy as np
 from khodump.abi.bootparam import HEADER_MAGIC, HEADER_OFFSET
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX, PAGE_SIZES, PROP_COMPATIBLE
 from khodump.errors import FdtError, FdtTruncatedError, ImageError, NoHandoverError
-from khodump.fdt import FDT_HEADER, MAGIC, UNFINISHED_MAGIC, FdtNode, parse_fdt, total_size
+from khodump.fdt import FDT_HEADER, MAGIC, UNFINISHED_MAGIC, FdtNode, Oddity, read_fdt, total_size
+from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence
+from khodump.problems import FdtLost, FdtOdd
 from khodump.searched import Misses
 
 #: Called with (bytes scanned, bytes to scan).
 Progress = Callable[[int, int], None]
+
+#: Whose the findings about it are, as in `khodump.subtree.Claims`.
+FDT_OWNER: Final = "KHO/root FDT"
 
 _STEP: Final = PAGE_SIZES[0]  # the root FDT is page-aligned, whatever the page size
 _MAX_FDT: Final = PAGE_SIZES[-1]  # and one page long at most
@@ -38,6 +43,8 @@ class RootFdt:
         phys: physical address of its page, when known.
         source: where it came from, for a person.
         cut: bytes in the file that was named, where that is cut short and the image holds the whole.
+        oddities: what no kernel writes into such a tree.
+        is_lost: whether it stands for one that is lost: it leads to the map, and to no user.
     """
 
     tree: FdtNode
@@ -45,11 +52,31 @@ class RootFdt:
     phys: int | None
     source: str
     cut: int | None = None
+    oddities: tuple[Oddity, ...] = ()
+    is_lost: bool = False
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong with it, though libfdt would take it."""
+        if self.is_lost:
+            message = "the root FDT is lost: whose memory it is, and what users wrote, cannot be told"
+            return (FdtLost().finding(None, message, FDT_OWNER),)
+        return tuple(self._finding(oddity) for oddity in self.oddities)
+
+    def _finding(self, oddity: Oddity) -> Finding:
+        follows = "there may have been more than is listed" if oddity.hides else "nothing is lost by it"
+        found = FdtOdd().finding(self.phys, f"the root FDT is odd: {oddity.text}; {follows}", FDT_OWNER)
+        return found if oddity.hides else replace(found, severity=Severity.WARNING)
 
     @property
     def compatible(self) -> str | None:
-        """The root's compatible string."""
+        """The root's compatible string; of one that is lost, as which the map is read."""
         return self.tree.string(PROP_COMPATIBLE)
+
+    @property
+    def said(self) -> str | None:
+        """The compatible string that was read."""
+        return None if self.is_lost else self.compatible
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -79,7 +106,7 @@ def from_file(path: str | os.PathLike[str]) -> RootFdt:
     """
     name, data = os.fspath(path), read_file(path)
     try:
-        tree = parse_fdt(data)
+        tree, oddities = read_fdt(data)
     except FdtTruncatedError:
         raise
     except FdtError as error:
@@ -87,7 +114,7 @@ def from_file(path: str | os.PathLike[str]) -> RootFdt:
             f"{name} is not a usable FDT: {error}",
             hint="leave --fdt out to search the image for the root FDT",
         ) from error
-    root = RootFdt(tree, data[: total_size(data)], None, f"file {name}")
+    root = RootFdt(tree, data[: total_size(data)], None, f"file {name}", oddities=oddities)
     _demand_kho(root)
     return root
 
@@ -105,7 +132,8 @@ def at_address(memory: PhysicalMemory, phys: int) -> RootFdt:
             f"cannot read a root FDT at {phys:#x}: {why}", hint="khodump scan IMAGE lists what is there"
         )
     try:
-        root = RootFdt(parse_fdt(data), data, phys, f"address {phys:#x}")
+        tree, oddities = read_fdt(data)
+        root = RootFdt(tree, data, phys, f"address {phys:#x}", oddities=oddities)
     except FdtError as error:
         raise NoHandoverError(
             f"there is no root FDT at {phys:#x}: {error}", hint="khodump scan IMAGE lists what is there"
@@ -123,12 +151,20 @@ def _demand_kho(root: RootFdt) -> None:
 
 
 def read_blob(memory: PhysicalMemory, phys: int, max_size: int = _MAX_FDT) -> bytes | Hole:
-    """The bytes of the FDT at `phys`: its totalsize where the header has a sane one, else the header alone."""
+    """The bytes of the FDT at `phys`: its totalsize, or as much of it as can be; the header alone where it has none."""
     header = memory.read(phys, FDT_HEADER.size)
     if isinstance(header, Hole):
         return header
     size = total_size(header)
-    return header if size is None else memory.read(phys, max(FDT_HEADER.size, min(size, max_size)))
+    if size is None:
+        return header
+    found = memory.read(phys, max(FDT_HEADER.size, min(size, max_size)))
+    for page_size in reversed(PAGE_SIZES):
+        if (
+            isinstance(found, Hole) and size > max_size
+        ):  # a damaged size: the tree is one page, of whatever size
+            found = memory.read(phys, page_size)
+    return found
 
 
 class LandmarkKind(Enum):
@@ -233,5 +269,7 @@ def _deep_marks(chunk: bytes, size: int) -> Iterator[tuple[LandmarkKind, int]]:
 
 def find_copies(memory: PhysicalMemory, blob: bytes, progress: Progress | None = None) -> Iterator[int]:
     """Physical addresses of the pages that begin with these very bytes."""
+    if not blob:
+        return iter(())
     found = (mark.phys for mark in landmarks(memory, progress) if mark.kind is LandmarkKind.FDT)
     return (phys for phys in found if memory.read(phys, len(blob)) == blob)

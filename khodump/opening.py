@@ -17,7 +17,8 @@ from khodump.memories import open_memory
 from khodump.memories.live import LivePaths, open_live
 from khodump.memory import Hole, PhysicalMemory
 from khodump.ram_end import find_ram_end
-from khodump.resolve import Found, StrPath, broken_root, placed, resolve_root, search_placed
+from khodump.resolve import Found, RootSource, StrPath, broken_root, placed, resolve_root, search_placed
+from khodump.rootless import MapRoot
 from khodump.running import Running
 from khodump.scratch import Scratch, read_files, read_table
 from khodump.trackers import READABLE_VERSIONS, open_tracker
@@ -27,6 +28,7 @@ def open_handover(
     images: StrPath | Sequence[StrPath],
     *,
     fdt: StrPath | int | None = None,
+    root: int | None = None,
     version: str | None = None,
     page_size: int | None = None,
     assume_zero: bool = False,
@@ -41,6 +43,7 @@ def open_handover(
         images: the memory image, or the files that make one together; `FILE@BASE` places a raw file at that
             physical address.
         fdt: the root FDT as a file, or its physical address; by default the image is searched for it.
+        root: the physical address of the map's first page, where the root FDT is lost: there are no users then.
         version: read the handover as this version (`kho-v4`), whatever its compatible string says.
         page_size: bytes a page of the kernel (4096, 16384, 65536); by default worked out from evidence.
         assume_zero: take what a dump leaves out on purpose for zeros instead of excluded.
@@ -58,13 +61,14 @@ def open_handover(
     options = _checked(Options(version, page_size, force_placement=force_placement))
     told = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    return _handover(memory, fdt, options, told, progress)
+    return _handover(memory, _source(fdt, root), options, told, progress)
 
 
 def open_suspect(
     images: StrPath | Sequence[StrPath],
     *,
     fdt: StrPath | int | None = None,
+    root: int | None = None,
     version: str | None = None,
     page_size: int | None = None,
     assume_zero: bool = False,
@@ -84,7 +88,7 @@ def open_suspect(
     options = _checked(Options(version, page_size, tolerant=True, force_placement=force_placement))
     told = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    return _suspect(memory, fdt, options, told, progress)
+    return _suspect(memory, _source(fdt, root), options, told, progress)
 
 
 def open_in(
@@ -166,6 +170,17 @@ def search(
     return memory, found._replace(notices=[*([told] if told else []), *found.notices]), notes
 
 
+def _source(fdt: StrPath | int | None, root: int | None) -> RootSource:
+    if root is None:
+        return fdt
+    if fdt is not None:
+        raise UsageError(
+            "both a root FDT and the root of a map are named",
+            hint="--fdt names the root FDT, which leads to the map; --root is for where that is lost",
+        )
+    return MapRoot(root)
+
+
 def _memory(
     images: StrPath | Sequence[StrPath], *, assume_zero: bool, ranges: StrPath | None
 ) -> PhysicalMemory:
@@ -188,7 +203,7 @@ def _checked(options: Options) -> Options:
 
 def _handover(
     memory: PhysicalMemory,
-    fdt: StrPath | int | None,
+    fdt: RootSource,
     options: Options,
     scratch: Scratch | None,
     progress: Progress | None,
@@ -200,7 +215,7 @@ def _handover(
 
 def _suspect(
     memory: PhysicalMemory,
-    fdt: StrPath | int | None,
+    fdt: RootSource,
     options: Options,
     scratch: Scratch | None,
     progress: Progress | None,
@@ -221,7 +236,7 @@ def _opened(found: Found, options: Options, scratch: Scratch | None, progress: P
     memory.ram_end = find_ram_end(memory, found.ram, _named(root, told_scratch))
     version, page_size = options.version_of(root), options.page_size
     opened = open_tracker(memory, root.tree, fdt_phys=root.phys, version=version, page_size=page_size)
-    if not opened.certain and root.phys is None:
+    if not opened.certain and root.phys is None and not root.is_lost:
         for phys in locate.find_copies(memory, root.blob, progress):
             again = open_tracker(memory, root.tree, fdt_phys=phys, version=version, page_size=page_size)
             if again.certain:

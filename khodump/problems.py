@@ -201,12 +201,19 @@ class ChainCycle(
     """A page is in one place of one chain."""
 
 
+@dataclass(frozen=True)
 class ChainTooLong(
     ChainProblem,
     name="chain-too-long",
     title="a chain has more pages than the kernel takes, or than its contents need",
 ):
-    """The kernel stops there."""
+    """The kernel stops there.
+
+    Attributes:
+        blocks: how many a list of blocks has, where it ends not far behind.
+    """
+
+    blocks: int | None = None
 
 
 class ChainPointerUnaligned(
@@ -326,7 +333,22 @@ class ScratchWraps(
     size: int
 
 
-#: All that the decoders and trackers of khodump can give.
+@dataclass(frozen=True)
+class FdtOdd(
+    Problem,
+    name="fdt-odd",
+    title="the root FDT holds what no kernel writes, and libfdt takes it all the same",
+):
+    """A warning where nothing can be lost by it."""
+
+
+@dataclass(frozen=True)
+class FdtLost(
+    Problem, name="fdt-lost", title="the root FDT is lost, and only the map was named", unread=True
+):
+    """Nothing tells of users."""
+
+
 @dataclass(frozen=True)
 class ReadingInDoubt(
     Problem, name="reading-in-doubt", title="the map does not bear out the way the image is read", unread=True
@@ -391,6 +413,7 @@ class LiveSerializedMismatch(
     found: int
 
 
+#: All that the decoders and trackers of khodump can give.
 PROBLEMS: Final[tuple[type[Problem], ...]] = (
     MapRootMissing,
     MapPointerUnaligned,
@@ -420,6 +443,8 @@ PROBLEMS: Final[tuple[type[Problem], ...]] = (
     MemfdListUnread,
     MemfdFolioMissing,
     ScratchWraps,
+    FdtOdd,
+    FdtLost,
     ReadingInDoubt,
     LiveListBroken,
     LiveObjectUnreadable,

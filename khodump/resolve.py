@@ -10,7 +10,7 @@ from khodump.abi.kexec_handover import COMPATIBLE_PREFIX
 from khodump.boot import Notice
 from khodump.candidates import Candidate, Options, Survey, survey, weigh
 from khodump.errors import FdtError, FdtTruncatedError, KhodumpError, NoHandoverError, UnknownVersionError
-from khodump.fdt import parse_fdt, total_size
+from khodump.fdt import read_fdt, total_size
 from khodump.handover import Broken
 from khodump.kernel import Reason, WhyNot
 from khodump.layouts import RamMap
@@ -19,11 +19,14 @@ from khodump.memory import Hole, PhysicalMemory
 from khodump.placement import Basis, Placement
 from khodump.placing import notes_of, place
 from khodump.reading import Sighting, read_by
+from khodump.rootless import MapRoot, root_fdt_for
 from khodump.running import Running
 from khodump.searched import nothing_found
 from khodump.trackers import map_root
 
 StrPath = str | os.PathLike[str]
+#: A root FDT as a file or its physical address; or the map alone, where that is lost; None for a search.
+RootSource = StrPath | int | MapRoot | None
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,12 @@ class Found:
 
 
 def resolve_root(
-    memory: PhysicalMemory, fdt: StrPath | int | None, options: Options, progress: Progress | None
+    memory: PhysicalMemory, fdt: RootSource, options: Options, progress: Progress | None
 ) -> Found:
     """The root FDT asked for, and how it was come by where that is not plain."""
+    if isinstance(fdt, MapRoot):
+        root, note = root_fdt_for(memory, fdt, options)
+        return Found(memory, root, notes=(note,))
     if isinstance(fdt, int):
         return _at(memory, fdt, options, progress)
     if fdt is None:
@@ -104,7 +110,7 @@ def _is_silent(why: WhyNot) -> bool:
 
 def broken_root(
     memory: PhysicalMemory,
-    fdt: StrPath | int | None,
+    fdt: RootSource,
     error: KhodumpError,
     options: Options,
     progress: Progress | None,
@@ -114,14 +120,17 @@ def broken_root(
     Raises:
         KhodumpError: the same error, where there is no such thing either.
     """
+    if isinstance(fdt, MapRoot):
+        raise error
     phys, blob = _suspect(memory, fdt, options, progress)
     if isinstance(blob, Hole) or (phys is None and total_size(blob) is None):
         raise error
     try:
-        tree = parse_fdt(blob)
+        tree, oddities = read_fdt(blob)
     except FdtError as damage:
         return Broken(memory, phys, blob, None, damage)
-    root = RootFdt(tree, blob, phys, "named" if fdt is not None else "found by searching the image")
+    source = "named" if fdt is not None else "found by searching the image"
+    root = RootFdt(tree, blob, phys, source, oddities=oddities)
     if phys is None and not (root.compatible or "").startswith(COMPATIBLE_PREFIX):
         raise error  # some other device tree's file
     return Broken(memory, phys, blob, root, error)
@@ -211,7 +220,7 @@ def placed(found: Found, options: Options, progress: Progress | None) -> Found:
         return found
     sightings = [Sighting(root, root.phys)]
     reading = read_by(memory, memory.layouts[0], sightings[0], options)
-    if root.phys is None and (reading is None or not reading.is_sound):
+    if root.phys is None and not root.is_lost and (reading is None or not reading.is_sound):
         copies = locate.find_copies(memory, root.blob, progress)
         sightings = [Sighting(root, offset) for offset in copies] or sightings
     moved, fdt_phys = place(memory, sightings, options, progress)

@@ -151,7 +151,8 @@ class Keep:
             (header.off_dt_strings, header.size_dt_strings),
         )
         # All of its pages are read, whatever they hold.
-        pages = (*range(0, header.totalsize, PAGE_SIZES[0]), header.totalsize - 1)
+        size = min(header.totalsize, len(data))
+        pages = (*range(0, size, PAGE_SIZES[0]), size - 1)
         return cls.of(
             owner, what, *((phys + at, size) for at, size in blocks), *((phys + at, 0) for at in pages)
         )

@@ -92,7 +92,7 @@ def _chunk(page: bytes) -> tuple[list[Element], bool, int]:
 
 
 def walk_order_table(memory: PhysicalMemory, root: int, page_size: int) -> Walked:
-    """Walk the order table of the RFC at `root`, dropping what no kernel writes and what its own walker leaves out."""
+    """Walk the order table of the RFC at `root`, dropping what no kernel writes."""
     page_shift = page_size.bit_length() - 1
     if not root or root % page_size:
         return Walked([], [], sound=False)
@@ -107,7 +107,6 @@ def walk_order_table(memory: PhysicalMemory, root: int, page_size: int) -> Walke
             break
         if order > _HUGETLB_PAGE_ORDER[page_size]:
             sound = False
-            continue
         levels, width = order_levels(page_shift, order), 64 - page_shift - order
         decode = partial(_decode_order, size=page_size << order, order=order)
         walked = walk_tables(memory, top, page_size, levels, width, decode, nodes)

@@ -5,17 +5,31 @@ import string as letters
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pyfdt import pyfdt
 
 from khodump.errors import FdtError, FdtTruncatedError
-from khodump.fdt import FDT_HEADER, MAGIC, FdtHeader, FdtNode, parse_fdt, total_size
+from khodump.fdt import (
+    FDT_HEADER,
+    MAGIC,
+    Fdt,
+    FdtHeader,
+    FdtNode,
+    check_header,
+    parse_fdt,
+    read_fdt,
+    total_size,
+)
 from tests.builders.fdt import build_fdt, string, u64
 from tests.captures import CAPTURES, SAMPLES
 
 DTC = shutil.which("dtc")
+FDTGET = shutil.which("fdtget")
 NAMES = st.text(letters.ascii_letters + letters.digits + "-_,.+", min_size=1, max_size=12)
 
 #: Payloads that look like something else than bytes, or like nothing.
@@ -64,6 +78,23 @@ SMALL = FdtNode(
 )
 BLOB = build_fdt(SMALL)
 HEADER = FDT_HEADER.parse(BLOB)
+
+
+@given(nodes())
+def test_pyfdt_finds_the_same_nodes_and_names(tree):
+    """An outside reader, of names in ASCII alone; it guesses the types of values, so that these are not compared."""
+
+    def names(node: Any) -> tuple[set[str], list[Any]]:
+        below = [item for item in node if isinstance(item, pyfdt.FdtNode)]
+        own = {item.get_name() for item in node if not isinstance(item, pyfdt.FdtNode | pyfdt.FdtNop)}
+        return own, [(item.get_name(), names(item)) for item in below]
+
+    def expected(node: FdtNode) -> tuple[set[str], list[Any]]:
+        return set(node.properties), [(child.name, expected(child)) for child in node.children]
+
+    blob = build_fdt(tree)
+    root = pyfdt.FdtBlobParse(BytesIO(blob)).to_fdt().get_rootnode()
+    assert names(root) == expected(parse_fdt(blob))
 
 
 @given(nodes())
@@ -170,7 +201,7 @@ def test_the_smallest_tree_and_nops_are_accepted():
     [
         (b"", "no end tag"),
         (ROOT + END_NODE, "no end tag"),
-        (END, "0 nodes open and 0 root nodes"),
+        (END, "no root node"),
         (ROOT + END, "1 nodes open"),
         (ROOT + END_NODE + END + NOP, "before its structure block does"),
         (ROOT + END_NODE + ROOT + END_NODE + END, "a second or a named root"),
@@ -188,6 +219,7 @@ def test_the_smallest_tree_and_nops_are_accepted():
         (ROOT + PROP + u32(0, 2) + END_NODE + END, "outside the strings block"),
         (ROOT + PROP + u32(0, 1) + END_NODE + END, "has no name"),
         (ROOT + BEGIN + b"abcd", "has no end"),
+        (ROOT + CHILD + END_NODE + PROP + u32(0, 0) + END_NODE + END, "stands behind a child"),
         (ROOT + CHILD * 64 + END_NODE * 65 + END, "nested deeper than 64"),
     ],
 )
@@ -318,3 +350,82 @@ def test_nothing_but_an_fdt_error_escapes_noise(noise):
         except FdtError:
             continue
         assert parse_fdt(build_fdt(tree)) == tree
+
+
+def odd(body: bytes, strings: bytes = b"p\0q\0") -> Fdt:
+    """What is found in a structure block."""
+    return read_fdt(structure(body, strings))
+
+
+P1, P2 = PROP + u32(4, 0) + b"one\0", PROP + u32(4, 0) + b"two\0"
+Q = PROP + u32(4, 2) + b"q\0\0\0"
+N = FdtNode("n")
+
+
+@pytest.mark.parametrize(
+    ("body", "found", "oddity"),
+    [
+        (ROOT + P1 + P2 + END_NODE + END, FdtNode("", {"p": b"one\0"}), "stands twice"),
+        (ROOT + (CHILD + P1 + END_NODE + CHILD + P2 + END_NODE) + END_NODE + END, None, "stands twice"),
+        (ROOT + CHILD + END_NODE + P1 + END_NODE + END, FdtNode("", {}, (N,)), "stands behind a child"),
+        (ROOT + P1 + u32(7) + Q + END_NODE + END, FdtNode("", {"p": b"one\0"}), "unknown tag 0x7"),
+        (ROOT + P1 + CHILD + Q, None, "no end tag"),
+        (
+            ROOT + PROP + u32(4, 99) + b"lost" + P1 + END_NODE + END,
+            FdtNode("", {"p": b"one\0"}),
+            "outside the str",
+        ),
+        (CHILD + P1 + END_NODE + END, FdtNode("", {"p": b"one\0"}), "a second or a named root"),
+        (
+            ROOT + P1 + END_NODE + CHILD + END_NODE + END,
+            FdtNode("", {"p": b"one\0"}),
+            "a second or a named root",
+        ),
+        (ROOT + P1 + END_NODE + END + NOP, FdtNode("", {"p": b"one\0"}), "before its structure block does"),
+    ],
+)
+def test_what_libfdt_finds_is_found_and_the_rest_is_told(body, found, oddity):
+    tree, oddities = odd(body)
+    assert any(oddity in each.text for each in oddities)
+    if found is not None:
+        assert tree == found
+    else:
+        assert [child.name for child in tree.children] == ["n"]
+        assert tree.children[0].properties in ({"p": b"one\0"}, {"q": b"q\0\0\0"})
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": 19}, {"version": 16}, {"last_comp_version": 17}, {"totalsize": 70000}]
+)
+def test_headers_that_libfdt_takes_are_taken(change):
+    blob = (FDT_HEADER.build(replace(HEADER, **change)) + BLOB[FDT_HEADER.size :]).ljust(65536, b"\0")
+    assert check_header(blob) == 0
+    assert read_fdt(blob).root == SMALL
+    assert len(read_fdt(blob).oddities) == 1
+
+
+@given(st.data())
+def test_a_header_that_libfdt_refuses_is_refused(data):
+    blob = mutated(data.draw, BLOB)
+    try:
+        found = read_fdt(blob)
+    except FdtError:
+        return
+    assert check_header(blob) == 0
+    assert found.oddities or parse_fdt(blob) == found.root
+
+
+@pytest.mark.skipif(FDTGET is None, reason="fdtget, libfdt's own reader, is not installed")
+@given(data=st.data())
+def test_the_roots_properties_are_those_that_libfdt_finds(data, tmp_path_factory):
+    blob = mutated(data.draw, BLOB).ljust(len(BLOB), b"\0")
+    path = tmp_path_factory.mktemp("fdt") / "blob"
+    path.write_bytes(blob)
+    command = [str(FDTGET), "-t", "bx", str(path), "/", "preserved-memory-map"]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=10)
+    libfdt = bytes(int(byte, 16) for byte in done.stdout.split()) if not done.returncode else None
+    try:
+        ours = read_fdt(blob).root.properties.get("preserved-memory-map")
+    except FdtError:
+        ours = None
+    assert ours == libfdt

@@ -19,7 +19,7 @@ DECODERS = [
     *sorted((ROOT / "khodump" / "subtrees").glob("*.py")),
     *sorted((ROOT / "khodump" / "trackers").glob("*.py")),
     *sorted((ROOT / "khodump" / "kernel").glob("*.py")),
-    *(ROOT / "khodump" / name for name in ("tracker.py", "scratch.py", "living.py")),
+    *(ROOT / "khodump" / name for name in ("tracker.py", "scratch.py", "doubt.py", "locate.py", "living.py")),
 ]
 
 

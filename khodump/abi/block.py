@@ -11,6 +11,8 @@ from khodump.abi.layout import Layout
 
 #: KHO_MAX_BLOCKS of kernel/liveupdate/kho_block.c: a longer list is refused.
 KHO_MAX_BLOCKS: Final = 10000
+#: Its look for cycles goes two blocks a step, and only then does a list that is too long fail, with ENOSPC.
+MOST_LOOKED_AT: Final = 2 * KHO_MAX_BLOCKS
 
 
 @dataclass(frozen=True, slots=True)

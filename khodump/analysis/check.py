@@ -16,6 +16,7 @@ from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
 from khodump.memory import Hole, PhysicalMemory
 from khodump.names import well_formed
+from khodump.problems import FdtLost
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.succession import STALE_INCOMING
 
@@ -172,7 +173,8 @@ def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
     who = f"{case.kernel.root} kernels"
     if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in grave):
         return "This handover has been taken over by the kernel that runs in this image: nothing here speaks against it."
-    doubt = next((diagnosis.finding for diagnosis in grave if diagnosis.finding.rule == IN_DOUBT), None)
+    doubtful = (IN_DOUBT, FdtLost.name)
+    doubt = next((diagnosis.finding for diagnosis in grave if diagnosis.finding.rule in doubtful), None)
     if doubt is not None:
         return f"Whether this handover would be accepted by {who} cannot be told: {doubt.message}."
     if Effect.COLD_BOOT in by_effect:
@@ -253,7 +255,7 @@ def _head(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel) -> Head:
         Fact("verdict", well_formed(checkup.verdict), Kind.TEXT),
         Fact("image", suspect.memory.description, Kind.TEXT),
         Fact("fdt", phys, Kind.ADDRESS),
-        Fact("compatible", fdt.compatible if fdt else None, Kind.TEXT),
+        Fact("compatible", fdt.said if fdt else None, Kind.TEXT),
         Fact("made by", metadata.release if metadata else None, Kind.TEXT),
         Fact("next kernel", f"{kernel.release} ({kernel.root})", Kind.TEXT),
         Fact("rules run", checkup.ran, Kind.COUNT),

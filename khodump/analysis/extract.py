@@ -23,13 +23,16 @@ from khodump.analysis.extraction.folios import lay_out
 from khodump.analysis.extraction.losses import Losses, find_losses
 from khodump.analysis.extraction.plan import Plan, Runs
 from khodump.analysis.live_sessions import FoundFile, FoundSession, choose_session, find_sessions
+from khodump.doubt import IN_DOUBT
 from khodump.errors import KhodumpError, UsageError, choice
 from khodump.extents import Extents
+from khodump.findings import Severity
 from khodump.handover import Handover
 from khodump.kernel import FileState
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.names import meant
 from khodump.numbers import format_size
+from khodump.placement import Placement
 from khodump.running import Role
 from khodump.subtree import Context, Subtree
 from khodump.subtrees.luo_state import Luo, file_owner
@@ -39,7 +42,8 @@ from khodump.subtrees.text import quoted
 from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
 
 _SMALL: Final = 1 << 30
-_LARGEST_FILE: Final = (1 << 63) - 1  # off_t
+#: MAX_LFS_FILESIZE of the kernel: what a loff_t can tell. No file of any kernel was larger.
+_LARGEST_FILE: Final = (1 << 63) - 1
 _ENTRY_SIZE: Final = dtype_of(MEMFD_LUO_FOLIO_SER).itemsize
 
 
@@ -58,12 +62,21 @@ class MissingError(KhodumpError):
         losses: what is missing; as far as it was read, where only reading shows it.
     """
 
-    def __init__(self, losses: Losses) -> None:
+    def __init__(self, losses: Losses, placement: Placement | None = None) -> None:
         super().__init__(
-            f"{format_size(losses.size)} of {losses.plan.what} are missing",
-            hint="--fill puts zeros there, --fill-byte another byte",
+            f"{format_size(losses.size)} of {losses.plan.what} are missing", hint=_remedy(losses, placement)
         )
         self.losses = losses
+
+
+def _remedy(losses: Losses, placement: Placement | None) -> str:
+    """How to get at what is missing. What the image holds at a place in doubt is not to be filled in."""
+    remedies = []
+    if placement is not None and losses.is_any(Presence.UNPLACED):
+        remedies.append(f"{placement.remedy}; --force-placement reads all as it is")
+    if placement is None or not losses.is_all(Presence.UNPLACED):
+        remedies.append("--fill puts zeros there, --fill-byte another byte")
+    return "; ".join(remedies)
 
 
 def extract(
@@ -98,12 +111,12 @@ def extract(
     refuse_larger(memory, plan, limit)
     losses = find_losses(memory, plan)
     if losses and fill is None:
-        raise MissingError(losses)
+        raise MissingError(losses, memory.placement)
     room = plan.size if fill else plan.data_size - plan.size_of(losses.runs)
     with output(room) as sink:
         losses = copy(memory, plan, sink, fill=fill, progress=progress)
         if losses and fill is None:
-            raise MissingError(losses)
+            raise MissingError(losses, memory.placement)
     return losses
 
 
@@ -123,8 +136,9 @@ def refuse_larger(memory: PhysicalMemory, plan: Plan, limit: int | None = None) 
     """
     if plan.size > _LARGEST_FILE:
         raise UsageError(
-            f"{plan.what} claims {plan.size} bytes ({format_size(plan.size)}), more than any file can have",
-            hint="khodump check IMAGE says what is damaged; extract --range ADDR+SIZE takes what is at an address",
+            f"{plan.what} claims {plan.size} bytes ({format_size(plan.size)}), and no file has more than {_LARGEST_FILE}: "
+            "the size is damaged, or mistyped",
+            hint="khodump check IMAGE says what is damaged; --range ADDR+SIZE takes some of the memory",
         )
     allowed = max(_memory_size(memory), _SMALL) if limit is None else limit
     if plan.size > allowed:
@@ -133,6 +147,16 @@ def refuse_larger(memory: PhysicalMemory, plan: Plan, limit: int | None = None) 
             f"{plan.what} claims {plan.size} bytes ({format_size(plan.size)}), more than {format_size(allowed)}: {why}",
             hint=f"--max-size {plan.size} allows it",
         )
+
+
+def doubts_of(handover: Handover, plan: Plan) -> tuple[str, ...]:
+    """Why what is extracted may not be what was preserved: in itself, or as all of the image may be misread."""
+    findings = [
+        finding.message
+        for finding in handover.all_findings
+        if finding.rule == IN_DOUBT or plan.is_in_doubt([finding])
+    ]
+    return tuple(dict.fromkeys([*plan.misgivings, *findings]))
 
 
 def plan_memfd(handover: Handover, session: str, token: int) -> Plan:
@@ -265,16 +289,16 @@ def plan_vmalloc(handover: Handover, phys: int) -> Plan:
     if isinstance(data, Hole):
         raise UnreadableError(context.unreadable(data, f"the descriptor of {what}").message)
     area = open_vmalloc(context, data, what)
-    warnings = tuple(finding.message for finding in area.findings)
+    broken = tuple(finding.message for finding in area.findings)
     if any(finding.rule == "vmalloc-invalid" for finding in area.findings):
         raise UsageError(
-            warnings[0], hint="ADDR is that of a struct kho_vmalloc, which leads to its first chunk"
+            broken[0], hint="ADDR is that of a struct kho_vmalloc, which leads to its first chunk"
         )
-    doubt = "unknown: the chain of chunks does not lead there" if warnings else None
+    doubt = "unknown: the chain of chunks does not lead there" if broken else None
     runs = _blocks(area, area.descriptor.total_pages)
     size = area.descriptor.total_pages * handover.page_size
     parts = (len(area.blocks), "block")
-    return Plan(what, handover.page_size, size, runs, parts=parts, doubt=doubt, warnings=warnings)
+    return Plan(what, handover.page_size, size, runs, parts=parts, doubt=doubt, misgivings=broken)
 
 
 def _blocks(area: VmallocArea, pages: int) -> Runs:
@@ -293,14 +317,15 @@ def _memfd(handover: Handover, memfd: Memfd, what: str, preserved: Extents) -> P
             f"{what} claims {memfd.nr_folios} folios: the list of them alone is larger than all memory of the image"
         )
     layout = lay_out(memfd, preserved, pages)
-    broken = tuple(finding.message for finding in memfd.findings)
+    broken = tuple(finding.message for finding in memfd.findings if finding.severity is Severity.ERROR)
     plan = Plan(
         what,
         handover.page_size,
         memfd.size,
         layout.runs,
         parts=(layout.folios, "folio"),
-        warnings=(*broken, *layout.oddities()),
+        warnings=layout.oddities(),
+        misgivings=(*broken, *layout.misgivings()),
     )
     if layout.unread or broken:
         return replace(plan, doubt="unknown: that part of the list of folios cannot be read")

@@ -173,7 +173,7 @@ def _head(handover: Handover, selection: Selection, *, streams: bool = False) ->
         Fact("image", handover.memory.description, Kind.TEXT),
         Fact("fdt", handover.fdt.phys, Kind.ADDRESS),
         Fact("fdt source", handover.fdt.source, Kind.TEXT),
-        Fact("compatible", handover.fdt.compatible, Kind.TEXT),
+        Fact("compatible", handover.fdt.said, Kind.TEXT),
         Fact("read as", handover.version, Kind.TEXT),
         Fact("release", metadata.release if metadata else None, Kind.TEXT),
         Fact("kexec count", metadata.kexec_count if metadata else None, Kind.COUNT),
@@ -225,7 +225,8 @@ def _tail(handover: Handover, tally: _Tally, nodes: Nodes, findings: Sequence[Fi
     if missing:
         why = ", ".join(f"{count} {presence.reason}" for presence, count in missing.items())
         summary += f"; {sum(missing.values())} unreadable ({why})"
-    bad = sum(finding.evidence.get("slots", 1) for finding in findings) - sum(missing.values())
+    of_map = [finding for finding in findings if finding.rule.startswith("map-")]
+    bad = sum(finding.evidence.get("slots", 1) for finding in of_map) - sum(missing.values())
     if bad:
         summary += f"; {bad} bad pointers or keys not followed"
     if handover.basis_of_sessions:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -20,19 +20,19 @@ from khodump.abi.bootparam import (
     SETUP_DATA_OFFSET,
     SETUP_KEXEC_KHO,
 )
-from khodump.abi.kexec_handover import KHO_SCRATCH, PAGE_SIZES
+from khodump.abi.kexec_handover import KHO_SCRATCH, MAX_PHYS_BITS, PAGE_SIZES
 from khodump.abi.khoser import KHOSER_MEM_BITMAP_PTR, KHOSER_MEM_CHUNK_HDR, chunk_capacity
 from khodump.abi.layout import dtype_of
 from khodump.analysis.ownership import ROOT_FDT
-from khodump.arrays import U64, Bool
+from khodump.arrays import I64, U64, Bool, among
 from khodump.boot import Notice, in_setup_data
-from khodump.extents import Extents
 from khodump.fdt import FDT_HEADER, MAGIC
 from khodump.findings import Finding, Severity
 from khodump.handover import Handover
 from khodump.intervals import Intervals
 from khodump.locate import LandmarkKind, find_copies, landmarks
 from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
+from khodump.problems import SubtreeIncomplete
 from khodump.scratch import read_table
 from khodump.subtree import Keep, Subtree
 
@@ -43,6 +43,8 @@ _MAP: Final = "KHO/map"
 _BATCH_BYTES: Final = 8 << 20
 #: A table with more pointers that no kernel writes is taken for memory that was used again.
 _MAX_BAD_SLOTS: Final = 8
+#: No kernel preserves blocks of 64 GiB (log2 of bytes): contiguous memory of that size and alignment is nobody's.
+_NO_BLOCK: Final = 36
 _MAX_ENTRIES: Final = 256  # of the boot protocol's list, as `khodump.boot` follows it
 
 
@@ -55,6 +57,10 @@ def keeps(handover: Handover, notes: list[Finding]) -> Iterator[Keep]:
 def _root(handover: Handover, notes: list[Finding]) -> Iterator[Keep]:
     """The root FDT, wherever it is in the image."""
     phys = handover.fdt.phys
+    if handover.fdt.is_lost:
+        message = f"the root FDT is lost: read the slim image with --root {handover.tracker.root:#x}, too"
+        notes.append(Finding("root-fdt-missing", Severity.ERROR, None, message))
+        return
     if phys is None:
         copies = list(find_copies(handover.memory, handover.fdt.blob))
         own = [copy for copy in copies if handover.tracker.holds(copy, 0)]
@@ -71,17 +77,11 @@ def _root(handover: Handover, notes: list[Finding]) -> Iterator[Keep]:
 def _map(handover: Handover) -> Iterator[Keep]:
     """The map's own pages that were walked; those that cannot be its own any more are doubtful."""
     nodes, memory, size = handover.nodes, handover.memory, handover.page_size
-    walked, lowest = nodes.presence == Presence.PRESENT, nodes.level == 0
-    used_again = _inside(
-        handover.preserved, nodes.phys
-    )  # no kernel allocates there, but a damaged pointer may
+    lowest = nodes.level == 0
+    in_doubt = _used_again(handover)
     depth = handover.tracker.depth
-    if depth is not None:
-        upper = np.flatnonzero(walked & ~lowest)
-        used_again[upper] |= _overwritten(memory, nodes.phys[upper], size)
-        used_again |= lowest & used_again[upper].any()  # below such a table, any page may be read as a leaf
     for doubtful in (False, True):
-        chosen = walked & (used_again == doubtful)
+        chosen = (nodes.presence == Presence.PRESENT) & (in_doubt == doubtful)
         upper = np.flatnonzero(chosen & ~lowest)
         if depth is None:
             yield from _chunks(memory, nodes.phys[upper], size, doubtful=doubtful)
@@ -94,23 +94,74 @@ def _map(handover: Handover) -> Iterator[Keep]:
         yield Keep(_MAP, "bitmaps", leaves, lengths, doubtful)
 
 
-def _inside(preserved: Extents, phys: U64) -> Bool:
-    """Which addresses are in preserved memory."""
-    held = Intervals.covering(preserved.phys, preserved.end)
+def _used_again(handover: Handover) -> Bool:
+    """Which of the map's pages cannot be its own any more; pages of zeros tell nobody's secrets.
+
+    No kernel allocates the map's pages from preserved memory, but a damaged pointer may lead there. Or the block is what
+    a damaged slot made up: then the table that lies in it is one still, and holds nothing but pointers.
+    """
+    nodes = handover.nodes
+    inside = _inside(_credible(handover), nodes.phys)
+    doubtful = inside.copy()
+    if handover.tracker.depth is not None:
+        upper = np.flatnonzero((nodes.presence == Presence.PRESENT) & (nodes.level > 0))
+        bad = _bad_slots(handover.memory, nodes.phys[upper], handover.page_size)
+        doubtful[upper] = (bad > _MAX_BAD_SLOTS) | (inside[upper] & (bad > 0))
+    for level in sorted(set(nodes.level.tolist()), reverse=True)[1:]:
+        rows = np.flatnonzero(nodes.level == level)
+        above = np.sort(nodes.phys[doubtful & (nodes.level > level)])
+        doubtful[rows] |= among(
+            nodes.parent[rows], above
+        )  # below such a table, any page may be read as a leaf
+    return doubtful & ~nodes.empty
+
+
+def _credible(handover: Handover) -> Intervals:
+    """What is preserved, but for blocks that a damaged slot made up: too large, or around what led to the map."""
+    preserved = handover.preserved
+    believed = preserved.take(preserved.order < _NO_BLOCK - preserved.page_shift)
+    size = np.uint64(1) << (believed.order.astype(np.uint64) + np.uint64(preserved.page_shift))
+    blocks = _Blocks(believed.phys, believed.end, size).without_around(handover.tracker.root, 0)
+    if handover.fdt.phys is not None:  # its own page is preserved, and alone
+        blocks = blocks.without_around(handover.fdt.phys, handover.page_size)
+    return Intervals.covering(blocks.start, blocks.end)
+
+
+class _Blocks(NamedTuple):
+    """Runs of blocks, as columns: physical start and end of each run, and the bytes of its blocks."""
+
+    start: U64
+    end: U64
+    size: U64
+
+    def without_around(self, phys: int, least: int) -> _Blocks:
+        """The runs without the blocks that `phys` lies in, where these have more than `least` bytes."""
+        at = np.uint64(phys)
+        hit = (self.start <= at) & (at < self.end) & (self.size > np.uint64(least))
+        start, end, size = (column[hit] for column in self)
+        block = start + (at - start) // size * size
+        kept = [column[~hit] for column in self]
+        below, above = (start, block, size), (block + size, end, size)
+        return _Blocks(*(np.concatenate(parts) for parts in zip(kept, below, above, strict=True)))
+
+
+def _inside(held: Intervals, phys: U64) -> Bool:
+    """Which addresses are in these intervals."""
     row = np.searchsorted(held.start, phys, "right") - 1
     inside: Bool = row >= 0
     inside[inside] = phys[inside] < held.end[row[inside]]
     return inside
 
 
-def _overwritten(memory: PhysicalMemory, tables: U64, page_size: int) -> Bool:
-    """Which tables hold so many pointers that no kernel writes that they cannot be tables any more."""
-    found = np.zeros(len(tables), np.bool_)
+def _bad_slots(memory: PhysicalMemory, tables: U64, page_size: int) -> I64:
+    """How many pointers that no kernel writes these tables hold."""
+    count = np.zeros(len(tables), np.int64)
     step = _BATCH_BYTES // page_size
     for at in range(0, len(tables), step):
         words = memory.pages(page_numbers(tables[at : at + step], page_size), page_size).data.view("<u8")
-        found[at : at + step] = (words % np.uint64(page_size) != 0).sum(axis=1) > _MAX_BAD_SLOTS
-    return found
+        bad = (words % np.uint64(page_size) != 0) | (words >> np.uint64(MAX_PHYS_BITS) != 0)
+        count[at : at + step] = bad.sum(axis=1)
+    return count
 
 
 def _chunks(memory: PhysicalMemory, chunks: U64, page_size: int, *, doubtful: bool) -> Iterator[Keep]:
@@ -128,6 +179,15 @@ def _chunks(memory: PhysicalMemory, chunks: U64, page_size: int, *, doubtful: bo
         yield Keep(_MAP, "chunks", first[~sound], rest, doubtful=True)
 
 
+def strangers(handover: Handover) -> frozenset[str]:
+    """The owners in `Keep` whose blobs nobody understands, though nothing says that they are damaged."""
+    return frozenset(
+        f"{subtree.name}/blob"
+        for subtree in handover.subtrees
+        if subtree.decoded.content is None and not subtree.decoded.findings
+    )
+
+
 def _subtree(subtree: Subtree) -> Iterator[Keep]:
     """What a user's decoder looks at; a blob that none understands is doubtful, but for the size that an FDT has.
 
@@ -135,6 +195,9 @@ def _subtree(subtree: Subtree) -> Iterator[Keep]:
     """
     owner, blob = f"{subtree.name}/blob", subtree.blob
     if blob is None:
+        # Where no FDT is found, zeros are none either; a page that is missing would leave it open.
+        looked_at = [f.phys for f in subtree.decoded.findings if f.rule == SubtreeIncomplete.name]
+        yield Keep.of(owner, "no blob", *((phys, 0) for phys in looked_at if phys is not None))
         return
     read = (*range(0, len(blob.data), PAGE_SIZES[0]), max(len(blob.data) - 1, 0))
     pages = tuple((blob.phys + at, 0) for at in read)

@@ -5,8 +5,8 @@ All that no decoder looks at is written as zeros, and what is doubtful is left o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, NamedTuple, Self, TypeAlias
 
@@ -14,14 +14,16 @@ import numpy as np
 
 from khodump.abi.kexec_handover import PAGE_SIZES
 from khodump.analysis.extraction.copying import Progress, Sink
-from khodump.analysis.keeping import BOOT, keeps
+from khodump.analysis.keeping import BOOT, keeps, strangers
 from khodump.arrays import U8, U64
 from khodump.errors import ImageError, KhodumpError
+from khodump.extents import Extents
 from khodump.findings import Finding, Severity
 from khodump.handover import Handover
 from khodump.intervals import Intervals, meet
 from khodump.memories.elf_writer import core_head
-from khodump.memory import Hole, PhysicalMemory, Presence
+from khodump.memories.excerpt import Excerpt
+from khodump.memory import Hole, PhysicalMemory, Platform, Presence
 from khodump.numbers import format_size
 from khodump.rows import Block, Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.trackers import open_tracker
@@ -36,6 +38,7 @@ _COLUMNS = (
     Column("left out", Kind.SIZE),
 )
 _BATCH_BYTES: Final = 8 << 20
+_GRANULE: Final = PAGE_SIZES[0]  # that dumps hold or leave out memory by
 _MAX_RELEASE: Final = 64  # __NEW_UTS_LEN
 
 #: Owner, and what it is.
@@ -69,6 +72,7 @@ class _Spans:
     start: list[U64] = field(default_factory=list)
     length: list[U64] = field(default_factory=list)
     left_out: int = 0
+    first_left_out: int | None = None
 
     @cached_property
     def columns(self) -> tuple[U64, U64]:
@@ -92,7 +96,7 @@ class Slim:
     """A core that can be written.
 
     Attributes:
-        memory: where its bytes come from.
+        excerpt: the memory that the core holds.
         page_size: bytes.
         head: the file's bytes before the memory.
         pages: what the core holds of the memory.
@@ -102,7 +106,7 @@ class Slim:
         gone: what cannot be kept because a later kernel took the handover over and gave it back, by name.
     """
 
-    memory: PhysicalMemory
+    excerpt: Excerpt
     page_size: int
     head: bytes
     pages: Intervals
@@ -126,24 +130,20 @@ class Slim:
         spans = _collected(handover, notes, keep_unknown=keep_unknown)
         memory, size = handover.memory, handover.page_size
         edges = [part.columns for part in spans.values()]
-        wanted = _union([part.pages(size) for part in spans.values()])
-        pages = _present(memory, wanted, size)
-        kept = _union([Intervals.covering(*part) for part in edges])
-        start, end, _, _ = meet(kept.start, kept.end, pages.start, pages.end)
-        rows = tuple(_row(key, part, pages, size) for key, part in spans.items())
-        head = core_head(
-            pages.start,
-            pages.end - pages.start,
-            machine=_machine(handover, spans),
-            vmcoreinfo=_vmcoreinfo(handover),
-        )
+        pages = _present(memory, _union([part.pages(size) for part in spans.values()]))
+        excerpt = _excerpt(handover, spans, pages, _union([Intervals.covering(*part) for part in edges]))
+        platform = excerpt.platform
+        head = core_head(pages, excerpt.left_out, machine=platform.machine, vmcoreinfo=platform.vmcoreinfo)
+        left_out = list(_doubtful(spans, strangers(handover)))
         findings = [
             *handover.told(handover.all_findings),
             *notes,
             *_missing(memory, spans, pages, size),
+            *(left_out or _differences(handover, excerpt)),
         ]
+        rows = tuple(_row(key, part, pages, size) for key, part in spans.items())
         gone = (*(["KHO/map"] if handover.is_map_gone else []), *handover.gone_of(handover.subtrees))
-        return cls(memory, size, head, pages, Intervals(start, end), rows, tuple(findings), gone)
+        return cls(excerpt, size, head, pages, excerpt.kept, rows, tuple(findings), gone)
 
     @property
     def size(self) -> int:
@@ -171,34 +171,20 @@ class Slim:
     def _parts(self) -> Iterator[U8]:
         """The file's bytes in order, in bounded parts."""
         yield np.frombuffer(self.head, np.uint8)
-        start, end, _, run = meet(self.kept.start, self.kept.end, self.pages.start, self.pages.end)
-        sizes = self.pages.end - self.pages.start
-        shift = (np.cumsum(sizes) - sizes - self.pages.start)[run]  # from addresses to places in the file
-        low, high, done = start + shift, end + shift, 0
-        for pfns in _batches(self.pages, self.page_size):
-            found = self.memory.pages(pfns, self.page_size)
+        for pfns in _batches(self.pages):
+            found = self.excerpt.pages(pfns, _GRANULE)
             if (found.presence != Presence.PRESENT).any():
                 raise ImageError("the image changed while it was read", hint="take a copy of it first")
-            data = found.data.reshape(-1)
-            part = np.zeros_like(data)
-            rows = slice(
-                int(np.searchsorted(high, np.uint64(done), "right")),
-                int(np.searchsorted(low, np.uint64(done + len(data)), "left")),
-            )
-            for first, last in zip(low[rows].tolist(), high[rows].tolist(), strict=True):
-                span = slice(max(first - done, 0), last - done)
-                part[span] = data[span]
-            yield part
-            done += len(data)
+            yield found.data.reshape(-1)
 
     def result(self, path: str) -> Result:
         """What was kept in the file at `path`, and what was not."""
         columns: Block = list(zip(*self.rows, strict=True)) if self.rows else [() for _ in _COLUMNS]
         facts = (
-            Fact("image", self.memory.description, Kind.TEXT),
+            Fact("image", self.excerpt.whole.description, Kind.TEXT),
             Fact("written to", path, Kind.TEXT),
             Fact("file size", self.size, Kind.SIZE),
-            Fact("pages", self.pages.size // self.page_size, Kind.COUNT),
+            Fact("pages", -(-self.pages.size // self.page_size), Kind.COUNT),
             Fact("kept", self.kept.size, Kind.SIZE),
             Fact("zeroed", self.pages.size - self.kept.size, Kind.SIZE),
         )
@@ -208,8 +194,8 @@ class Slim:
     def _tail(self, path: str) -> Tail:
         summary = (
             f"wrote {path}, {format_size(self.size)}: {format_size(self.kept.size)} of metadata in "
-            f"{self.pages.size // self.page_size} pages; the other {format_size(self.pages.size - self.kept.size)} "
-            "of these are zeroed"
+            f"{-(-self.pages.size // self.page_size)} pages; the other {format_size(self.pages.size - self.kept.size)} "
+            "of these are zeroed. Nothing that was preserved is in it: extract needs the dump"
         )
         missing = sum(row.missing for row in self.rows)
         doubtful = [row for row in self.rows if row.left_out]
@@ -233,6 +219,7 @@ def _collected(handover: Handover, notes: list[Finding], *, keep_unknown: bool) 
             part = spans.setdefault((keep.owner, keep.what), _Spans())
             if keep.doubtful and not keep_unknown:
                 part.left_out += int(keep.length.sum())
+                part.first_left_out = part.first_left_out or int(keep.start[0])
             else:
                 part.start.append(keep.start)
                 part.length.append(keep.length)
@@ -246,28 +233,36 @@ def _union(parts: Iterable[Intervals]) -> Intervals:
     return Intervals.covering(start, np.concatenate([none, *(part.end for part in sets)]))
 
 
-def _batches(pages: Intervals, page_size: int) -> Iterator[U64]:
-    """The PFNs of whole pages, some at a time."""
-    size = np.uint64(page_size)
+def _batches(pages: Intervals) -> Iterator[U64]:
+    """The numbers of whole pages of the smallest size, some at a time."""
+    size = np.uint64(_GRANULE)
     count = (pages.end - pages.start) // size
     last, total = np.cumsum(count), int(count.sum())
-    step = _BATCH_BYTES // page_size
+    step = _BATCH_BYTES // _GRANULE
     for at in range(0, total, step):
         index = np.arange(at, min(at + step, total), dtype=np.uint64)
         run = np.searchsorted(last, index, "right")
         yield pages.start[run] // size + index - (last[run] - count[run])
 
 
-def _present(memory: PhysicalMemory, wanted: Intervals, page_size: int) -> Intervals:
-    """Those of the pages that can be read whole."""
-    size = np.uint64(page_size)
+def _spoken_of(memory: PhysicalMemory) -> Intervals:
+    """The memory that the machine had, as far as the image tells: rules count on where it ends."""
+    unknown = (Presence.ABSENT, Presence.UNPLACED)
+    spans = [(span.start, span.end) for span in memory.ranges if span.presence not in unknown]
+    edges = np.array(spans, np.uint64).reshape(-1, 2)
+    return Intervals.covering(edges[:, 0], edges[:, 1])
+
+
+def _present(memory: PhysicalMemory, wanted: Intervals) -> Intervals:
+    """Those of the pages that can be read; of large ones, the parts that can."""
+    size = np.uint64(_GRANULE)
     spans = [(span.start, span.end) for span in memory.ranges if span.presence is Presence.PRESENT]
     edges = np.array(spans, np.uint64).reshape(-1, 2)
     held = Intervals.covering(edges[:, 0] // size * size, -(-edges[:, 1] // size) * size)
     start, end, _, _ = meet(wanted.start, wanted.end, held.start, held.end)
     parts = []
-    for pfns in _batches(Intervals(start, end), page_size):
-        found = pfns[memory.pages(pfns, page_size).presence == Presence.PRESENT] * size
+    for pfns in _batches(Intervals(start, end)):
+        found = pfns[memory.pages(pfns, _GRANULE).presence == Presence.PRESENT] * size
         parts.append(Intervals.covering(found, found + size))
     return _union(parts)
 
@@ -275,8 +270,8 @@ def _present(memory: PhysicalMemory, wanted: Intervals, page_size: int) -> Inter
 def _row(key: _Key, spans: _Spans, pages: Intervals, page_size: int) -> _Kept:
     wanted, bytes_ = spans.pages(page_size), Intervals.covering(*spans.columns)
     held, kept = _common(wanted, pages), _common(bytes_, pages)
-    missing = (wanted.size - held) // page_size
-    return _Kept(*key, held // page_size, kept, held - kept, missing, spans.left_out)
+    missing = -(-(wanted.size - held) // page_size)
+    return _Kept(*key, -(-held // page_size), kept, held - kept, missing, spans.left_out)
 
 
 def _common(one: Intervals, other: Intervals) -> int:
@@ -292,36 +287,88 @@ def _missing(
     for (owner, what), part in spans.items():
         lost = part.pages(page_size).minus(pages)
         if lost.size:
-            first, count = int(lost.start[0]), lost.size // page_size
+            first, count = int(lost.start[0]), -(-lost.size // page_size)
             read = memory.read(first, page_size)
             why = memory.hole_at(read.phys, read.presence) if isinstance(read, Hole) else "not there"
             message = f"{count} pages of {owner} ({what}) cannot be kept; the first, at {first:#x}, is {why}"
             yield Finding("slim-page-missing", Severity.ERROR, first, message, {"pages": count})
 
 
-def _vmcoreinfo(handover: Handover) -> dict[str, str]:
+def _doubtful(spans: Mapping[_Key, _Spans], expected: Collection[str]) -> Iterator[Finding]:
+    """A finding for each owner of which something is left out that the dump is read with; none for strangers' blobs."""
+    for (owner, what), part in spans.items():
+        if part.left_out and owner not in expected:
+            first = part.first_left_out
+            message = (
+                f"{format_size(part.left_out)} of {owner} ({what}) are left out, from {first:#x} on: they are damaged, or "
+                "were used again, and may be anybody's data; the slim image does not answer for them"
+            )
+            yield Finding("slim-left-out", Severity.ERROR, first, message, {"bytes": part.left_out})
+
+
+def _excerpt(
+    handover: Handover, spans: Mapping[_Key, _Spans], pages: Intervals, wanted: Intervals
+) -> Excerpt:
+    """The memory that the core holds, which tells the page size where it is not found without being told."""
+    memory = handover.memory
+    start, end, _, _ = meet(wanted.start, wanted.end, pages.start, pages.end)
+    platform = Platform(_machine(handover, spans), _vmcoreinfo(memory))
+    excerpt = Excerpt(memory, pages, Intervals(start, end), _spoken_of(memory).minus(pages), platform)
+    if _reread(handover, excerpt) is not None:
+        return excerpt
+    told = {**platform.vmcoreinfo, "PAGESIZE": str(handover.page_size)}
+    return excerpt.telling(replace(platform, vmcoreinfo=told))
+
+
+def _vmcoreinfo(memory: PhysicalMemory) -> dict[str, str]:
     """The lines that tell how to read the map, and no others."""
-    told = handover.memory.platform.vmcoreinfo
+    told = memory.platform.vmcoreinfo
     release, page_size = told.get("OSRELEASE", ""), told.get("PAGESIZE", "")
     lines = {"OSRELEASE": release} if 0 < len(release) <= _MAX_RELEASE else {}
     if page_size in map(str, PAGE_SIZES):
         lines["PAGESIZE"] = page_size
-    return lines if _reads_alike(handover) else {**lines, "PAGESIZE": str(handover.page_size)}
+    return lines
 
 
-def _reads_alike(handover: Handover) -> bool:
-    """Whether the page size is found without being told."""
+def _reread(handover: Handover, excerpt: Excerpt) -> Handover | None:
+    """The handover as the core alone shows it; None where it would be read as another map."""
     fdt = handover.fdt
     try:
-        found = open_tracker(handover.memory, fdt.tree, fdt_phys=fdt.phys, version=handover.version)
+        found = open_tracker(excerpt, fdt.tree, fdt_phys=fdt.phys, version=handover.version).tracker
     except KhodumpError:
-        return False
-    return found.tracker.page_shift == handover.tracker.page_shift
+        return None
+    if found.reading != handover.tracker.reading:
+        return None
+    return replace(handover, memory=excerpt, tracker=found, watch=None)
+
+
+def _differences(handover: Handover, excerpt: Excerpt) -> Iterator[Finding]:
+    """A finding where the core would not answer as the image does, though nothing was left out for its sake."""
+    again = _reread(handover, excerpt)
+    if again is None:
+        message = (
+            f"the slim image alone does not tell how to read its map: {handover.version} with "
+            f"{handover.tracker.reading}. Hand on that --page-size {format_size(handover.page_size)} and "
+            f"--as {handover.version} are needed"
+        )
+        yield Finding("slim-differs", Severity.ERROR, handover.fdt.phys, message)
+    elif not _alike(again.preserved, handover.preserved):
+        message = "the slim image lists other preservations than the image: hand on the image itself"
+        yield Finding("slim-differs", Severity.ERROR, handover.fdt.phys, message)
+
+
+def _alike(one: Extents, other: Extents) -> bool:
+    """Whether both list the same preservations."""
+    return all(
+        np.array_equal(getattr(one, name), getattr(other, name)) for name in ("phys", "order", "count")
+    )
 
 
 def _machine(handover: Handover, spans: Mapping[_Key, _Spans]) -> str | None:
     """The architecture: as the image says, or else by evidence, if there is any."""
     said = handover.memory.platform.machine
+    if said == "x86_64" and handover.page_size != PAGE_SIZES[0]:
+        return None  # the page size was forced against it, and must be found again
     if said is None and handover.page_size != PAGE_SIZES[0]:
         return "aarch64"
     if said is None and any(owner == BOOT for owner, _ in spans):

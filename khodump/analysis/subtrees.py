@@ -41,7 +41,7 @@ def subtrees(handover: Handover) -> Result:
 
 def _root(handover: Handover) -> Iterator[tuple[Cell, ...]]:
     fdt = handover.fdt
-    yield "/", fdt.phys, len(fdt.blob), PROP_COMPATIBLE, fdt.compatible
+    yield "/", fdt.phys, len(fdt.blob), PROP_COMPATIBLE, fdt.said
     yield (
         "/",
         fdt.phys,

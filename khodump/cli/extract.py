@@ -118,7 +118,7 @@ def _extract(
     force: bool,
 ) -> Status:
     """Plan, copy and report."""
-    from khodump.analysis.extract import MissingError, UnreadableError
+    from khodump.analysis.extract import MissingError, UnreadableError, doubts_of
     from khodump.analysis.extract import extract as carry_out
     from khodump.analysis.extraction.sinks import StreamSink
     from khodump.output.files import new_file
@@ -134,7 +134,13 @@ def _extract(
         plan = selected(handover)
         for warning in plan.warnings:
             terminal.note(f"warning: {warning}")
-        terminal.warn([finding for finding in handover.all_findings if finding.message not in plan.warnings])
+        doubts = doubts_of(handover, plan)
+        terminal.warn([finding for finding in handover.all_findings if finding.message not in doubts])
+        if doubts:
+            complain(
+                f"{plan.what} may not be what was preserved: {'; '.join(doubts)}",
+                "khodump check IMAGE says what is damaged",
+            )
         with terminal.progress(f"extracting {plan.what}") as progress:
             losses = carry_out(handover.memory, plan, target, fill=fill, limit=limit, progress=progress)
     except UnreadableError as error:
@@ -147,7 +153,7 @@ def _extract(
         return Status.PARTIAL
     _list(terminal, losses)
     terminal.note(_summary(plan, losses))
-    return Status.PARTIAL if losses or plan.is_in_doubt(handover.all_findings) else Status.DONE
+    return Status.PARTIAL if losses or doubts else Status.DONE
 
 
 def _list(terminal: Voice, losses: Losses) -> None:

@@ -29,6 +29,7 @@ class Options(TypedDict):
     """How to open a handover."""
 
     fdt: str | int | None
+    root: int | None
     version: str | None
     page_size: int | None
     assume_zero: bool
@@ -105,6 +106,13 @@ class Source(Image):
             help="The root FDT: a .dtb file, or its physical address. Default: search the image.",
         ),
     ] = None
+    root: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDR",
+            help="Where the root FDT is lost: the map's first page, by its physical address. No users are known then.",
+        ),
+    ] = None
     scratch: Annotated[
         list[str] | None,
         typer.Option(
@@ -163,6 +171,7 @@ class Source(Image):
         """What `khodump.opening` takes besides the files."""
         return {
             "fdt": self.fdt_argument,
+            "root": None if self.root is None else parse_number(self.root, "--root"),
             "version": self.as_,
             "page_size": self.page_bytes,
             "assume_zero": self.assume_zero,

@@ -9,25 +9,28 @@ import numpy as np
 from elftools.construct import Container
 from elftools.elf.enums import ENUM_E_MACHINE
 
-from khodump.arrays import U64
+from khodump.intervals import Intervals
 from khodump.memories.elf import MACHINES, PN_XNUM, PT_LOAD, PT_NOTE, columns_of, core_structs
 
 _PF_R: Final = 4
 _NO_MACHINE: Final = "EM_NONE"
 
 
-def core_head(start: U64, size: U64, *, machine: str | None, vmcoreinfo: Mapping[str, str]) -> bytes:
-    """The bytes of a core file up to its memory: the segments' own bytes follow, in this order and without gaps.
+def core_head(
+    held: Intervals, left_out: Intervals, *, machine: str | None, vmcoreinfo: Mapping[str, str]
+) -> bytes:
+    """The bytes of a core file up to its memory: the bytes of `held` follow, in this order and without gaps.
 
     Args:
-        start: uint64, physical address of each segment.
-        size: uint64, bytes of each.
+        held: memory that the file holds.
+        left_out: memory that the machine had, and that the file leaves out.
         machine: as `Platform.machine` has it.
         vmcoreinfo: lines of the VMCOREINFO note; empty for none.
     """
     structs = core_structs()
     note = _note(structs, b"VMCOREINFO\0", _lines(vmcoreinfo)) if vmcoreinfo else b""
-    count = len(start) + bool(note)
+    size = held.end - held.start
+    count = len(size) + len(left_out.start) + bool(note)
     counted = count < PN_XNUM
     section = b"" if counted else _counting_section(structs, count)
     headers = np.zeros(count, columns_of(structs.Elf_Phdr))
@@ -38,8 +41,10 @@ def core_head(start: U64, size: U64, *, machine: str | None, vmcoreinfo: Mapping
     if note:
         headers[0]["p_type"], headers[0]["p_offset"] = PT_NOTE, at
         headers[0]["p_filesz"] = headers[0]["p_memsz"] = len(note)
-    loads["p_paddr"], loads["p_filesz"], loads["p_memsz"] = start, size, size
-    loads["p_offset"] = np.uint64(at + len(note)) + np.cumsum(size) - size
+    loads["p_paddr"] = np.concatenate([held.start, left_out.start])
+    loads["p_memsz"] = np.concatenate([size, left_out.end - left_out.start])
+    loads["p_filesz"][: len(size)] = size
+    loads["p_offset"][: len(size)] = np.uint64(at + len(note)) + np.cumsum(size) - size
     return _header(structs, machine, count, with_section=not counted) + section + headers.tobytes() + note
 
 

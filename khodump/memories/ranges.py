@@ -87,8 +87,9 @@ def layouts(file: ByteSource, path: str | os.PathLike[str]) -> tuple[tuple[Layou
     """
     ram = read_ranges(path)
     exact = fitting(ram, file.size)
+    literal = [layout for layout in exact if layout.is_literal]
     if exact:
-        return tuple(exact), ()
+        return tuple(literal[:1] or exact), ()
     total = sum(end - start for start, end in ram.ram)
     sizes = f"{file.name} has {file.size} bytes, the ranges of {ram.source} add up to {total}"
     short = cut_short(ram, file.size)

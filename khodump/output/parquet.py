@@ -1,7 +1,7 @@
 """parquet: typed columns for DuckDB, pandas and the like, in row groups as the rows come.
 
 The file's key-value metadata holds `khodump.schema`, the facts about the whole (`khodump.release`, ...) and
-`khodump.summary`. Text is escaped as in csv and tsv, so that it is UTF-8 and prints as itself.
+`khodump.summary`. Text is as in json: names are exact, and of bytes that are no UTF-8 their spelling stands for them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from khodump.extras import require, require_arrow
-from khodump.output.text import human_lines, identifier, machine_text, printable
-from khodump.rows import Block, Cell, Kind, Result, Rows, Tail
+from khodump.names import well_formed
+from khodump.output.text import identifier, machine_text
+from khodump.rows import Block, Cell, Fact, Kind, Result, Rows, Tail
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,17 +45,21 @@ def write_parquet(result: Result, stream: TextIO) -> Tail:
         for table in _groups(result.rows, schema):
             writer.write_table(table, ROWS_PER_GROUP)
         tail = result.tail()
-        writer.add_key_value_metadata({f"{_PREFIX}summary": printable(tail.summary)})
+        writer.add_key_value_metadata({f"{_PREFIX}summary": well_formed(tail.summary)})
     return tail
+
+
+def _told(fact: Fact) -> str:
+    """A fact for the file's metadata, which is text alone."""
+    if isinstance(fact.value, str):
+        return well_formed(fact.value)
+    return machine_text(fact.value, fact.kind)
 
 
 def _schema(result: Result) -> pa.Schema:
     arrow = require_arrow(_PURPOSE)
     types = [(identifier(column.name), _TYPES[column.kind]) for column in result.rows.columns]
-    facts = {
-        f"{_PREFIX}{identifier(fact.name)}": machine_text(fact.value, fact.kind)
-        for fact in result.head().facts
-    }
+    facts = {f"{_PREFIX}{identifier(fact.name)}": _told(fact) for fact in result.head().facts}
     return arrow.schema(types, metadata={f"{_PREFIX}schema": result.schema, **facts})
 
 
@@ -83,11 +88,11 @@ def _arrays(block: Block, rows: Rows, schema: pa.Schema) -> list[pa.Array]:
 
 
 def _clean(values: Any, kind: Kind) -> Any:  # noqa: ANN401 - a column of a block, as it is or escaped
-    """The values as Arrow takes them: text escaped, all else as it is."""
+    """The values as Arrow takes them: text as Unicode, all else as it is."""
     if kind not in (Kind.TEXT, Kind.LINES):
         return values
     cells: Sequence[Cell] = values.tolist() if hasattr(values, "tolist") else values
-    return [None if cell is None else "\n".join(human_lines(cell, kind)) for cell in cells]
+    return [None if cell is None else well_formed(str(cell)) for cell in cells]
 
 
 class _Append:

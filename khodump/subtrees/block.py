@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from khodump.abi.block import KHO_BLOCK_HEADER_SER, KHO_MAX_BLOCKS, block_capacity
+from khodump.abi.block import KHO_BLOCK_HEADER_SER, KHO_MAX_BLOCKS, MOST_LOOKED_AT, block_capacity
 from khodump.abi.layout import dtype_of
 from khodump.findings import Finding
 from khodump.memory import Hole, page_numbers
@@ -89,6 +89,18 @@ def block_keeps(
             yield Keep.of_rows(owner, what, start, rows[block_of, index], doubtful=doubtful)
 
 
+def _blocks_in_all(context: Context, at: int, blocks: dict[int, None]) -> int | None:
+    """How many blocks a list has that goes on at `at`; None where it does not end before the kernel's look for cycles."""
+    seen = set(blocks)
+    while at and at not in seen and len(seen) < MOST_LOOKED_AT:
+        seen.add(at)
+        page = context.memory.read(at, KHO_BLOCK_HEADER_SER.size)
+        if at % context.page_size or isinstance(page, Hole):
+            return None
+        at = KHO_BLOCK_HEADER_SER.parse(page).next
+    return None if at else len(seen)
+
+
 def _refusal(context: Context, at: int, blocks: dict[int, None], what: str) -> Finding:
     kind: type[ChainProblem]
     if at % context.page_size:
@@ -99,5 +111,8 @@ def _refusal(context: Context, at: int, blocks: dict[int, None], what: str) -> F
         kind, why = ChainCycle, "belongs to other lists, which share too much"
     else:
         kind, why = ChainTooLong, f"is block {KHO_MAX_BLOCKS}, and the kernel takes no more"
+    problem = kind(at)
+    if isinstance(problem, ChainTooLong):
+        problem = ChainTooLong(at, _blocks_in_all(context, at, blocks))
     message = f"the list of {what} goes on at {at:#x}, which {why}; what follows is not read"
-    return context.problem(kind(at), list(blocks)[-1] if blocks else at, message)
+    return context.problem(problem, list(blocks)[-1] if blocks else at, message)

@@ -70,6 +70,12 @@ def map_property(tree: FdtNode, version: str | None = None) -> str | None:
     return next((prop for prop in props if tree.u64(prop) is not None), None)
 
 
+def posted_property(tree: FdtNode) -> str | None:
+    """The property that leads to the map, where no release wrote it so: patches that were posted, on any kernel."""
+    prop = map_property(tree)
+    return None if prop == PROP_PRESERVED_MEMORY_MAP else prop
+
+
 def map_root(tree: FdtNode, version: str | None = None) -> int | None:
     """The physical address of the map's first page that the root FDT names, if it names one."""
     prop = map_property(tree, version)

@@ -54,11 +54,7 @@ class OrderTableTracker(Tracker):
         slots = self._slots()
         if slots is None:
             return None
-        if (
-            order > HUGETLB_PAGE_ORDER[self.page_shift]
-            or not slots[order]
-            or phys % (self._page_size << order)
-        ):
+        if not slots[order] or phys % (self._page_size << order):
             return False
         geometry = OrderGeometry.of(self.page_shift, order)
         return TableTree(self._memory, slots[order], geometry).holds(geometry.encode(phys))
@@ -92,7 +88,7 @@ class OrderTableTracker(Tracker):
         return any(slots or ()) and not walk.findings
 
     def _orders(self, walk: Walk) -> Iterator[Extents]:
-        """The preservations of every order that the RFC's kernel would walk, ascending."""
+        """The preservations of every order that was written down, ascending, those past the array included."""
         page = self._memory.read(self.root, self._page_size)
         presence = page.presence if isinstance(page, Hole) else Presence.PRESENT
         walk.node_parts.append(
@@ -104,18 +100,20 @@ class OrderTableTracker(Tracker):
         for order, top in enumerate(self._slots() or ()):
             if not top:
                 continue
-            if order > HUGETLB_PAGE_ORDER[self.page_shift]:
-                walk.findings.append(self._beyond(order, top))
-                continue
             geometry = OrderGeometry.of(self.page_shift, order)
             name = f"slot {order} of the order table,"
-            yield from TableTree(self._memory, top, geometry, name, above=(self.root, order)).walk(walk)
+            blocks = 0
+            for extents in TableTree(self._memory, top, geometry, name, above=(self.root, order)).walk(walk):
+                blocks += len(extents)
+                yield extents
+            if order > HUGETLB_PAGE_ORDER[self.page_shift]:
+                walk.findings.append(self._beyond(order, top, blocks))
 
-    def _beyond(self, order: int, top: int) -> Finding:
+    def _beyond(self, order: int, top: int, blocks: int) -> Finding:
         message = (
             f"order {order} has a table at {top:#x}, in a slot past the order table's array "
-            f"(HUGETLB_PAGE_ORDER is {HUGETLB_PAGE_ORDER[self.page_shift]}): stored, but the next kernel does not "
-            "restore it; not listed"
+            f"(HUGETLB_PAGE_ORDER is {HUGETLB_PAGE_ORDER[self.page_shift]}): the next kernel does not restore its "
+            f"{blocks} block{'' if blocks == 1 else 's'}"
         )
         return MapOrderNotRestored(top, slot=order).finding(self.root, message)
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import pytest
 
 from khodump.abi.kernels import kernel_named
+from khodump.abi.kexec_handover import PROP_PRESERVED_MEMORY_MAP, PROP_PRESERVED_PAGE_RADIX_TREE
 from khodump.analysis.check import Checkup, examine, explain
 from khodump.analysis.rules import RULES
+from khodump.analysis.rules.case import producer
 from khodump.errors import NoHandoverError, UsageError
+from khodump.fdt import FdtNode
 from khodump.findings import Severity
+from khodump.handover import Broken
+from khodump.locate import RootFdt
+from khodump.memory import Platform
 from khodump.opening import open_suspect
 from tests.analysis.rules.breaking import handed_over, in_fdt, luo, pointer_in_fdt, slot_of
 from tests.builders.boot import machine_tree
@@ -16,6 +22,7 @@ from tests.builders.fdt import u64
 from tests.builders.handover import Description, build_handover
 from tests.builders.memfd import Memfd, folios_of
 from tests.captures import CAPTURES, HISTORIC
+from tests.fuzz.memory import memory_of
 from tests.transcript import run
 
 EVERY = CAPTURES | HISTORIC
@@ -159,9 +166,10 @@ def test_of_an_fdt_that_leads_nowhere_only_the_fdt_is_looked_at(tmp_path):
 
 
 def test_whether_a_kernel_can_follow_what_khodump_cannot_is_not_said(tmp_path):
-    """libfdt is content with a larger version, and a totalsize beyond the page; khodump is not."""
+    """libfdt looks at no more than the header before it asks for a property."""
     built = handed_over()
-    built.image.write(built.fdt_phys + 23, b"\x12")
+    structure = int.from_bytes(built.image.read(built.fdt_phys + 8, 4), "big")
+    built.image.write(built.fdt_phys + structure, b"\0\0\0\7")
     checkup = checked(built.image.to_raw(tmp_path / "mem.img"), fdt=built.fdt_phys)
     assert checkup.verdict.startswith(
         "Whether this handover would be accepted by kho-v4 kernels cannot be told: "
@@ -219,3 +227,17 @@ def test_a_kernel_refuses_another_ones_string_though_that_is_known(tmp_path):
     assert rules == ["fdt-incompatible"]
     built = build_handover(Description(compatible="kho-v3", release="6.12.0-vendor"))
     assert checked(built.image.to_elf(tmp_path / "b.elf")).diagnoses == ()
+
+
+@pytest.mark.parametrize(
+    ("prop", "refused"), [(PROP_PRESERVED_PAGE_RADIX_TREE, False), (PROP_PRESERVED_MEMORY_MAP, True)]
+)
+def test_a_posted_version_is_its_own_makers(prop, refused):
+    """The radix tree was posted as kho-v2 on 6.18-rc; a 6.18 that says so with the map of a release is damaged."""
+    tree = FdtNode("", {"compatible": b"kho-v2\0", prop: u64(0x1000)})
+    memory = memory_of(b"", [])
+    memory.platform = Platform("x86_64", {"OSRELEASE": "6.18.0-rc1"})
+    root = RootFdt(tree, b"", None, "of a test")
+    made_by = producer(Broken(memory, None, b"", root, NoHandoverError("none", hint="none")))
+    assert made_by.release == "6.18"
+    assert (made_by.root != "kho-v2") == refused

@@ -121,7 +121,7 @@ def test_the_first_of_overlapping_folios_has_the_page(tmp_path):
         plan = plan_memfd(handover, "vm", 1)
         data = extracted(handover, plan).data
     assert data == b"a" * 8192 + b"b" * 4096 + b"a" * 4096
-    assert plan.warnings == ("2 pages are claimed by several folios: the first in the list has them",)
+    assert plan.misgivings == ("2 pages are claimed by several folios: the first in the list has them",)
 
 
 def test_overlaps_are_resolved_as_page_by_page():
@@ -158,7 +158,7 @@ def test_a_folio_that_is_not_preserved_is_as_large_as_its_surroundings_allow(tmp
     assert sink.data[: 4 * 4096] == expected[: 4 * 4096]
     assert sink.data[4 * 4096 : 6 * 4096] == expected[4 * 4096 : 6 * 4096]
     assert sink.data[6 * 4096 :] == expected[6 * 4096 :]
-    assert plan.warnings[0].startswith("3 folios are not in the preserved map")
+    assert plan.misgivings[0].startswith("3 folios are not in the preserved map")
 
 
 def test_flags_say_nothing_but_that_a_folio_is_stale(tmp_path):
@@ -219,7 +219,7 @@ def test_what_turns_out_to_be_cut_off_stops_the_copy(tmp_path):
     assert filled.data == b"q" * (500 * 4096) + bytes(100 * 4096)
 
 
-@pytest.mark.parametrize("size", [1 << 62, (1 << 64) - 1])
+@pytest.mark.parametrize("size", [1 << 62, (1 << 63) - 1])
 def test_a_size_that_no_memory_has_is_refused(size, tmp_path):
     with opened(built_memfd(Memfd((Folio(0, b"a"),), size)), tmp_path) as handover:
         plan = plan_memfd(handover, "vm", 1)
@@ -231,6 +231,14 @@ def test_a_size_that_no_memory_has_is_refused(size, tmp_path):
             assert caught.value.hint == f"--max-size {size} allows it"
         with pytest.raises(UsageError):
             extract(handover.memory, plan, lambda _: pytest.fail("opened"), limit=size - 1)
+
+
+@pytest.mark.parametrize("size", [1 << 63, (1 << 64) - 1])
+def test_a_size_that_no_file_can_have_is_refused_whatever_the_limit(size, tmp_path):
+    with opened(built_memfd(Memfd((Folio(0, b"a"),), size)), tmp_path) as handover:
+        plan = plan_memfd(handover, "vm", 1)
+        with pytest.raises(UsageError, match="no file has more than 9223372036854775807"):
+            extract(handover.memory, plan, lambda _: pytest.fail("opened"), fill=0, limit=size)
 
 
 def test_hostile_entries_cost_what_the_file_has(tmp_path):

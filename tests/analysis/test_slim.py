@@ -15,7 +15,9 @@ import pytest
 
 from khodump.abi.block import KHO_BLOCK_HEADER_SER, KhoBlockHeaderSer
 from khodump.analysis.extraction.sinks import FileSink
+from khodump.analysis.slim import Slim
 from khodump.fdt import FdtNode
+from khodump.opening import open_handover
 from tests.builders.boot import Entry, kho_data, write_boot_params, write_scratch
 from tests.builders.fdt import build_fdt, string, u64
 from tests.builders.handover import BuiltHandover, Description, MapFormat, build_handover
@@ -242,9 +244,52 @@ def test_a_folio_that_a_damaged_pointer_makes_a_node_is_left_out(tmp_path):
     built.image.write(folio, ASCII)
     built.image.write(TABLE + 8 * 511, u64(folio))
     source = to_core(built, tmp_path / "core")
-    said = slim(source, tmp_path / "out.elf")
+    said = slim(source, tmp_path / "out.elf", status=4)
     assert left_out(said)["KHO/map"] == 4096
     assert b"customer" not in (tmp_path / "out.elf").read_bytes()
+
+
+def make_up(built: BuiltHandover, phys: int, order: int) -> None:
+    """Let the map preserve the block that `phys` lies in."""
+    key = built.geometry.encode(phys >> 12 + order << 12 + order, order)
+    prefix, bit = divmod(key, 1 << built.geometry.leaf_bits)
+    at = built.tree.nodes[(0, prefix)] + bit // 8
+    built.image.write(at, bytes([built.image.read(at, 1)[0] | 1 << bit % 8]))
+
+
+@pytest.mark.parametrize("order", [0, 2])
+def test_tables_that_a_made_up_block_covers_are_kept(order, tmp_path):
+    """A bit too many in a leaf preserves a block around a table: the table is one still."""
+    real = Description(preservations=((0x800_0000, order), (0x1_0000_0000, 4)))
+    for (level, _), node in build_handover(real).tree.nodes.items():
+        built = build_handover(real)
+        make_up(built, node, order)
+        source = to_core(built, tmp_path / "core")
+        with open_handover([source]) as handover:
+            assert handover.preserved.lookup(node)
+            core = Slim.of(handover)
+        assert not [row for row in core.rows if row.left_out and row.what == "tables"]
+        if level:
+            assert (core.pages.start <= node).sum() == (core.pages.end <= node).sum() + 1
+
+
+def test_what_is_left_out_of_the_map_is_named_and_no_success(tmp_path):
+    built = everything("kho-v4 luo-v5", secret=False)
+    folio = built.places["LUO/sessions/0/files/0/contents"][0]
+    built.image.write(folio, ASCII)
+    built.image.write(TABLE + 8 * 511, u64(folio))
+    source = to_core(built, tmp_path / "core")
+    said = slim(source, tmp_path / "out.elf", status=4)
+    assert [(finding["rule"], finding["phys"]) for finding in said["findings"]] == [("slim-left-out", folio)]
+    ours, theirs = (
+        run("inspect", path, "--pages", "-q", "-f", "tsv") for path in (source, tmp_path / "out.elf")
+    )
+    listed = [set(said.stdout.splitlines()) for said in (ours, theirs)]
+    assert listed[1] < listed[0]
+    assert {tuple(block) for block in built.blocks} == {
+        (int(phys, 16), int(order))
+        for phys, order, *_ in (line.split("\t") for line in listed[1] if line.startswith("0x"))
+    }
 
 
 def test_a_chunk_of_the_map_that_counts_too_much_is_left_out(tmp_path):
@@ -261,7 +306,8 @@ def test_entries_that_no_kernel_writes_are_left_out(tmp_path):
     built = everything("kho-v4 luo-v5", secret=False)
     built.image.write(array + 16, ASCII[:16])
     source = to_core(built, tmp_path / "core")
-    said = slim(source, tmp_path / "out.elf")
+    said = slim(source, tmp_path / "out.elf", status=4)
+    assert [finding["rule"] for finding in said["findings"]] == ["slim-left-out"]
     assert left_out(said)['LUO/session "vm"/file 0x0 (memfd)/folio array'] == 48
     assert ASCII[:16] not in (tmp_path / "out.elf").read_bytes()
 

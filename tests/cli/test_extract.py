@@ -8,15 +8,18 @@ import sys
 
 import pytest
 
+from khodump.abi.memfd import MEMFD_LUO_FOLIO_SER, PFN_BITS
 from khodump.analysis.extraction import copying
-from tests.builders.handover import Description, build_handover
+from tests.builders.handover import BuiltHandover, Description, build_handover
 from tests.builders.luo import Luo, LuoFile, Session
-from tests.builders.memfd import Folio, Memfd
+from tests.builders.memfd import KEPT, Folio, Memfd
 from tests.captures import CAPTURES
 from tests.transcript import run
 
 IMAGE = CAPTURES["luo-memfd serialized"].path
 HOME = IMAGE.parent
+ENTRIES = "LUO/sessions/0/files/0/folios/entries"
+CONTENTS = "LUO/sessions/0/files/0/contents"
 KHODUMP = [sys.executable, "-m", "khodump"]
 SHA256 = [line.split("\t") for line in (HOME / "memfd-sha256.tsv").read_text().splitlines()]
 #: (session, token, size) of the memfds whose pages the capture does not hold.
@@ -176,6 +179,63 @@ def test_a_size_that_is_a_lie_is_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == [image]
     ran = run("extract", image, "--memfd", "vm/1", "--max-size", "4T", "-o", tmp_path / "out")
     assert (ran.status, list(tmp_path.iterdir())) == (2, [image])
+
+
+def test_a_size_that_no_file_can_have_is_an_error_even_where_the_limit_allows_it(tmp_path):
+    luo = Luo((Session("vm", (LuoFile(1, Memfd((Folio(0, b"a"),), 1 << 63)),)),))
+    image = build_handover(Description(subtrees={"LUO": luo})).image.to_elf(tmp_path / "core")
+    limits: list[list[str | int]] = [[], ["--max-size", 1 << 63, "--fill"]]
+    for limit in limits:
+        ran = run("extract", image, "--memfd", "vm/1", "-o", tmp_path / "out", *limit)
+        assert (ran.status, list(tmp_path.iterdir())) == (2, [image])
+        assert "no file has more than 9223372036854775807: the size is damaged" in ran.stderr
+
+
+def unpreserved(built: BuiltHandover) -> None:
+    stray = {"folio": 0x40000 | KEPT << PFN_BITS, "index": 0}
+    built.image.write(built.places[ENTRIES][0], MEMFD_LUO_FOLIO_SER.build(stray))
+    built.image.write(0x40000 << 12, b"?" * 4096)
+
+
+def claimed_twice(built: BuiltHandover) -> None:
+    again = {"folio": built.places[CONTENTS][1] >> 12 | KEPT << PFN_BITS, "index": 0}
+    built.image.write(built.places[ENTRIES][1], MEMFD_LUO_FOLIO_SER.build(again))
+
+
+def counts_more(built: BuiltHandover) -> None:
+    (state,) = built.places["LUO/sessions/0/files/0"]
+    count = built.image.read(state + 24, 8)
+    assert int.from_bytes(count, "little") == 2
+    built.image.write(state + 24, (1 << 20).to_bytes(8, "little"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (unpreserved, "1 folios are not in the preserved map"),
+        (claimed_twice, "1 pages are claimed by several folios"),
+        (counts_more, "counts 1048576 folios, but its array holds"),
+    ],
+)
+def test_doubt_is_told_even_quietly_and_is_no_success(damage, why, tmp_path):
+    luo = Luo((Session("vm", (LuoFile(1, Memfd((Folio(0, b"a"), Folio(1, b"b")))),)),))
+    built = build_handover(Description(subtrees={"LUO": luo}))
+    damage(built)
+    image = built.image.to_elf(tmp_path / "core")
+    ran = run("extract", image, "-q", "--memfd", "vm/1", "-o", tmp_path / "out")
+    assert ran.status == 4
+    assert 'memfd 0x1 of session "vm" may not be what was preserved' in ran.stderr
+    assert why in ran.stderr
+
+
+def test_what_is_in_doubt_in_a_raw_file_is_not_to_be_filled_in(tmp_path):
+    raw = build_handover(Description()).image.to_raw(tmp_path / "mem.img", end=5 << 30)
+    ran = run("extract", raw, "-q", "--range", "0x120000000+4K", "-o", tmp_path / "out")
+    assert ran.status == 4
+    hint = ran.stderr.splitlines()[-1]
+    assert "--ranges with the machine's /proc/iomem" in hint
+    assert "--force-placement" in hint
+    assert "--fill" not in hint
 
 
 def test_what_no_disk_can_hold_is_not_begun(tmp_path):

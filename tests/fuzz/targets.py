@@ -19,7 +19,7 @@ import numpy as np
 from khodump.abi.bootparam import SETUP_DATA_OFFSET
 from khodump.boot import in_devicetree, in_setup_data
 from khodump.errors import FdtError, KhodumpError
-from khodump.fdt import FdtNode, check_header, parse_fdt
+from khodump.fdt import FdtNode, check_header, parse_fdt, read_fdt
 from khodump.locate import LandmarkKind, landmarks
 from khodump.memories import elf, lime
 from khodump.memories.avml import AvmlFile
@@ -92,7 +92,7 @@ def _check_fdt(data: bytes) -> None:
     assert check_header(data) == 0, "libfdt would refuse what khodump takes"
     told = list(_properties("", tree))
     assert sorted(told) == sorted(plain.fdt_properties(data))
-    in_devicetree(tree, "fuzz")
+    in_devicetree(read_fdt(data), "fuzz")
 
 
 def _properties(path: str, node: FdtNode) -> Iterator[tuple[str, str, bytes]]:

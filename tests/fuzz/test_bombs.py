@@ -18,6 +18,7 @@ from khodump.abi.memfd import COMPATIBLE_V2, MEMFD_LUO_SER, MemfdLuoSer
 from khodump.abi.vmalloc import KHO_VMALLOC, KhoVmalloc
 from khodump.errors import FdtError, ImageError
 from khodump.fdt import FDT_HEADER, FdtHeader, parse_fdt
+from khodump.intervals import Intervals
 from khodump.locate import landmarks
 from khodump.memories import elf
 from khodump.memories.avml import AvmlFile
@@ -248,9 +249,9 @@ def test_an_elf_with_4_billion_headers(size):
 
 
 def test_an_elf_note_of_2_to_the_60_bytes():
-    data = bytearray(
-        core_head(np.zeros(1, np.uint64), np.ones(1, np.uint64), machine=None, vmcoreinfo={"A": "b"})
-    )
+    edge = np.zeros(1, np.uint64)
+    page, none = Intervals(edge, edge + np.uint64(1)), Intervals(edge[:0], edge[:0])
+    data = bytearray(core_head(page, none, machine=None, vmcoreinfo={"A": "b"}))
     struct.pack_into("<QQ", data, 64 + 32, 1 << 60, 1 << 60)
     with at_most(24 * _MB):
         elf.segments(Sparse(bytes(data), 1 << 62), 0, assume_zero=False)

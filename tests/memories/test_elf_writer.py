@@ -12,10 +12,12 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import NoteSegment
 
+from khodump.intervals import Intervals
 from khodump.memories import open_memory
 from khodump.memories.elf_writer import core_head
 from khodump.memory import Presence, Range
 
+NONE = Intervals.covering(np.zeros(0, np.uint64), np.zeros(0, np.uint64))
 INFO = {"OSRELEASE": "7.3.4", "PAGESIZE": "16384"}
 
 
@@ -23,7 +25,8 @@ def written(path: Path, segments: Sequence[tuple[int, bytes]], **told: Any) -> b
     """A core of these (address, bytes) at `path`."""
     start = np.array([address for address, _ in segments], np.uint64)
     size = np.array([len(data) for _, data in segments], np.uint64)
-    head = core_head(start, size, **{"machine": "x86_64", "vmcoreinfo": {}, **told})
+    told = {"left_out": NONE, "machine": "x86_64", "vmcoreinfo": {}, **told}
+    head = core_head(Intervals(start, start + size), **told)
     path.write_bytes(head + b"".join(data for _, data in segments))
     return path.read_bytes()
 
@@ -36,6 +39,19 @@ def test_what_is_written_is_read(vmcoreinfo, tmp_path):
         assert memory.ranges == tuple(Range(at, at + len(data), Presence.PRESENT) for at, data in segments)
         assert all(memory.read(at, len(data)) == data for at, data in segments)
         assert memory.platform.vmcoreinfo == vmcoreinfo
+
+
+def test_memory_that_is_left_out_is_excluded_and_not_absent(tmp_path):
+    left_out = Intervals(np.array([0, 0x2000], np.uint64), np.array([0x1000, 0x9000], np.uint64))
+    written(tmp_path / "core", [(0x1000, b"a" * 4096)], left_out=left_out, vmcoreinfo=INFO)
+    with open_memory([tmp_path / "core"]) as memory:
+        assert memory.ranges == (
+            Range(0, 0x1000, Presence.EXCLUDED),
+            Range(0x1000, 0x2000, Presence.PRESENT),
+            Range(0x2000, 0x9000, Presence.EXCLUDED),
+        )
+        assert memory.read(0x1000, 4096) == b"a" * 4096
+        assert memory.end == 0x9000
 
 
 @pytest.mark.parametrize("count", [0xFFFD, 0xFFFE, 0xFFFF, 70000])

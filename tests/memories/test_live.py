@@ -21,6 +21,8 @@ from khodump.memory import Hole, Presence
 from khodump.opening import open_live_handover
 from tests.builders.elf import ElfSegment, build_elf
 from tests.builders.handover import BuiltHandover, Description, build_handover
+from tests.builders.luo import Luo
+from tests.builders.users import Memblock, User
 from tests.transcript import run
 
 #: System RAM (end exclusive); the second ends within a page, as firmware's does.
@@ -31,7 +33,7 @@ POISON = b"\xde\xad\xbe\xef" * 1024
 
 @pytest.fixture
 def built() -> BuiltHandover:
-    subtrees = {"LUO": b"x" * 32, "memblock": b"y" * 64}
+    subtrees: dict[str, bytes | User] = {"LUO": Luo(), "memblock": Memblock()}
     return build_handover(Description(preservations=((0x80_0000, 3),), subtrees=subtrees))
 
 
@@ -88,7 +90,10 @@ def refuse(monkeypatch, number: int) -> None:
 
 def test_dev_mem_is_searched_in_ram_alone(paths, built, touched):
     with open_dev_mem(paths) as memory:
-        assert [mark.phys for mark in landmarks(memory, deep=True)] == [built.fdt_phys]
+        assert [mark.phys for mark in landmarks(memory, deep=True)] == [
+            built.fdt_phys,
+            built.blobs["memblock"],
+        ]
         assert [(span.start, span.end) for span in memory.ranges] == list(RAM)
         assert all(span.presence is Presence.PRESENT for span in memory.ranges)
     assert touched

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from khodump.names import well_formed
 from khodump.output import parquet
 from khodump.output.formats import Format
-from khodump.output.text import printable
 from khodump.output.write import write
 from khodump.rows import Column, Head, Kind, Result, Rows, Tail
 from tests.captures import CAPTURES
@@ -50,11 +50,11 @@ def written(shown: Result) -> io.BytesIO:
     return raw
 
 
-def test_columns_are_typed_and_text_is_escaped():
+def test_columns_are_typed_and_text_is_as_in_json():
     table = pq.read_table(written(result(BLOCK, BLOCK)))
     assert [str(field.type) for field in table.schema] == ["uint64", "string", "uint64", "bool"]
     assert table.to_pylist()[:2] == [
-        {"phys": 0x1000, "name": printable(HOSTILE), "size": 4096, "ok": True},
+        {"phys": 0x1000, "name": well_formed(HOSTILE), "size": 4096, "ok": True},
         {"phys": 0x2000, "name": "=cmd()", "size": None, "ok": None},
     ]
     assert table.num_rows == 4
@@ -64,7 +64,7 @@ def test_the_metadata_holds_schema_facts_and_summary():
     told = pq.read_metadata(written(result(BLOCK))).metadata
     assert told[b"khodump.schema"] == b"khodump.test/1"
     assert told[b"khodump.root"] == b"0x1000"
-    assert told[b"khodump.image_name"].decode() == printable(HOSTILE)
+    assert told[b"khodump.image_name"].decode() == well_formed(HOSTILE)
     assert told[b"khodump.summary"] == b"done"
 
 

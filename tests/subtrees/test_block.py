@@ -5,7 +5,13 @@ from __future__ import annotations
 import construct
 import pytest
 
-from khodump.abi.block import KHO_BLOCK_HEADER_SER, KHO_MAX_BLOCKS, KhoBlockHeaderSer, block_capacity
+from khodump.abi.block import (
+    KHO_BLOCK_HEADER_SER,
+    KHO_MAX_BLOCKS,
+    MOST_LOOKED_AT,
+    KhoBlockHeaderSer,
+    block_capacity,
+)
 from khodump.subtree import Context
 from khodump.subtrees.block import BlockList, read_blocks
 from tests.builders.chains import Writer, write_blocks
@@ -95,3 +101,14 @@ def test_the_kernel_takes_so_many_blocks_and_no_more(blocks, expected):
     found = read(writer, pages[0])
     assert rules(found) == expected
     assert len(found.blocks) == KHO_MAX_BLOCKS
+
+
+@pytest.mark.parametrize(("blocks", "counted"), [(MOST_LOOKED_AT, True), (MOST_LOOKED_AT + 1, False)])
+def test_a_list_that_is_too_long_is_counted_as_far_as_the_kernel_looks_for_cycles(blocks, counted):
+    """Up to there it fails with ENOSPC and without a word; beyond, "Block set is corrupted"."""
+    writer = Writer(MemoryImage(1 << 20), PAGE)
+    pages = [writer.image.alloc_page() for _ in range(blocks)]
+    for page, following in zip(pages, [*pages[1:], 0], strict=True):
+        writer.image.write(page, KHO_BLOCK_HEADER_SER.build(KhoBlockHeaderSer(following, 1)))
+    (finding,) = read(writer, pages[0]).findings
+    assert finding.evidence.get("blocks") == (blocks if counted else None)

@@ -181,7 +181,7 @@ def _handover(handover: Handover) -> Thing:
     tracker = handover.tracker
     return Thing(
         {
-            "compatible": handover.fdt.compatible or "-",
+            "compatible": handover.fdt.said or "-",
             "page size": str(handover.page_size),
             "map": tracker.shape.partition(", ")[0],  # how its kind was told apart is no part of it
             "depth": "-" if tracker.depth is None else str(tracker.depth),

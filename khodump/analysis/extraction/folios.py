@@ -46,8 +46,17 @@ class Layout:
     overlap: int = 0
 
     def oddities(self) -> tuple[str, ...]:
-        """What is odd about a file, for a person."""
-        told = (
+        """What is odd about a file whose content is known all the same, for a person."""
+        return _told(
+            (
+                self.stale,
+                "folios were not up to date: the next kernel reads zeros there, the file has what memory had",
+            )
+        )
+
+    def misgivings(self) -> tuple[str, ...]:
+        """Why the content may not be what the file had, for a person."""
+        return _told(
             (self.unread, "entries of the list of folios are not in the image"),
             (self.nameless, "entries of the list of folios name no memory"),
             (
@@ -55,12 +64,12 @@ class Layout:
                 "folios are not in the preserved map: taken as large as alignment and the next allow",
             ),
             (self.overlap, "pages are claimed by several folios: the first in the list has them"),
-            (
-                self.stale,
-                "folios were not up to date: the next kernel reads zeros there, the file has what memory had",
-            ),
         )
-        return tuple(f"{count} {text}" for count, text in told if count)
+
+
+def _told(*counts: tuple[int, str]) -> tuple[str, ...]:
+    """A sentence for each count that is not 0."""
+    return tuple(f"{count} {text}" for count, text in counts if count)
 
 
 def lay_out(memfd: Memfd, preserved: Extents, pages: int) -> Layout:

@@ -59,6 +59,14 @@ class Losses:
     def __len__(self) -> int:
         return len(self.runs) + len(self._doubted)
 
+    def is_any(self, presence: Presence) -> bool:
+        """Whether any page is missing for that reason."""
+        return bool((self.presence == presence).any())
+
+    def is_all(self, presence: Presence) -> bool:
+        """Whether nothing is missing for another reason."""
+        return not len(self._doubted) and bool((self.presence == presence).all())
+
     def head(self, limit: int | None = None) -> Iterator[Loss]:
         """The first stretches: those that are not in the image, then those that nothing tells of."""
         plan, runs = self.plan, self.runs

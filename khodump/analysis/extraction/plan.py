@@ -90,6 +90,7 @@ class Plan:
         parts: how many folios or blocks it is made of, and what these are called.
         doubt: why the places that no run fills may be more than holes; None when they are holes.
         warnings: what is odd about it, one sentence each.
+        misgivings: why what is written may not be what was preserved, one sentence each.
         owner: path of whom it belongs to, as in `khodump.subtree.Claims`; None for bare memory.
     """
 
@@ -101,11 +102,12 @@ class Plan:
     parts: tuple[int, str] = (1, "range")
     doubt: str | None = None
     warnings: tuple[str, ...] = ()
+    misgivings: tuple[str, ...] = ()
     owner: str | None = None
 
     def is_in_doubt(self, findings: Iterable[Finding]) -> bool:
         """Whether one of these is an error about the owner, or what is below it."""
-        return any(
+        return self.owner is not None and any(
             finding.severity is Severity.ERROR and f"{finding.owner}/".startswith(f"{self.owner}/")
             for finding in findings
         )

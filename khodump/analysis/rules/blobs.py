@@ -115,6 +115,14 @@ def _corrupt_blocks(case: Case, finding: Finding) -> Outcome:
     return harm(case, finding.owner, *lines)
 
 
+def _too_many_blocks(case: Case, finding: Finding) -> Outcome:
+    """A list that ends before the kernel's look for cycles gives up fails without a word (ENOSPC)."""
+    seen = ChainTooLong.of(finding)
+    if seen is not None and seen.blocks is not None and _is_in_blocks(case, finding.owner):
+        return harm(case, finding.owner)
+    return _corrupt_blocks(case, finding)
+
+
 def _invalid_count(case: Case, finding: Finding) -> Outcome:
     seen = BlockCountInvalid.of(finding)
     if seen is None or not _is_in_blocks(case, finding.owner):
@@ -201,7 +209,7 @@ RULES: Final = (
         "A list of blocks may have 10000 (KHO_MAX_BLOCKS); an area's chain ends when its pages are named.",
         _CHAIN,
         f"{_BLOCKS}; {_VMALLOC}",
-        _corrupt_blocks,
+        _too_many_blocks,
         log=("kho_block: Block set is corrupted",),
     ),
     Rule(

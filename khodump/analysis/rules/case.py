@@ -17,7 +17,7 @@ from khodump.analysis.ownership import Ownership, own
 from khodump.analysis.sessions import find_luo
 from khodump.arrays import U64
 from khodump.extents import NO_ORDER
-from khodump.findings import Finding
+from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
 from khodump.intervals import Intervals, without
 from khodump.locate import RootFdt
@@ -26,7 +26,7 @@ from khodump.problems import PROBLEMS, FlbListInvalid, SessionFileCountMismatch
 from khodump.subtree import WHOLE_BLOCK, Claims
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
 from khodump.subtrees.luo_state import Luo, LuoFile, file_owner, session_owner
-from khodump.trackers import map_property
+from khodump.trackers import map_property, posted_property
 
 #: Whose the preserved-memory map is. Its trackers are the only decoders that name no owner.
 MAP_OWNER: Final = "KHO/map"
@@ -148,7 +148,8 @@ class Case:
     @cached_property
     def users_are_whole(self) -> bool:
         """Whether all that users wrote could be read, so that what they do not claim is not theirs."""
-        return not self.opened.user_findings
+        lost = any(finding.severity is Severity.ERROR for finding in self.opened.fdt.findings)
+        return not lost and not self.opened.user_findings
 
     @cached_property
     def lists_are_whole(self) -> bool:
@@ -249,7 +250,8 @@ def producer(suspect: Handover | Broken) -> Kernel:
     known = kernels_of(release) or tuple(kernel for kernel in KERNELS if kernel.root == said) or KERNELS[:1]
     fitting = [kernel for kernel in known if kernel.root == said]
     if not fitting:
-        return known[0]
+        posted = posted_property(suspect.fdt.tree) if suspect.fdt else None
+        return known[0] if posted is None else replace(known[0], root=said or "", prop=posted)
     if isinstance(suspect, Handover):
         small = suspect.tracker.leaf_size == SMALL_BITMAP_SIZE
         fitting = [kernel for kernel in fitting if kernel.small_bitmaps == small] or fitting

@@ -12,8 +12,9 @@ from khodump.doubt import IN_DOUBT
 from khodump.errors import FdtTruncatedError
 from khodump.fdt import check_header, total_size
 from khodump.findings import Finding, Severity
+from khodump.locate import FDT_OWNER
+from khodump.problems import FdtLost, FdtOdd
 
-_OWNER: Final = "KHO/root FDT"
 _DISABLED: Final = "KHO: disabling KHO revival"
 _COLD: Final = "boots cold, as if nothing had been handed over, and reuses all memory"
 
@@ -23,12 +24,12 @@ def _invalid(case: Case) -> Iterator[Hit]:
     if handover is not None and len(handover.fdt.blob) > handover.page_size:
         size = len(handover.fdt.blob)
         message = f"the root FDT says that it is {size} bytes long, and lies in one page"
-        yield Hit(case.fdt_phys, message, _OWNER, {"totalsize": size}, Severity.WARNING)
+        yield Hit(case.fdt_phys, message, FDT_OWNER, {"totalsize": size}, Severity.WARNING)
     if broken is None or broken.fdt is not None or isinstance(broken.problem, FdtTruncatedError):
         return
     code = check_header(broken.blob)
     message = f"the root FDT is damaged: {broken.problem}"
-    yield Hit(broken.phys, message, _OWNER, {"libfdt": code})
+    yield Hit(broken.phys, message, FDT_OWNER, {"libfdt": code})
 
 
 def _invalid_outcome(case: Case, finding: Finding) -> Outcome:  # noqa: ARG001 - as all
@@ -51,7 +52,7 @@ def _incompatible(case: Case) -> Iterator[Hit]:
         "something that is no string" if PROP_COMPATIBLE in root.tree.properties else "nothing"
     )
     message = f"the root FDT says {said}, and kernels of {case.kernel.release} take {case.kernel.root} alone"
-    yield Hit(case.fdt_phys, message, _OWNER, {"missing": PROP_COMPATIBLE not in root.tree.properties})
+    yield Hit(case.fdt_phys, message, FDT_OWNER, {"missing": PROP_COMPATIBLE not in root.tree.properties})
 
 
 def _incompatible_outcome(case: Case, finding: Finding) -> Outcome:
@@ -65,18 +66,24 @@ def _truncated(case: Case) -> Iterator[Hit]:
     broken, root = case.broken, case.fdt
     if broken is not None and isinstance(broken.problem, FdtTruncatedError):
         size = total_size(broken.blob) or 0
-        yield Hit(broken.phys, f"the root FDT is {broken.problem}", _OWNER, {"totalsize": size})
+        yield Hit(broken.phys, f"the root FDT is {broken.problem}", FDT_OWNER, {"totalsize": size})
     elif root is not None and root.cut is not None:
         message = (
             f"the file of the root FDT holds {root.cut} of {len(root.blob)} bytes; the image holds the rest"
         )
-        yield Hit(root.phys, message, _OWNER, {"totalsize": len(root.blob)}, Severity.INFO)
+        yield Hit(root.phys, message, FDT_OWNER, {"totalsize": len(root.blob)}, Severity.INFO)
 
 
 def _truncated_outcome(case: Case, finding: Finding) -> Outcome:
     if finding.severity is Severity.INFO:
         return Outcome(Effect.NONE, "reads the whole FDT from memory: only debugfs cuts it")
     return Outcome(Effect.UNKNOWN, f"reads the {case.kernel.root} FDT from memory, of which this is a part")
+
+
+def _odd_outcome(case: Case, finding: Finding) -> Outcome:  # noqa: ARG001 - as all
+    if finding.severity is Severity.WARNING:
+        return Outcome(Effect.NONE, "finds all of it")
+    return Outcome(Effect.UNKNOWN, "finds of the root FDT what stands before the damage")
 
 
 RULES: Final = (
@@ -114,6 +121,25 @@ RULES: Final = (
         _truncated_outcome,
         needs=(),
         look=_truncated,
+    ),
+    Rule(
+        FdtOdd.name,
+        FdtOdd.severity,
+        FdtOdd.title,
+        "libfdt follows the tree no further than a lookup has to: what stands before the damage is found, of two things of "
+        "one name the first, and of what stands behind, nothing. Users whose nodes are lost so begin anew.",
+        "khodump extract IMAGE --range FDT-ADDRESS+4K | fdtdump -; dtc -I dtb refuses what is odd.",
+        "fdt_check_header(), fdt_next_tag(), scripts/dtc/libfdt/fdt.c; fdt_get_property_namelen_(), fdt_ro.c",
+        _odd_outcome,
+    ),
+    Rule(
+        FdtLost.name,
+        FdtLost.severity,
+        FdtLost.title,
+        "Without a root FDT it boots cold; but the page may be damaged or missing in the image alone.",
+        "khodump scan IMAGE lists the root FDTs that are there; debugfs' kho/out/fdt holds a copy.",
+        "kho_populate(), kernel/liveupdate/kexec_handover.c",
+        Outcome(Effect.UNKNOWN, "needs the root FDT, which this image does not show"),
     ),
     Rule(
         IN_DOUBT,

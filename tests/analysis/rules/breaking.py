@@ -33,6 +33,7 @@ class Asked(Enum):
     BY_ADDRESS = "--fdt 0xPHYS"
     BY_FILE = "--fdt FILE, which the patch is for; the image does not hold it"
     BY_SEARCH = "not at all"
+    AS_LOST = "--root ADDR of the map; the image does not hold it"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ class Break:
     def opened(self, directory: Path, *, broken: bool) -> Iterator[Handover | Broken]:
         """The handover as khodump reads it, sound or broken."""
         image, before = self.built.image, self.built.image.read(self.at, len(self.data))
-        fdt: Path | int | None = self.built.fdt_phys if self.asked is Asked.BY_ADDRESS else None
+        root = self.built.tree.root if broken and self.asked is Asked.AS_LOST else None
+        by_address = self.asked is Asked.BY_ADDRESS or (self.asked is Asked.AS_LOST and not broken)
+        fdt: Path | int | None = self.built.fdt_phys if by_address else None
         assert before != self.data or self.dropped is not None
         if broken:
             image.write(self.at, self.data)
@@ -94,7 +97,7 @@ class Break:
         image.write(self.at, before)
         if lost and page is not None:
             image.write(page, lost)
-        with open_suspect(path, fdt=fdt, **self.options) as suspect:
+        with open_suspect(path, fdt=fdt, root=root, **self.options) as suspect:
             yield suspect
 
     def examined(self, directory: Path, *, broken: bool) -> Checkup:

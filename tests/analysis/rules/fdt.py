@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from khodump.abi.kernels import kernel_named
 from khodump.analysis.rules.rule import MAP_OWNER, Effect
+from khodump.fdt import FDT_HEADER
 from tests.analysis.rules.breaking import (
     DISABLED,
     ROOT_FDT,
@@ -16,6 +17,7 @@ from tests.analysis.rules.breaking import (
     in_fdt,
 )
 
+BEHIND = "finds of the root FDT what stands before the damage"
 COLD = "boots cold, as if nothing had been handed over, and reuses all memory"
 
 
@@ -137,3 +139,34 @@ def own_page() -> Break:
     built = handed_over()
     then = "cannot be foretold: the image may be misread"
     return Break(built, *bit_of(built, built.fdt_phys, 0), Effect.UNKNOWN, then, MAP_OWNER, built.fdt_phys)
+
+
+@breaks("fdt-odd")
+def the_end() -> Break:
+    """The structure block does not end, and all that stands in it is found."""
+    built = handed_over()
+    header = FDT_HEADER.parse(built.image.read(built.fdt_phys, FDT_HEADER.size))
+    end = built.fdt_phys + header.off_dt_struct + header.size_dt_struct - 4
+    return Break(built, *flipped(built, end + 3, 1), Effect.UNKNOWN, BEHIND, ROOT_FDT, built.fdt_phys)
+
+
+@breaks("fdt-odd")
+def a_later_version() -> Break:
+    built = handed_over()
+    at = flipped(built, built.fdt_phys + 23, 1)
+    return Break(built, *at, Effect.NONE, "finds all of it", ROOT_FDT, built.fdt_phys)
+
+
+@breaks("fdt-lost")
+def only_the_map() -> Break:
+    built = handed_over()
+    return Break(
+        built,
+        built.fdt_phys,
+        b"",
+        Effect.UNKNOWN,
+        "needs the root FDT",
+        ROOT_FDT,
+        asked=Asked.AS_LOST,
+        dropped=built.fdt_phys,
+    )
