@@ -126,7 +126,7 @@ def test_without_struct_pages_the_size_of_folios_is_a_guess_and_said():
     living = LivingKernel.of(DISK)
     living.lists.write(incoming=[BuiltSession("old", living.receive(DISK, has_orders=False))])
     with opened(living) as handover:
-        assert plan_memfd(handover, "old", 1).warnings
+        assert plan_memfd(handover, "old", 1).misgivings
 
 
 def test_damaged_lists_are_findings_of_check():
