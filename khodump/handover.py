@@ -9,18 +9,23 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from khodump import locate
+from khodump.abi.luo import NODE_NAME as LUO_NODE
 from khodump.candidates import Candidate, survey
 from khodump.doubt import IN_DOUBT, bytes_outside, doubts
 from khodump.errors import KhodumpError
 from khodump.extents import Extents
 from khodump.findings import Finding, Severity
+from khodump.kernel import WhyNot
+from khodump.living import Living, LivingSession, as_luo, disagreements
 from khodump.locate import Progress, RootFdt
 from khodump.memory import PhysicalMemory
 from khodump.ram_end import reaching
+from khodump.running import Role, Running
 from khodump.scratch import Scratch, scratch_findings
 from khodump.subtree import Context, Subtree
 from khodump.subtrees import open_subtrees
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
+from khodump.subtrees.luo_state import Luo
 from khodump.succession import RECEIVED, Successor, find_successor
 from khodump.tracker import Nodes, Tracker, Walk, watched
 
@@ -84,6 +89,7 @@ class Handover:
         watch: called with (pages of the map walked, 0) while it is walked.
         candidates: all root FDTs of the image, where it was searched for them.
         is_received: whether the running kernel itself says that it received this handover.
+        running: the kernel that runs in the image, to be asked; None where nobody is.
     """
 
     memory: PhysicalMemory
@@ -96,6 +102,7 @@ class Handover:
     watch: Progress | None = None
     candidates: tuple[Candidate, ...] | None = None
     is_received: bool = False
+    running: Running | None = None
 
     @property
     def page_size(self) -> int:
@@ -157,6 +164,10 @@ class Handover:
         """
         if self.is_received:
             return RECEIVED
+        if self.role is Role.OUTGOING:
+            return None
+        if self.role is Role.INCOMING:
+            return Successor(None, "kho_in.fdt_phys names it as the one that was received")
         if self.candidates is None and self._seems_untouched:
             return None
         found = survey(self.memory).candidates if self.candidates is None else self.candidates
@@ -170,6 +181,51 @@ class Handover:
             return False
         return self.fdt.phys is None or self.is_anchored
 
+    @cached_property
+    def role(self) -> Role:
+        """What this handover is to the kernel that runs in the image, by that kernel's own variables."""
+        return Role.UNTOLD if self.running is None else self.running.role_of(self.fdt)
+
+    @cached_property
+    def live_luo(self) -> Living | None:
+        """LUO's sessions in the lists of the running kernel, where this handover is one of its own."""
+        if self.running is None or self.role is Role.UNTOLD:
+            return None
+        return None if isinstance(self.running.living, WhyNot) else self.running.living
+
+    @cached_property
+    def luo(self) -> Luo | None:
+        """LUO's state as it was handed over; None where there is none, or it could not be decoded."""
+        contents = (subtree.decoded.content for subtree in self.subtrees if subtree.name == LUO_NODE)
+        return next((content for content in contents if isinstance(content, Luo)), None)
+
+    @property
+    def own_live_sessions(self) -> tuple[LivingSession, ...]:
+        """The sessions of the kernel's lists that belong to this handover."""
+        if self.live_luo is None:
+            return ()
+        return self.live_luo.received if self.role is Role.INCOMING else self.live_luo.prepared
+
+    @cached_property
+    def unserialized(self) -> Luo | None:
+        """The sessions that the kernel's lists alone tell of, for nothing is written down yet, or not any more.
+
+        In the form that serialized sessions have; None where what is written down tells of them.
+        """
+        if self.live_luo is None or not self.own_live_sessions:
+            return None
+        is_written = self.luo is not None and self.luo.is_serialized
+        is_given_back = self.role is Role.INCOMING and self.live_luo.is_opened
+        return None if is_written and not is_given_back else as_luo(self.own_live_sessions)
+
+    @property
+    def basis_of_sessions(self) -> str | None:
+        """What is said of owners that the kernel's lists alone tell of; None where what was serialized does."""
+        if self.unserialized is None:
+            return None
+        why = "what was serialized was given back" if self.role is Role.INCOMING else "not yet serialized"
+        return f"{len(self.unserialized.sessions)} sessions of LUO are from the kernel's lists: {why}"
+
     @property
     def is_map_gone(self) -> bool:
         """Whether the map was given back and has been written over since: what it listed is no longer to be had."""
@@ -178,7 +234,20 @@ class Handover:
     @cached_property
     def user_findings(self) -> tuple[Finding, ...]:
         """What is wrong with what users wrote, or missing of it; reads all of that."""
-        return tuple(finding for subtree in self.subtrees for finding in subtree.findings)
+        written = (finding for subtree in self.subtrees for finding in subtree.findings)
+        return (*written, *(self.live_luo.findings if self.live_luo else ()), *self._disagreements())
+
+    def _disagreements(self) -> Iterator[Finding]:
+        """Where what LUO serialized and the kernel's lists of the same sessions differ, if both are there and sound."""
+        living, written = self.live_luo, self.luo
+        if living is None or living.list_findings or written is None or not written.is_serialized:
+            return
+        if any(subtree.decoded.findings for subtree in self.subtrees if subtree.name == LUO_NODE):
+            return
+        # Once /dev/liveupdate was opened, the kernel has given back what was serialized, and finished sessions are gone.
+        if self.role is Role.INCOMING and (living.is_opened or not living.received):
+            return
+        yield from disagreements(written, self.own_live_sessions)
 
     @property
     def other_findings(self) -> tuple[Finding, ...]:

@@ -19,6 +19,7 @@ from khodump.memory import Hole, PhysicalMemory
 from khodump.ram_end import find_ram_end
 from khodump.resolve import Found, RootSource, StrPath, broken_root, placed, resolve_root, search_placed
 from khodump.rootless import MapRoot
+from khodump.running import Running
 from khodump.scratch import Scratch, read_files, read_table
 from khodump.trackers import READABLE_VERSIONS, open_tracker
 
@@ -230,7 +231,8 @@ def _suspect(
 def _opened(found: Found, options: Options, scratch: Scratch | None, progress: Progress | None) -> Handover:
     """The handover of this root FDT; looks for its page when only that can settle the geometry."""
     memory, root, notes = found.memory, found.fdt, list(found.notes)
-    told_scratch = scratch if scratch is not None else _told_scratch(found)
+    running = found.running or Running(memory)
+    told_scratch = scratch if scratch is not None else running.scratch or _told_scratch(found)
     memory.ram_end = find_ram_end(memory, found.ram, _named(root, told_scratch))
     version, page_size = options.version_of(root), options.page_size
     opened = open_tracker(memory, root.tree, fdt_phys=root.phys, version=version, page_size=page_size)
@@ -255,6 +257,7 @@ def _opened(found: Found, options: Options, scratch: Scratch | None, progress: P
         told_scratch,
         (*memory.warnings, *notes),
         candidates=found.candidates,
+        running=running,
     )
 
 

@@ -375,6 +375,57 @@ class ReadingInDoubt(
     bytes: int | None = None
 
 
+class LiveListBroken(
+    Problem,
+    name="live-list-broken",
+    title="a list of the running kernel's LUO loops, is shared, or leads nowhere",
+):
+    """What came before is known."""
+
+
+class LiveObjectUnreadable(
+    Problem,
+    name="live-object-unreadable",
+    title="an entry of a list of the running kernel's LUO cannot be read",
+):
+    """One session, file or file handler."""
+
+
+@dataclass(frozen=True)
+class LiveCountMismatch(
+    Problem,
+    name="live-count-mismatch",
+    title="a list of the running kernel's LUO has another number of entries than its counter",
+    severity=Severity.WARNING,
+):
+    """`value` by the counter, `found` in the list."""
+
+    value: int
+    found: int
+
+
+class LiveReceivedMismatch(
+    Problem,
+    name="live-received-mismatch",
+    title="what a kernel received does not have the form or the number that it counts",
+    severity=Severity.WARNING,
+):
+    """Sessions that nobody has opened /dev/liveupdate for."""
+
+
+@dataclass(frozen=True)
+class LiveSerializedMismatch(
+    Problem,
+    name="live-serialized-mismatch",
+    title="what LUO serialized is not what the running kernel's lists have",
+    severity=Severity.WARNING,
+):
+    """`value` sessions or files are in one alone, of `found` in both."""
+
+    value: int
+    found: int
+
+
 #: All that the decoders and trackers of khodump can give.
 PROBLEMS: Final[tuple[type[Problem], ...]] = (
     MapRootMissing,
@@ -409,4 +460,9 @@ PROBLEMS: Final[tuple[type[Problem], ...]] = (
     FdtOdd,
     FdtLost,
     ReadingInDoubt,
+    LiveListBroken,
+    LiveObjectUnreadable,
+    LiveCountMismatch,
+    LiveReceivedMismatch,
+    LiveSerializedMismatch,
 )

@@ -12,6 +12,7 @@ from khodump.candidates import Candidate, Options, Survey, survey, weigh
 from khodump.errors import FdtError, FdtTruncatedError, KhodumpError, NoHandoverError, UnknownVersionError
 from khodump.fdt import read_fdt, total_size
 from khodump.handover import Broken
+from khodump.kernel import Reason, WhyNot
 from khodump.layouts import RamMap
 from khodump.locate import Progress, RootFdt
 from khodump.memory import Hole, PhysicalMemory
@@ -19,6 +20,7 @@ from khodump.placement import Basis, Placement
 from khodump.placing import notes_of, place
 from khodump.reading import Sighting, read_by
 from khodump.rootless import MapRoot, root_fdt_for
+from khodump.running import Running
 from khodump.searched import nothing_found
 from khodump.trackers import map_root
 
@@ -38,6 +40,7 @@ class Found:
         notes: what was chosen, and why.
         candidates: all root FDTs of the image; None where it was not searched.
         ram: what is written in the image of some machine's RAM, as far as it was searched.
+        running: the kernel that runs in the image, where it was asked.
     """
 
     memory: PhysicalMemory
@@ -46,6 +49,7 @@ class Found:
     notes: tuple[str, ...] = ()
     candidates: tuple[Candidate, ...] | None = None
     ram: tuple[RamMap, ...] = ()
+    running: Running | None = None
 
     @classmethod
     def searched(cls, memory: PhysicalMemory, fdt: RootFdt, survey: Survey, notes: tuple[str, ...]) -> Found:
@@ -63,13 +67,45 @@ def resolve_root(
     if isinstance(fdt, int):
         return _at(memory, fdt, options, progress)
     if fdt is None:
+        running = Running(memory)
+        told = _told(running, options)
+        if isinstance(told, Found):
+            return told
         moved, found, notes = search_placed(memory, options, progress)
         root, note = _best(found, tolerant=options.tolerant)
-        return Found.searched(moved, root, found, (*notes, note))
+        searched = Found.searched(moved, root, found, (*told, *notes, note))
+        return replace(searched, running=running if moved is memory else None)
     try:
         return Found(memory, locate.from_file(fdt))
     except FdtTruncatedError as cut:
         return _completed(memory, os.fspath(fdt), cut, options, progress)
+
+
+def _told(running: Running, options: Options) -> Found | tuple[str, ...]:
+    """The root FDT that the running kernel's own variable leads to; else notes that say why the image is searched.
+
+    The FDT's own page in its own map decides here as everywhere.
+    """
+    told = running.outgoing
+    if isinstance(told, WhyNot):
+        return () if _is_silent(told) else (f"searching the image: {told.message}",)
+    if not told.phys:
+        return (f"searching the image: {told.variable} is 0, so this kernel prepares no handover",)
+    candidates = running.candidates(options)
+    best = next((candidate for candidate in candidates if candidate.phys == told.phys), None)
+    where = f"{told.variable} leads to {told.phys:#x}"
+    if best is None or best.fdt is None:
+        return (f"searching the image: {where}, and there is no root FDT of KHO",)
+    if best.problem is not None or best.own_page_preserved is not True or best.unknown_version:
+        return (f"searching the image: {where}, but {best.evidence}",)
+    root = replace(best.fdt, source=f"the kernel's {told.variable}")
+    note = f"took the root FDT at {told.phys:#x}, where the kernel's {told.variable} leads: {best.evidence}"
+    return Found(running.memory, root, running.notices, (note,), candidates, running.ram, running)
+
+
+def _is_silent(why: WhyNot) -> bool:
+    """Whether the image holds no kernel that could have been asked, as of raw memory and of what `slim` writes."""
+    return why.reason in (Reason.NO_VMCOREINFO, Reason.UNREADABLE)
 
 
 def broken_root(

@@ -6,7 +6,7 @@ unless a byte is given to fill in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Final
@@ -22,17 +22,20 @@ from khodump.analysis.extraction.copying import Progress, Sink, copy
 from khodump.analysis.extraction.folios import lay_out
 from khodump.analysis.extraction.losses import Losses, find_losses
 from khodump.analysis.extraction.plan import Plan, Runs
-from khodump.analysis.sessions import find_luo
+from khodump.analysis.live_sessions import FoundFile, FoundSession, choose_session, find_sessions
 from khodump.doubt import IN_DOUBT
 from khodump.errors import KhodumpError, UsageError, choice
+from khodump.extents import Extents
 from khodump.findings import Severity
 from khodump.handover import Handover
+from khodump.kernel import FileState
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.names import meant
 from khodump.numbers import format_size
 from khodump.placement import Placement
+from khodump.running import Role
 from khodump.subtree import Context, Subtree
-from khodump.subtrees.luo_state import Luo, LuoFile, file_owner
+from khodump.subtrees.luo_state import Luo, file_owner
 from khodump.subtrees.memblock import ReserveMem
 from khodump.subtrees.memfd import Memfd
 from khodump.subtrees.text import quoted
@@ -163,10 +166,25 @@ def plan_memfd(handover: Handover, session: str, token: int) -> Plan:
         UsageError: there is no such session or file, or its handler is unknown.
         UnreadableError: its state cannot be read.
     """
-    luo = find_luo(handover)
-    session = meant(session, (each.name for each in luo.sessions)) if luo else session
-    file = _file(handover, session, token)
+    found = find_sessions(handover)
+    session = meant(session, (each.name for each in found))
+    plan = plan_found(handover, session, _file(handover, found, session, token))
+    several = sorted({each.list for each in found if each.name == session})
+    if len(several) > 1:
+        plan = replace(plan, warnings=(*plan.warnings, _several(handover, session, several)))
+    return plan
+
+
+def plan_found(handover: Handover, session: str, chosen: FoundFile) -> Plan:
+    """Plan a file of this session that was found.
+
+    Raises:
+        UsageError: its handler is unknown.
+        UnreadableError: its state cannot be read, or was freed.
+    """
+    file, token = chosen.file, chosen.file.token
     what = f"memfd {token:#x} of session {quoted(session)}"
+    _refuse_retrieved(chosen, what)
     if file.state is None:
         if file.handler.startswith("memfd-"):
             raise _unreadable(handover, LUO_NODE, f"the state of {what}, at {file.data:#x}, cannot be read")
@@ -174,8 +192,34 @@ def plan_memfd(handover: Handover, session: str, token: int) -> Plan:
             f"file {token:#x} of session {quoted(session)} is no memfd: its handler is {quoted(file.handler)}",
             hint=f"khodump subtrees IMAGE shows what is known of it; --range {file.data:#x}+4K takes the page of its state",
         )
-    plan = _memfd(handover, file.state, what)
+    plan = _memfd(handover, file.state, what, chosen.orders)
     return replace(plan, owner=file_owner(session, token, file.handler))
+
+
+def _refuse_retrieved(chosen: FoundFile, what: str) -> None:
+    """Raise for a file whose state was freed, so that what it leads to now may be anybody's."""
+    live = chosen.live
+    if live is None or live.data is not None or live.state is FileState.PRESERVED:
+        return
+    if live.state is FileState.RETRIEVED:
+        raise UnreadableError(
+            f"{what} was retrieved: the kernel has freed the state that listed its folios, and it is not decoded",
+            "its contents are in the page cache of the process that retrieved it, which khodump does not read",
+        )
+    raise UnreadableError(
+        f"{what} could not be retrieved (errno {live.error}): the kernel may have freed the state that listed its "
+        "folios, and it is not decoded",
+        "the kernel's log says what failed; its folios may still be where the last kernel's image has them",
+    )
+
+
+def _several(handover: Handover, session: str, lists: Sequence[str]) -> str:
+    """The note on a session whose name is in several lists."""
+    own = "was received" if handover.role is Role.INCOMING else "is to be handed over"
+    return (
+        f"session {quoted(session)} is in several lists ({', '.join(lists)}): took the one that {own}; "
+        "--fdt with the other handover's root FDT takes the other"
+    )
 
 
 def plan_reserve_mem(handover: Handover, name: str) -> Plan:
@@ -266,13 +310,13 @@ def _blocks(area: VmallocArea, pages: int) -> Runs:
     return Runs(blocks // np.uint64(area.context.page_size), page, count).joined()
 
 
-def _memfd(handover: Handover, memfd: Memfd, what: str) -> Plan:
+def _memfd(handover: Handover, memfd: Memfd, what: str, preserved: Extents) -> Plan:
     pages = -(-memfd.size // handover.page_size)
     if memfd.nr_folios * _ENTRY_SIZE > max(_memory_size(handover.memory), _SMALL):
         raise UnreadableError(
             f"{what} claims {memfd.nr_folios} folios: the list of them alone is larger than all memory of the image"
         )
-    layout = lay_out(memfd, handover.preserved, pages)
+    layout = lay_out(memfd, preserved, pages)
     broken = tuple(finding.message for finding in memfd.findings if finding.severity is Severity.ERROR)
     plan = Plan(
         what,
@@ -290,29 +334,39 @@ def _memfd(handover: Handover, memfd: Memfd, what: str) -> Plan:
     return plan
 
 
-def _file(handover: Handover, session: str, token: int) -> LuoFile:
+def _file(handover: Handover, found: Sequence[FoundSession], session: str, token: int) -> FoundFile:
+    chosen = choose_session(handover, found, session)
+    if chosen is None:
+        raise _no_session(handover, found, session)
+    for file in chosen.files:
+        if file.file.token == token:
+            return file
+    tokens = [f"{file.file.token:#x}" for file in chosen.files]
+    raise UsageError(
+        f"session {quoted(session)} has no file {token:#x}", hint=choice("files", tokens, f"{token:#x}")
+    )
+
+
+def _no_session(handover: Handover, found: Sequence[FoundSession], session: str) -> KhodumpError:
+    """The error for a session that no list has."""
+    names = [each.name for each in found]
+    missing, hint = f"session {quoted(session)}", choice("sessions", names, session)
+    if found and handover.live_luo is not None:
+        lack = next((finding.message for finding in handover.live_luo.findings), None)
+        if lack is not None:
+            return UnreadableError(f"no {missing} is listed, but part of the lists could not be read: {lack}")
+        return UsageError(f"there is no {missing}", hint=hint)
     subtree = _subtree(handover, LUO_NODE, "memfd")
     luo = subtree.decoded.content
     if not isinstance(luo, Luo):
         message = _first_finding(subtree) or "the state of LUO cannot be read"
-        raise _unreadable(handover, LUO_NODE, message)
+        return _unreadable(handover, LUO_NODE, message)
     if not luo.is_serialized:
-        raise UsageError(
+        return UsageError(
             "LUO has no sessions written down in this image",
             hint="only the reboot into the next kernel writes them, if there are any: take the image there",
         )
-    found = [each for each in luo.sessions if each.name == session]
-    if not found:
-        names = [each.name for each in luo.sessions]
-        raise _unlisted(subtree, f"session {quoted(session)}", choice("sessions", names, session))
-    files = [file for each in found for file in each.files]
-    for file in files:
-        if file.token == token:
-            return file
-    tokens = [f"{file.token:#x}" for file in files]
-    raise UsageError(
-        f"session {quoted(session)} has no file {token:#x}", hint=choice("files", tokens, f"{token:#x}")
-    )
+    return _unlisted(subtree, missing, hint)
 
 
 def _subtree(handover: Handover, node: str, wanted: str) -> Subtree:

@@ -229,6 +229,8 @@ def _tail(handover: Handover, tally: _Tally, nodes: Nodes, findings: Sequence[Fi
     bad = sum(finding.evidence.get("slots", 1) for finding in of_map) - sum(missing.values())
     if bad:
         summary += f"; {bad} bad pointers or keys not followed"
+    if handover.basis_of_sessions:
+        summary += f"; {handover.basis_of_sessions}"
     if others:
         summary += f"; problems beside the map: {len(others)}"
     return Tail(summary, handover.told([*findings, *others]))

@@ -9,7 +9,6 @@ import numpy as np
 
 from khodump.analysis.key import key_bits
 from khodump.analysis.ownership import own
-from khodump.analysis.sessions import find_luo
 from khodump.extents import Preservation
 from khodump.findings import Severity
 from khodump.handover import Handover
@@ -203,8 +202,9 @@ class _Finder:
 def _memfds(handover: Handover) -> dict[str, list[Memfd]]:
     """The memfds by the owner of their folios; hostile sessions may share a name."""
     found: dict[str, list[Memfd]] = {}
-    luo = find_luo(handover)
-    for session in luo.sessions if luo else ():
+    written = handover.luo.sessions if handover.luo else ()
+    listed = handover.unserialized.sessions if handover.unserialized else ()
+    for session in (*written, *listed):
         for file in session.files:
             if file.state is not None:
                 found.setdefault(f"{file_owner(session.name, file.token, file.handler)}/folios", []).append(

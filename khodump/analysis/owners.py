@@ -103,7 +103,9 @@ def _tail(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
     if handover.is_map_gone:
         summary = "what was preserved cannot be read"
     luo = find_luo(handover)
-    if sizes[-1] and luo is not None and not luo.is_serialized:
+    if handover.basis_of_sessions:
+        summary += f" ({handover.basis_of_sessions})"
+    elif sizes[-1] and luo is not None and not luo.is_serialized:
         summary += " (LUO has not serialized: what its files preserve is on no record yet)"
     lost = format_size(int(missing.sum()))
     if handover.is_map_gone:

@@ -13,6 +13,7 @@ from khodump.extents import NO_ORDER, Extents
 from khodump.handover import Handover
 from khodump.intervals import Intervals, meet, without
 from khodump.subtree import WHOLE_BLOCK, Claims
+from khodump.subtrees.luo_memory import luo_claims
 
 #: The owner of what nobody claims.
 NOBODY: Final = -1
@@ -87,6 +88,8 @@ def claims_of(handover: Handover) -> Iterator[Claims]:
         yield Claims.of(ROOT_FDT, (handover.fdt.phys, handover.page_size))
     for subtree in handover.subtrees:
         yield from subtree.claims(handover.page_size)
+    if handover.unserialized is not None:
+        yield from luo_claims(handover.unserialized)
 
 
 def _resolved(claims: Claims, preserved: Extents, page_size: int) -> tuple[U64, U64]:

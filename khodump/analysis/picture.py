@@ -144,6 +144,8 @@ def tail_of(handover: Handover) -> Tail:
         summary += f"; {missing} of the map's {len(nodes)} nodes unreadable: what they hold is not drawn"
     if handover.user_findings and handover.successor is None:
         summary += f"; owners may be missing: {handover.nobody}"
+    if handover.basis_of_sessions:
+        summary += f"; {handover.basis_of_sessions}"
     if handover.is_map_gone:
         summary += "; this is what is left of a map that was given back"
     return Tail(summary, handover.told(handover.all_findings), is_partial=handover.is_map_gone)

@@ -115,26 +115,24 @@ def _rules() -> Iterable[str]:
 
 
 def _session_names(_: typer.Context, handover: Handover) -> Iterable[str]:
-    from khodump.analysis.sessions import find_luo
+    from khodump.analysis.live_sessions import find_sessions
 
-    luo = find_luo(handover)
-    return [session.name for session in luo.sessions] if luo else []
+    return [session.name for session in find_sessions(handover)]
 
 
 def _file_tokens(context: typer.Context, handover: Handover) -> Iterable[str]:
     """Of all files, or those of the session on the line."""
-    from khodump.analysis.sessions import find_luo
+    from khodump.analysis.live_sessions import find_sessions
 
-    luo, named = find_luo(handover), context.params.get("session")
-    chosen = [session for session in luo.sessions if named in (None, session.name)] if luo else []
-    return [f"{file.token:#x}" for session in chosen for file in session.files]
+    named = context.params.get("session")
+    chosen = [session for session in find_sessions(handover) if named in (None, session.name)]
+    return [f"{file.file.token:#x}" for session in chosen for file in session.files]
 
 
 def _memfd_names(_: typer.Context, handover: Handover) -> Iterable[str]:
-    from khodump.analysis.sessions import find_luo
+    from khodump.analysis.live_sessions import find_sessions
 
-    luo = find_luo(handover)
-    files = [(session, file) for session in luo.sessions for file in session.files] if luo else []
+    files = ((session, found.file) for session in find_sessions(handover) for found in session.files)
     return [f"{session.name}/{file.token:#x}" for session, file in files if file.handler.startswith("memfd-")]
 
 

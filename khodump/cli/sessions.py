@@ -32,7 +32,7 @@ def sessions(
         typer.Option(metavar="TOKEN", autocompletion=completion.tokens, help="Only files with this token."),
     ] = None,
 ) -> Status:
-    """List the sessions and files that LUO serialized, with their folios and where they lie."""
+    """List the sessions and files that LUO serialized, or that the kernel's lists have, with their folios and where they lie."""
     from khodump.analysis.sessions import sessions as analyse
 
     token = parse_number(file, "--file") if file is not None else None

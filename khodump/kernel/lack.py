@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from khodump.findings import Finding, Severity
+from khodump.problems import Problem
 
 
 class Reason(StrEnum):
@@ -45,10 +46,12 @@ class WhyNot:
         """The same, said of something larger."""
         return WhyNot(self.reason, f"{what}: {self.message}", self.phys)
 
-    def finding(self, rule: str, owner: str | None = None) -> Finding:
+    def finding(self, problem: Problem, owner: str | None = None) -> Finding:
         """The same as a finding, for what could be read around it.
 
         Only damage is the kernel's own; that an image does not hold something is no harm to the next kernel.
         """
-        severity = Severity.ERROR if self.reason is Reason.DAMAGED else Severity.WARNING
-        return Finding(rule, severity, self.phys, self.message, owner=owner)
+        told = problem.finding(self.phys, self.message, owner)
+        if self.reason is Reason.DAMAGED:
+            return told
+        return replace(told, severity=Severity.WARNING, unread=self.reason is Reason.UNREADABLE)

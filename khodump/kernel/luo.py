@@ -12,7 +12,7 @@ from typing import Final
 from khodump.abi.block import KHO_MAX_BLOCKS, block_capacity
 from khodump.abi.layout import dtype_of
 from khodump.abi.luo import LUO_FILE_SER
-from khodump.findings import Finding, Severity
+from khodump.findings import Finding
 from khodump.kernel.kernel import Kernel
 from khodump.kernel.lack import WhyNot
 from khodump.kernel.lists import Lists
@@ -22,16 +22,13 @@ from khodump.kernel.luo_state import FileState, LiveFile, LiveLuo, LiveSession, 
 from khodump.kernel.members import pointee
 from khodump.kernel.objects import Record, read_record
 from khodump.kernel.open_files import OpenFiles
+from khodump.problems import LiveCountMismatch, LiveListBroken, LiveObjectUnreadable
 from khodump.subtrees.luo_state import SESSIONS_OWNER, session_owner
 from khodump.subtrees.text import quoted, text
 
 _VARIABLE: Final = "luo_session_global"
 #: Of a file handler's compatible string, where it is not part of the handler.
 _LONGEST_COMPATIBLE: Final = 48
-
-RULE_LIST: Final = "live-list-broken"
-RULE_OBJECT: Final = "live-object-unreadable"
-RULE_COUNT: Final = "live-count-mismatch"
 
 
 def live_luo(kernel: Kernel) -> LiveLuo | WhyNot:
@@ -80,12 +77,12 @@ class _Reader:
         what = f"the kernel's list of {side} sessions"
         ring = self._lists.ring(record.address(f"{side}.list"), what)
         if ring.problem:
-            self._findings.append(ring.problem.finding(RULE_LIST, SESSIONS_OWNER))
+            self._findings.append(ring.problem.finding(LiveListBroken(), SESSIONS_OWNER))
         sessions: list[LiveSession] = []
         for node in ring.nodes:
             session = self._session(node, side)
             if isinstance(session, WhyNot):
-                self._findings.append(session.within(what).finding(RULE_OBJECT, SESSIONS_OWNER))
+                self._findings.append(session.within(what).finding(LiveObjectUnreadable(), SESSIONS_OWNER))
             else:
                 sessions.append(session)
         count = record.number(f"{side}.count")
@@ -110,7 +107,7 @@ class _Reader:
         files: list[LiveFile] = []
         findings: list[Finding] = []
         if ring.problem:
-            findings.append(ring.problem.finding(RULE_LIST, owner))
+            findings.append(ring.problem.finding(LiveListBroken(), owner))
         for node in ring.nodes:
             file = self._file(node, session.list, owner, findings)
             if file is not None:
@@ -125,12 +122,12 @@ class _Reader:
         layout = self._layouts.file
         record = read_record(self._memory, layout, node - layout.offset("list"))
         if isinstance(record, WhyNot):
-            findings.append(record.finding(RULE_OBJECT, owner))
+            findings.append(record.finding(LiveObjectUnreadable(), owner))
             return None
         handler = self._handler(record.number("fh"))
         if isinstance(handler, WhyNot):
             message = f"the file handler of file {record.number('token'):#x}"
-            findings.append(handler.within(message).finding(RULE_OBJECT, owner))
+            findings.append(handler.within(message).finding(LiveObjectUnreadable(), owner))
         state, error = _state(record, side)
         opened = self._open_files.at(record.number("file"))
         return LiveFile(
@@ -173,4 +170,4 @@ def _state(record: Record, side: SessionList) -> tuple[FileState, int]:
 
 
 def _miscounted(message: str, owner: str, said: int, there: int) -> Finding:
-    return Finding(RULE_COUNT, Severity.WARNING, None, message, {"value": said, "found": there}, owner)
+    return LiveCountMismatch(said, there).finding(None, message, owner)

@@ -15,12 +15,13 @@ import numpy.typing as npt
 
 from khodump.abi.layout import dtype_of
 from khodump.abi.luo import LUO_FILE_SER, LUO_SESSION_SER
-from khodump.findings import Finding, Severity
+from khodump.findings import Finding
 from khodump.kernel.kernel import Kernel
 from khodump.kernel.lack import WhyNot
 from khodump.kernel.luo_state import FileState, LiveFile, LiveSession, SessionList
 from khodump.kernel.objects import Record
 from khodump.memory import Hole
+from khodump.problems import BlockCountInvalid, LiveReceivedMismatch
 from khodump.subtree import Context, Visits
 from khodump.subtrees.block import read_blocks
 from khodump.subtrees.luo_state import SESSIONS_OWNER, LuoArray, files_array, session_owner, sessions_array
@@ -33,7 +34,6 @@ _HEADER: Final = "incoming.header_ser"
 #: Members that not every kernel has.
 RECEIVED_MEMBERS: Final = (_HEAD, _BLOCKS, _ENTRY, _HEADER)
 
-RULE: Final = "live-received-mismatch"
 _WHAT: Final = "the sessions that were received"
 
 
@@ -88,7 +88,7 @@ def _files_in_blocks(context: Context, row: Any, what: str) -> _Rows:  # noqa: A
 
 def _in_arrays(context: Context, head: int | WhyNot) -> Received:
     if isinstance(head, WhyNot):
-        return Received(findings=(head.within(_WHAT).finding(RULE, context.owner),))
+        return Received(findings=(head.within(_WHAT).finding(LiveReceivedMismatch(), context.owner),))
     rows = _array(context, head, sessions_array(context.page_size), None)
     return _sessions(context, rows, _files_in_array)
 
@@ -113,7 +113,7 @@ def _array(context: Context, head: int, array: LuoArray, count: int | None) -> _
     if counted <= capacity:
         return _Rows(entries, ())
     message = f"the list of {array.what}, at {head:#x}, counts {counted} entries, but holds {capacity}"
-    return _Rows(entries, (context.problem("block-count-invalid", head, message, value=counted),))
+    return _Rows(entries, (context.problem(BlockCountInvalid(counted), head, message),))
 
 
 def _sessions(context: Context, rows: _Rows, files: _Files) -> Received:
@@ -141,4 +141,4 @@ def _file(row: Any) -> LiveFile:  # noqa: ANN401 - a numpy record
 
 
 def _mismatch(context: Context, phys: int, message: str) -> Finding:
-    return Finding(RULE, Severity.WARNING, phys or None, message, owner=context.owner)
+    return context.problem(LiveReceivedMismatch(), phys or None, message)

@@ -47,6 +47,11 @@ class Vmcoreinfo:
         text = self.lines.get(f"SIZE({name})", "")
         return int(text) if _DECIMAL.fullmatch(text) else None
 
+    def offset(self, name: str) -> int | None:
+        """Where a member is, in bytes; `name` as `page.private`."""
+        text = self.lines.get(f"OFFSET({name})", "")
+        return int(text) if _DECIMAL.fullmatch(text) else None
+
     @property
     def page_size(self) -> int | None:
         """Bytes a page; None where it is not told, or none that a kernel with KHO has."""

@@ -105,13 +105,13 @@ class BuiltHandover:
     blocks: frozenset[Block]
 
 
-def build_handover(description: Description) -> BuiltHandover:
+def build_handover(description: Description, image: MemoryImage | None = None) -> BuiltHandover:
     """Put what `description` says into memory.
 
     Raises:
         ValueError: a preserved block covers the tree, the FDT or a blob, as no kernel's allocator allows.
     """
-    image = MemoryImage(description.metadata_start, description.metadata_end, description.scatter)
+    image = image or MemoryImage(description.metadata_start, description.metadata_end, description.scatter)
     geometry = geometry_of(description.page_size, counts_marker=description.counts_marker)
     users = dict(description.subtrees)
     if description.kexec_count is not None:

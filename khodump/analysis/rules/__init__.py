@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from khodump.analysis.rules import blobs, claims, fdt, map, memfd, scratch, sessions  # noqa: A004 - the map's rules
+from khodump.analysis.rules import blobs, claims, fdt, live, map, memfd, scratch, sessions  # noqa: A004 - the map's rules
 from khodump.analysis.rules.rule import Rule
 
 #: In the order in which a kernel would meet what they look at.
@@ -14,6 +14,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *scratch.RULES,
     *blobs.RULES,
     *sessions.RULES,
+    *live.RULES,
     *memfd.RULES,
     *claims.RULES,
 )

@@ -161,6 +161,8 @@ class Case:
     def lists_are_whole(self) -> bool:
         """Whether LUO's lists of sessions and files could be read; what single files keep is another matter."""
         luo = (subtree for subtree in self.opened.subtrees if subtree.name == luo_abi.NODE_NAME)
+        if self.opened.live_luo is not None and not self.opened.live_luo.is_whole:
+            return False
         return not any(
             self.file_of(finding.owner) is None and finding.rule not in _TELLING
             for subtree in luo
@@ -194,8 +196,10 @@ class Case:
 
     @cached_property
     def luo(self) -> Luo | None:
-        """LUO's state, where there is one that can be read."""
-        return find_luo(self.handover) if self.handover else None
+        """LUO's state, where there is one that can be read; sessions that are not serialized are from the kernel's lists."""
+        luo = find_luo(self.handover) if self.handover else None
+        living = self.handover.unserialized if self.handover else None
+        return luo if luo is None or living is None else replace(luo, sessions=living.sessions)
 
     @cached_property
     def files(self) -> tuple[PreservedFile, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from khodump.analysis.check import Checkup
-from khodump.analysis.rules import RULES, log
+from khodump.analysis.rules import RULES, live, log
 from khodump.analysis.rules.rule import Effect
 from khodump.findings import Severity
 from tests.analysis.rules import blobs, chain, claims, fdt, luo, map, memfd, scratch  # noqa: A004, F401 - they fill BREAKS
@@ -23,7 +23,8 @@ def fired(checkup: Checkup) -> list[str]:
 
 
 def test_the_table_is_covered():
-    assert [rule.name for rule in RULES if rule.name not in dict(BREAKS)] == []
+    elsewhere = {rule.name for rule in live.RULES}  # in test_live.py: they need a running kernel
+    assert [rule.name for rule in RULES if rule.name not in {*dict(BREAKS), *elsewhere}] == []
     assert len(BY_NAME) == len(RULES)
 
 
