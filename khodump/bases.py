@@ -63,7 +63,8 @@ def _bases(memory: PhysicalMemory, root: int) -> Iterator[int]:
             for at in range(0, len(offsets), _BATCH):
                 batch = offsets[at : at + _BATCH]
                 for offset in batch[_may_be_root(memory, batch)].tolist():
-                    if offset not in tried and offset < root:
+                    reach = root - offset + memory.end
+                    if offset not in tried and offset < root and reach < 1 << 64:
                         tried.add(offset)
                         yield root - offset
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from khodump.abi.kernels import kernel_named
@@ -90,7 +92,12 @@ def test_the_slim_form_of_a_capture_answers_the_same(name, tmp_path):
     slim = tmp_path / "slim.elf"
     assert run("slim", EVERY[name].path, "--output", slim, *AS.get(name, [])).status == 0
     before, after = (checked(path, fdt=EVERY[name].fdt_phys) for path in (EVERY[name].path, slim))
-    assert after == before
+    assert without_places(after) == without_places(before)
+
+
+def without_places(checkup: Checkup) -> Checkup:
+    """Without where in its file each entry stands, which differs from file to file."""
+    return replace(checkup, diagnoses=tuple(replace(each, stands=None) for each in checkup.diagnoses))
 
 
 @pytest.mark.parametrize(("file", "rules"), [("kho-out.dtb", []), ("kho-out.debugfs.dtb", ["fdt-truncated"])])

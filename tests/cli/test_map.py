@@ -73,7 +73,7 @@ def test_data_formats_hold_the_segments():
 def test_a_damaged_map_is_drawn_and_said_to_be_partial(tmp_path):
     built = build_handover(Description(preservations=((0x4000, 0), (0x40_0000, 9))))
     built.image.drop(max(built.map_nodes))
-    ran = run("map", built.image.to_raw(tmp_path / "mem.img"))
+    ran = run("map", built.image.to_elf(tmp_path / "core"))
     assert ran.status == 4
     assert "map's own pages" in ran.stdout
     assert "1 of the map's" in ran.stderr

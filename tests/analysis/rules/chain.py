@@ -64,7 +64,15 @@ def past_the_array() -> Break:
     built = handed_over({"memblock": ORDERS}, **OLD | {"map_format": MapFormat.ORDER_TABLE})
     table = built.tree.root
     then = "never visits that slot, and reuses the blocks below it"
-    return Break(built, table + 8 * 10, u64(built.image.alloc_page()), Effect.OVERWRITTEN, then, phys=table)
+    return Break(
+        built,
+        table + 8 * 10,
+        u64(built.image.alloc_page()),
+        Effect.OVERWRITTEN,
+        then,
+        phys=table,
+        also=("map-empty-nodes",),
+    )
 
 
 SMALL: dict[str, Any] = {"also": ("map-empty-nodes",), "before": ("map-empty-nodes",)}

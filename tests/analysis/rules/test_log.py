@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from khodump.analysis.rules import RULES, log
+from khodump.analysis.rules import RULES, live, log
 from khodump.analysis.rules.log import Errno, LogLine
 from tests.analysis.rules import blobs, chain, claims, fdt, luo, map, memfd, scratch  # noqa: A004, F401 - they fill BREAKS
 from tests.analysis.rules.breaking import BREAKS
@@ -115,7 +115,10 @@ def test_a_line_takes_as_many_values_as_its_format():
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_what_is_foretold_of_an_image_is_found_by_its_own_pattern(rule, tmp_path):
-    build = next(build for name, build in BREAKS if name == rule.name)
+    build = next((build for name, build in BREAKS if name == rule.name), None)
+    if build is None:
+        assert rule in live.RULES  # held by tests/analysis/rules/test_live.py
+        return
     for diagnosis in build().examined(tmp_path, broken=True).diagnoses:
         for printed in diagnosis.outcome.log:
             assert re.search(printed.pattern, str(printed))
