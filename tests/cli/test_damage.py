@@ -132,14 +132,6 @@ def test_the_end_of_a_raw_image_is_not_the_end_of_memory(built, tmp_path):
 
 FDT_DAMAGE = {
     "unknown tag": (lambda fdt: fdt[:56] + b"\0\0\0\7" + fdt[60:], "unknown tag 0x7"),
-    "a length past the end": (
-        lambda fdt: fdt.replace(b"\0\0\0\3\0\0\0\7", b"\0\0\0\3\xff\xff\xff\xf0", 1),
-        "claims 4294967280 bytes",
-    ),
-    "no end": (
-        lambda fdt: fdt.replace(b"\0\0\0\2\0\0\0\x09", b"\0\0\0\1\0\0\0\x09", 1),
-        "a node without a name",
-    ),
     "other magic": (lambda fdt: b"\xd0\x0d\xfe\xee" + fdt[4:], "no FDT magic"),
 }
 
@@ -153,7 +145,7 @@ def test_a_damaged_fdt(built, tmp_path, damage):
     dtb.write_bytes(spoiled)
     image = built.image.to_raw(tmp_path / "mem.img")
     ran = run("inspect", image, "--fdt", dtb)
-    assert ran.status in (2, 3, 4)  # what libfdt would find of it is read, and the rest is said
+    assert (ran.status, ran.stdout) == (2, "")
     assert words in ran.stderr
     built.image.write(built.fdt_phys, spoiled)
     image = built.image.to_raw(tmp_path / "mem.img")
