@@ -138,7 +138,8 @@ def test_a_list_of_ten_million_blocks():
     memory = Watched(MadeUpMemory(endless_blocks))
     with at_most(2 * PAGE * KHO_MAX_BLOCKS):
         found = read_blocks(Context(memory, PAGE), MADE, LUO_SESSION_SER, "bombs")
-    assert len(found.blocks) == len(memory.touched) == KHO_MAX_BLOCKS
+    assert len(found.blocks) == KHO_MAX_BLOCKS
+    assert len(memory.touched) <= 2 * KHO_MAX_BLOCKS  # as far as the kernel looks for a cycle
     assert found.findings[-1].rule == "chain-too-long"
 
 

@@ -152,8 +152,7 @@ def _file(memory: Memory, entry: bytes, page_shift: int) -> File:
 
 def quoted(name: str) -> str:
     """A name as owners' names hold it."""
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return f'"{name}"'
 
 
 def _text(name: bytes) -> str:

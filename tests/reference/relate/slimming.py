@@ -48,7 +48,14 @@ def same_answers(image: list[str], slim: list[str]) -> None:
 
 
 def about(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in told.items() if name not in NAMES_OF_THE_FILE}
+    """What was told, without the names of the file, and without where in the file each finding stands."""
+    kept = {name: value for name, value in told.items() if name not in NAMES_OF_THE_FILE}
+    if isinstance(kept.get("findings"), list):
+        kept["findings"] = [
+            {name: value for name, value in finding.items() if name != "stands"}
+            for finding in kept["findings"]
+        ]
+    return kept
 
 
 def nothing_preserved(case: Case, slim: str) -> None:
