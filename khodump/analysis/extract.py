@@ -153,7 +153,7 @@ def doubts_of(handover: Handover, plan: Plan) -> tuple[str, ...]:
     """Why what is extracted may not be what was preserved: in itself, or as all of the image may be misread."""
     findings = [
         finding.message
-        for finding in handover.all_findings
+        for finding in handover.told(handover.all_findings)
         if finding.rule == IN_DOUBT or plan.is_in_doubt([finding])
     ]
     return tuple(dict.fromkeys([*plan.misgivings, *findings]))

@@ -135,7 +135,8 @@ def _extract(
         for warning in plan.warnings:
             terminal.note(f"warning: {warning}")
         doubts = doubts_of(handover, plan)
-        terminal.warn([finding for finding in handover.all_findings if finding.message not in plan.warnings])
+        told = handover.told(handover.all_findings)
+        terminal.warn([finding for finding in told if finding.message not in plan.warnings])
         if doubts:
             complain(
                 f"{plan.what} may not be what was preserved: {'; '.join(doubts)}",
