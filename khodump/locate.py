@@ -106,7 +106,7 @@ def from_file(path: str | os.PathLike[str]) -> RootFdt:
     """
     name, data = os.fspath(path), read_file(path)
     try:
-        tree, oddities = read_fdt(data)
+        root = _read_root(data, None, f"file {name}")
     except FdtTruncatedError:
         raise
     except FdtError as error:
@@ -114,7 +114,6 @@ def from_file(path: str | os.PathLike[str]) -> RootFdt:
             f"{name} is not a usable FDT: {error}",
             hint="leave --fdt out to search the image for the root FDT",
         ) from error
-    root = RootFdt(tree, data[: total_size(data)], None, f"file {name}", oddities=oddities)
     _demand_kho(root)
     return root
 
@@ -132,13 +131,26 @@ def at_address(memory: PhysicalMemory, phys: int) -> RootFdt:
             f"cannot read a root FDT at {phys:#x}: {why}", hint="khodump scan IMAGE lists what is there"
         )
     try:
-        tree, oddities = read_fdt(data)
-        root = RootFdt(tree, data, phys, f"address {phys:#x}", oddities=oddities)
+        root = _read_root(data, phys, f"address {phys:#x}")
     except FdtError as error:
         raise NoHandoverError(
             f"there is no root FDT at {phys:#x}: {error}", hint="khodump scan IMAGE lists what is there"
         ) from error
     _demand_kho(root)
+    return root
+
+
+def _read_root(data: bytes, phys: int | None, source: str) -> RootFdt:
+    """The root FDT at the start of `data`.
+
+    Raises:
+        FdtError: libfdt would not take it, or would not find its compatible string behind the damage.
+    """
+    tree, oddities = read_fdt(data)
+    root = RootFdt(tree, data[: total_size(data)], phys, source, oddities=oddities)
+    hiding = [oddity.text for oddity in oddities if oddity.hides]
+    if PROP_COMPATIBLE not in tree.properties and hiding:
+        raise FdtError("; ".join(hiding), hint="khodump scan IMAGE lists the root FDTs that are there")
     return root
 
 

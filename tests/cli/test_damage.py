@@ -132,8 +132,41 @@ def test_the_end_of_a_raw_image_is_not_the_end_of_memory(built, tmp_path):
 
 FDT_DAMAGE = {
     "unknown tag": (lambda fdt: fdt[:56] + b"\0\0\0\7" + fdt[60:], "unknown tag 0x7"),
+    "a length past the end": (
+        lambda fdt: fdt.replace(b"\0\0\0\3\0\0\0\7", b"\0\0\0\3\xff\xff\xff\xf0", 1),
+        "claims 4294967280 bytes",
+    ),
     "other magic": (lambda fdt: b"\xd0\x0d\xfe\xee" + fdt[4:], "no FDT magic"),
 }
+
+
+FDT_ODD = {
+    "no end": (
+        lambda fdt: fdt.replace(b"\0\0\0\2\0\0\0\x09", b"\0\0\0\1\0\0\0\x09", 1),
+        "a node without a name",
+    ),
+    "unknown tag behind the root's properties": (
+        lambda fdt: fdt.replace(b"\0\0\0\1kexec", b"\0\0\0\7kexec", 1),
+        "unknown tag 0x7",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", FDT_ODD)
+def test_an_fdt_whose_root_libfdt_finds_is_read_and_said_to_be_odd(built, tmp_path, damage):
+    spoil, words = FDT_ODD[damage]
+    spoiled = spoil(built.fdt)
+    assert spoiled != built.fdt
+    expected = run("inspect", built.image.to_raw(tmp_path / "mem.img"), "-q", "--pages", "-f", "tsv").stdout
+    dtb = tmp_path / "kho.dtb"
+    dtb.write_bytes(spoiled)
+    built.image.write(built.fdt_phys, spoiled)
+    image = built.image.to_raw(tmp_path / "mem.img")
+    for fdt in (["--fdt", dtb], ["--fdt", hex(built.fdt_phys)], []):
+        ran = run("inspect", image, *fdt, "--pages", "-f", "tsv")
+        assert (ran.status, ran.stdout) == (4, expected)
+        assert "error: fdt-odd: the root FDT is odd: " in ran.stderr
+        assert words in ran.stderr
 
 
 @pytest.mark.parametrize("damage", FDT_DAMAGE)
