@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from khodump.abi.block import KHO_BLOCK_HEADER_SER, KHO_MAX_BLOCKS, KhoBlockHeaderSer
+from khodump.abi.block import KHO_BLOCK_HEADER_SER, KHO_MAX_BLOCKS, MOST_LOOKED_AT, KhoBlockHeaderSer
 from khodump.abi.luo import LUO_HEADER, LUO_SESSION_SER, LuoHeader
 from khodump.abi.memfd import MEMFD_LUO_FOLIO_SER
 from khodump.analysis.rules.rule import Effect
@@ -190,12 +190,17 @@ def a_chunk_too_many() -> Break:
 
 
 class ManySessions:
-    """One session a block, in as many blocks as a list may have, and one block more that the list does not name."""
+    """One session a block, in as many blocks as a list may have, and a list of some more that the first does not name."""
+
+    def __init__(self, more: int = 1) -> None:
+        self.more = more
 
     def write(self, writer: Writer) -> bytes:
         """See `User`."""
-        blocks = [writer.at("sessions").preserve(order=0) for _ in range(KHO_MAX_BLOCKS + 1)]
-        for number, (block, following) in enumerate(zip(blocks, [*blocks[1:-1], 0, 0], strict=True)):
+        blocks = [writer.at("sessions").preserve(order=0) for _ in range(KHO_MAX_BLOCKS + self.more)]
+        nexts = [*blocks[1:], 0]
+        nexts[KHO_MAX_BLOCKS - 1] = 0
+        for number, (block, following) in enumerate(zip(blocks, nexts, strict=True)):
             session = {"name": (b"%d" % number).ljust(64, b"\0"), "files": 0, "count": 0}
             header = KHO_BLOCK_HEADER_SER.build(KhoBlockHeaderSer(following, 1))
             writer.image.write(block, header + LUO_SESSION_SER.build(session))
@@ -207,6 +212,14 @@ def a_block_too_many() -> Break:
     built = handed_over({"LUO": ManySessions()})
     *_, last, more = built.places["LUO/sessions"]
     log = (PANIC,)  # the look for cycles passes, and then there is no room (ENOSPC)
+    return Break(built, last, u64(more), Effect.PANIC, PANICS, SESSIONS, last, log, before=("unclaimed",))
+
+
+@breaks("chain-too-long")
+def more_blocks_than_the_look_for_cycles_goes() -> Break:
+    built = handed_over({"LUO": ManySessions(MOST_LOOKED_AT - KHO_MAX_BLOCKS + 1)})
+    last, more = built.places["LUO/sessions"][KHO_MAX_BLOCKS - 1 : KHO_MAX_BLOCKS + 1]
+    log = (CORRUPT, PANIC)
     return Break(built, last, u64(more), Effect.PANIC, PANICS, SESSIONS, last, log, before=("unclaimed",))
 
 
