@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 from khodump.abi.kexec_handover import PROP_PRESERVED_MEMORY_MAP
 from khodump.errors import UsageError, near
+
+
+class WithoutMap(Enum):
+    """What a kernel does with a root FDT that it takes, and that leads to no map, or to address 0."""
+
+    #: kho_populate() looks for the map before it takes anything over (eda79a683a0a, 7.0).
+    REFUSES = "refuses"
+    #: kho_memory_init() of 6.19 forgets the FDT when scratch is released already, so that kho_init() releases it again.
+    FREES_SCRATCH_TWICE = "frees scratch twice"
+    #: kho_mem_deserialize() of 6.16 to 6.18 returns, and all goes on: users are given their data, which nobody keeps.
+    KEEPS_NOTHING = "keeps nothing"
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,7 @@ class Kernel:
         max_order_scratch: aligns scratch to PAGE_SIZE << MAX_PAGE_ORDER (7.3) instead of a pageblock.
         prop: the root property that leads to its map.
         sized: the nodes of its root FDT give the sizes of their blobs (kho-v3, 7.1, on), and it refuses those that do not.
+        without_map: what it does where the root FDT leads to no map.
     """
 
     release: str
@@ -35,6 +48,7 @@ class Kernel:
     max_order_scratch: bool = False
     prop: str = PROP_PRESERVED_MEMORY_MAP
     sized: bool = True
+    without_map: WithoutMap = WithoutMap.REFUSES
 
     @property
     def number(self) -> tuple[int, int]:
@@ -49,10 +63,17 @@ KERNELS: Final = (
     Kernel("7.1", "kho-v3", "luo-v1", ("memfd-v2", "memfd-v1")),
     Kernel("7.1-rc1", "kho-v2", "luo-v1", ("memfd-v2", "memfd-v1"), sized=False),
     Kernel("7.0", "kho-v1", "luo-v1", ("memfd-v1",), sized=False),
-    Kernel("6.19", "kho-v1", "luo-v1", ("memfd-v1",), sized=False),
-    Kernel("6.18", "kho-v1", sized=False),
-    Kernel("6.17", "kho-v1", small_bitmaps=True, sized=False),
-    Kernel("6.16", "kho-v1", small_bitmaps=True, sized=False),
+    Kernel(
+        "6.19",
+        "kho-v1",
+        "luo-v1",
+        ("memfd-v1",),
+        sized=False,
+        without_map=WithoutMap.FREES_SCRATCH_TWICE,
+    ),
+    Kernel("6.18", "kho-v1", sized=False, without_map=WithoutMap.KEEPS_NOTHING),
+    Kernel("6.17", "kho-v1", small_bitmaps=True, sized=False, without_map=WithoutMap.KEEPS_NOTHING),
+    Kernel("6.16", "kho-v1", small_bitmaps=True, sized=False, without_map=WithoutMap.KEEPS_NOTHING),
 )
 
 

@@ -17,7 +17,7 @@ from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
 from khodump.memory import Hole, PhysicalMemory
 from khodump.names import well_formed
-from khodump.problems import FdtLost
+from khodump.problems import FdtLost, MapRootMissing
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.succession import STALE_INCOMING
 
@@ -176,7 +176,10 @@ def _bygone(diagnosis: Diagnosis) -> Diagnosis:
 
 def _doubted(diagnosis: Diagnosis) -> Diagnosis:
     """Where the map cannot be read as far as its root FDT's own page, only what the FDT itself says is held against it."""
-    if diagnosis.outcome.effect in (Effect.NONE, Effect.UNKNOWN, Effect.COLD_BOOT):
+    is_of_fdt = (
+        diagnosis.finding.rule == MapRootMissing.name
+    )  # which is why there is no map to find that page in
+    if is_of_fdt or diagnosis.outcome.effect in (Effect.NONE, Effect.UNKNOWN, Effect.COLD_BOOT):
         return diagnosis
     return replace(diagnosis, outcome=Outcome(Effect.UNKNOWN, _ADRIFT))
 
@@ -201,7 +204,7 @@ def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
     if Effect.PANIC in by_effect:
         first = by_effect[Effect.PANIC][0].finding
         return f"This handover would be accepted by {who}, and would panic them: {first.message}."
-    if case.broken is not None:
+    if case.broken is not None and Effect.OVERWRITTEN not in by_effect:
         why = next((diagnosis.finding.message for diagnosis in grave), str(case.broken.problem))
         return f"Whether this handover would be accepted by {who} cannot be told: {why}."
     parts = [*_losses(case, by_effect)]

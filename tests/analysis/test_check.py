@@ -18,6 +18,7 @@ from khodump.handover import Broken
 from khodump.locate import RootFdt
 from khodump.memory import Platform
 from khodump.opening import open_suspect
+from tests.analysis.rules import chain
 from tests.analysis.rules.breaking import handed_over, in_fdt, luo, pointer_in_fdt, slot_of
 from tests.builders.boot import machine_tree
 from tests.builders.fdt import u64
@@ -85,6 +86,15 @@ def test_a_real_kernel_refused_the_one_with_another_string():
     assert seen is not None
     assert seen.startswith(b"\xd0\x0d\xfe\xed")
     assert "would be refused by kho-v4 kernels, which boot cold and reuse all memory" in checkup.verdict
+
+
+@pytest.mark.parametrize("build", [chain.root_is_0_for_6_18, chain.no_property_for_6_18])
+def test_kernels_before_6_19_take_a_handover_without_a_map(build, tmp_path):
+    verdict = build().examined(tmp_path, broken=True).verdict
+    assert (
+        verdict
+        == "This handover would be accepted by kho-v1 kernels; memory that is counted on will be reused."
+    )
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -135,9 +135,10 @@ _PANIC: Final = "Kernel panic - not syncing: "
 FDT_INVALID: Final = LogLine(_KHO, "setup: handover FDT (0x%llx) is invalid: %d")
 FDT_INCOMPATIBLE: Final = LogLine(_KHO, "setup: handover FDT (0x%llx) is incompatible with '%s': %d")
 DISABLED: Final = LogLine(_KHO, "disabling KHO revival")
-#: kho_get_mem_map_phys() of 7.0 and later; 7.1 and 7.2 have another text in a second test, which is never reached.
+#: kho_get_mem_map_phys() of 7.1 and later, which says nothing of an address of 0; 7.1 and 7.2 have another text in a
+#: second test, which is never reached.
 NO_MAP: Final = LogLine(_KHO, "failed to get preserved memory map")
-#: kho_mem_deserialize() of 6.16 to 6.19, which says nothing of an address of 0.
+#: kho_mem_deserialize() of 6.16 to 6.19 and kho_get_mem_map_phys() of 7.0, which say nothing of an address of 0, either.
 NO_BITMAPS: Final = LogLine(_KHO, "failed to get preserved memory bitmaps")
 BROKEN_SUBNODE: Final = LogLine(_KHO, "broken KHO subnode '%s': missing or invalid blob-size property")
 #: Where a pointer of the map faults, as an oops names it on x86-64, on arm64, and on either. The compiler may add a

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from khodump.abi.kernels import WithoutMap
 from khodump.abi.kexec_handover import PAGE_SIZES
 from khodump.analysis.rules.case import Case, producer
 from khodump.analysis.rules.log import (
@@ -30,6 +31,22 @@ from khodump.trackers.radix import RadixTracker
 _WALK: Final = "__kho_radix_walk_tree() and kho_mem_retrieve(), kernel/liveupdate/kexec_handover.c"
 _FAULTS: Final = {"x86_64": FAULT_X86, "aarch64": FAULT_ARM64}
 _TWO_GIB: Final = 31
+#: The release whose map is a radix tree, and whose lines speak of a map.
+_RADIX: Final = (7, 1)
+_WITHOUT_MAP: Final = {
+    WithoutMap.REFUSES: (
+        Effect.COLD_BOOT,
+        "boots cold, as if nothing had been handed over, and reuses all memory",
+    ),
+    WithoutMap.FREES_SCRATCH_TWICE: (
+        Effect.COLD_BOOT,
+        "reuses all memory, and frees its scratch memory a second time, which corrupts the page allocator",
+    ),
+    WithoutMap.KEEPS_NOTHING: (
+        Effect.OVERWRITTEN,
+        "boots as if all had been handed over, and keeps none of it: users are led to memory that is given to others",
+    ),
+}
 
 
 def _root_missing(case: Case) -> Iterator[Hit]:
@@ -43,11 +60,12 @@ def _root_missing(case: Case) -> Iterator[Hit]:
 
 
 def _root_missing_outcome(case: Case, finding: Finding) -> Outcome:
-    text = "boots cold, as if nothing had been handed over, and reuses all memory"
-    if case.reader.number >= (7, 0):
-        return Outcome(Effect.COLD_BOOT, text, (NO_MAP.of(), DISABLED.of()))
-    is_zero = MapRootMissing.of(finding) is not None  # of which these kernels say nothing
-    return Outcome(Effect.COLD_BOOT, text, () if is_zero else (NO_BITMAPS.of(),))
+    kernel = case.reader
+    is_zero = MapRootMissing.of(finding) is not None  # of an address of 0, no kernel says anything
+    missing = () if is_zero else (NO_BITMAPS.of() if kernel.number < _RADIX else NO_MAP.of(),)
+    disabled = (DISABLED.of(),) if kernel.without_map is WithoutMap.REFUSES else ()
+    effect, text = _WITHOUT_MAP[kernel.without_map]
+    return Outcome(effect, text, (*missing, *disabled))
 
 
 def _fault(case: Case, finding: Finding) -> Outcome:  # noqa: ARG001 - as all
@@ -170,9 +188,11 @@ RULES: Final = (
         "map-root-missing",
         Severity.ERROR,
         "the root FDT leads to no map, or to address 0",
-        "It boots cold (7.0 and later); before 7.0 it ends with its scratch memory freed twice.",
+        "It boots cold (7.0 and later). 6.19 boots cold, too, and frees its scratch memory twice; 6.16 to 6.18 keep "
+        "nothing, and lead users to memory that is reused.",
         "khodump subtrees IMAGE shows the root's properties; a map address of 0 means that the handover was never finished.",
-        "kho_get_mem_map_phys(), kernel/liveupdate/kexec_handover.c; eda79a683a0a",
+        "kho_get_mem_map_phys() and kho_populate(), kernel/liveupdate/kexec_handover.c; eda79a683a0a; kho_mem_deserialize() "
+        "and kho_memory_init() of 6.16 to 6.19",
         _root_missing_outcome,
         log=(NO_MAP, DISABLED, NO_BITMAPS),
         needs=(),

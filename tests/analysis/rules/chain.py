@@ -8,7 +8,16 @@ from typing import Any
 from khodump.abi.kernels import kernel_named
 from khodump.abi.khoser import KHOSER_MEM_BITMAP_PTR, KHOSER_MEM_CHUNK_HDR
 from khodump.analysis.rules.rule import Effect
-from tests.analysis.rules.breaking import Break, breaks, flipped, handed_over
+from tests.analysis.rules.breaking import (
+    DISABLED,
+    ROOT_FDT,
+    Break,
+    breaks,
+    flipped,
+    handed_over,
+    in_fdt,
+    pointer_in_fdt,
+)
 from tests.builders.fdt import u64
 from tests.builders.handover import BuiltHandover, MapFormat
 from tests.builders.users import Memblock, ReserveMem
@@ -30,6 +39,56 @@ def windows(count: int) -> BuiltHandover:
     """A chain whose first chunk has this many elements, each for one window of memory."""
     pages = [(number * COVERS + 0x100_0000, 0) for number in range(1, count)]
     return handed_over({"memblock": FAR_ORDERS}, preservations=tuple(pages), **OLD)
+
+
+KEEPS_NOTHING = "boots as if all had been handed over, and keeps none of it"
+GUESS = ("v1-bitmap-size",)  # of a map that is not there, nothing tells
+NO_BITMAPS = "KHO: failed to get preserved memory bitmaps"
+
+
+def for_kernel(release: str, built: BuiltHandover, at: int, data: bytes, effect: Effect, then: str) -> Break:
+    kernel = kernel_named(release)
+    return Break(built, at, data, effect, then, also=GUESS, before=GUESS, kernel=kernel)
+
+
+def at_0(release: str, effect: Effect, then: str) -> Break:
+    """The map's address is 0."""
+    built = handed_over({}, **OLD)
+    return for_kernel(release, built, pointer_in_fdt(built, built.tree.root), u64(0), effect, then)
+
+
+def without_property(release: str, effect: Effect, then: str, *log: str) -> Break:
+    """The property that leads to the map is called something else."""
+    built = handed_over({}, **OLD)
+    changed = flipped(built, in_fdt(built, b"preserved-memory-map\0"), 0)
+    broken = for_kernel(release, built, *changed, effect, then)
+    return replace(broken, owner=ROOT_FDT, phys=built.fdt_phys, log=log)
+
+
+@breaks("map-root-missing")
+def never_finalized() -> Break:
+    """As 6.19 hands it over with live update, where nobody finalized."""
+    return at_0("6.19", Effect.COLD_BOOT, "frees its scratch memory a second time")
+
+
+@breaks("map-root-missing")
+def root_is_0_for_6_18() -> Break:
+    return at_0("6.18", Effect.OVERWRITTEN, KEEPS_NOTHING)
+
+
+@breaks("map-root-missing")
+def no_property_for_7_0() -> Break:
+    return without_property("7.0", Effect.COLD_BOOT, "boots cold", NO_BITMAPS, DISABLED)
+
+
+@breaks("map-root-missing")
+def no_property_for_6_19() -> Break:
+    return without_property("6.19", Effect.COLD_BOOT, "frees its scratch memory a second time", NO_BITMAPS)
+
+
+@breaks("map-root-missing")
+def no_property_for_6_18() -> Break:
+    return without_property("6.18", Effect.OVERWRITTEN, KEEPS_NOTHING, NO_BITMAPS)
 
 
 @breaks("map-chunk-count")

@@ -39,7 +39,7 @@ def far_away() -> BuiltHandover:
 def root_is_0() -> Break:
     built = handed_over({})
     at = pointer_in_fdt(built, built.tree.root)
-    return Break(built, at, u64(0), Effect.COLD_BOOT, COLD, log=NO_MAP)
+    return Break(built, at, u64(0), Effect.COLD_BOOT, COLD, log=(DISABLED,))
 
 
 @breaks("map-root-missing")

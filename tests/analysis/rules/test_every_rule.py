@@ -14,7 +14,7 @@ from tests.analysis.rules.breaking import BREAKS
 GRAVE = [Severity.ERROR, Severity.WARNING, Severity.INFO]
 BY_NAME = {rule.name: rule for rule in RULES}
 #: Lines of machines and kernels that no image here is of.
-ELSEWHERE = {log.FAULT_ARM64, log.LUO_FDT_INCOMPATIBLE, log.NO_BITMAPS}
+ELSEWHERE = {log.FAULT_ARM64, log.LUO_FDT_INCOMPATIBLE}
 CASES = [pytest.param(name, build, id=f"{name}: {build.__name__}") for name, build in BREAKS]
 
 
