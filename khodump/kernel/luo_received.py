@@ -10,21 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
-from khodump.abi.layout import dtype_of
 from khodump.abi.luo import LUO_FILE_SER, LUO_SESSION_SER
 from khodump.findings import Finding
 from khodump.kernel.kernel import Kernel
 from khodump.kernel.lack import WhyNot
 from khodump.kernel.luo_state import FileState, LiveFile, LiveSession, SessionList
 from khodump.kernel.objects import Record
-from khodump.memory import Hole
-from khodump.problems import BlockCountInvalid, LiveReceivedMismatch
+from khodump.problems import LiveReceivedMismatch
 from khodump.subtree import Context, Visits
+from khodump.subtrees.array import read_array
 from khodump.subtrees.block import read_blocks
-from khodump.subtrees.luo_state import SESSIONS_OWNER, LuoArray, files_array, session_owner, sessions_array
+from khodump.subtrees.luo_state import SESSIONS_OWNER, files_array, session_owner, sessions_array
 from khodump.subtrees.text import quoted, text
 
 _HEAD: Final = "incoming.block_set.head_pa"
@@ -89,31 +87,14 @@ def _files_in_blocks(context: Context, row: Any, what: str) -> _Rows:  # noqa: A
 def _in_arrays(context: Context, head: int | WhyNot) -> Received:
     if isinstance(head, WhyNot):
         return Received(findings=(head.within(_WHAT).finding(LiveReceivedMismatch(), context.owner),))
-    rows = _array(context, head, sessions_array(context.page_size), None)
-    return _sessions(context, rows, _files_in_array)
+    found = read_array(context, sessions_array(context.page_size), head)
+    return _sessions(context, _Rows(found.entries, found.findings), _files_in_array)
 
 
 def _files_in_array(context: Context, row: Any, what: str) -> _Rows:  # noqa: ANN401 - a numpy record
     array = files_array(context.page_size, what)
-    return _array(context, int(row["files"]), array, int(row["count"]))
-
-
-def _array(context: Context, head: int, array: LuoArray, count: int | None) -> _Rows:
-    """The entries of the array at physical address `head` (0 is none); the u64 before the first counts them, unless told."""
-    entry = dtype_of(array.schema)
-    none: npt.NDArray[Any] = np.zeros(0, entry)
-    data = context.memory.read(head, array.length) if head else b""
-    if isinstance(data, Hole):
-        return _Rows(none, (context.unreadable(data, f"the list of {array.what}, at {head:#x},"),))
-    if not data:
-        return _Rows(none, ())
-    counted = int.from_bytes(data[array.offset - 8 : array.offset], "little") if count is None else count
-    capacity = (array.length - array.offset) // entry.itemsize
-    entries = np.frombuffer(data, entry, min(counted, capacity), array.offset)
-    if counted <= capacity:
-        return _Rows(entries, ())
-    message = f"the list of {array.what}, at {head:#x}, counts {counted} entries, but holds {capacity}"
-    return _Rows(entries, (context.problem(BlockCountInvalid(counted), head, message),))
+    found = read_array(context, array, int(row["files"]), int(row["count"]))
+    return _Rows(found.entries, found.findings)
 
 
 def _sessions(context: Context, rows: _Rows, files: _Files) -> Received:

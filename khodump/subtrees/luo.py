@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Final
 
-import numpy as np
 import numpy.typing as npt
 
 from khodump.abi.kexec_handover import PROP_COMPATIBLE
-from khodump.abi.layout import dtype_of
 from khodump.abi.luo import (
     COMPATIBLE_PREFIX,
     FILE_ARRAY_PAGES,
@@ -40,12 +38,12 @@ from khodump.problems import (
     BlobIncompatible,
     BlobInvalid,
     BlobTooSmall,
-    BlockCountInvalid,
     ListPageShared,
     SessionFileCountMismatch,
 )
 from khodump.rows import Fact, Kind
 from khodump.subtree import Blob, Context, Decoded, Keep
+from khodump.subtrees.array import read_array
 from khodump.subtrees.block import read_blocks
 from khodump.subtrees.luo_doubts import flb_problems, luo_doubts
 from khodump.subtrees.luo_memory import luo_claims, luo_keeps
@@ -179,24 +177,9 @@ class _Reader:
         self, context: Context, array: LuoArray, head: int, count: int | None = None
     ) -> npt.NDArray[Any]:
         """The entries of the array at `head`; the u64 before the first counts them, unless told."""
-        entry = dtype_of(array.schema)
-        none: npt.NDArray[Any] = np.zeros(0, entry)
-        if not head:
-            return none
-        if context.refuses(head, array.length):
-            message = f"the list of {array.what}, at {head:#x}, has pages that two other lists name too; it is not read"
-            self.findings.append(context.problem(ListPageShared(head, 1), head, message))
-            return none
-        data = context.memory.read(head, array.length)
-        if isinstance(data, Hole):
-            self.findings.append(context.unreadable(data, f"the list of {array.what}, at {head:#x},"))
-            return none
-        said = int.from_bytes(data[array.offset - 8 : array.offset], "little") if count is None else count
-        capacity = (array.length - array.offset) // entry.itemsize
-        if said > capacity:
-            message = f"the list of {array.what}, at {head:#x}, counts {said} entries, but holds {capacity}"
-            self.findings.append(context.problem(BlockCountInvalid(said), head, message))
-        return np.frombuffer(data, entry, min(said, capacity), array.offset)
+        found = read_array(context, array, head, count)
+        self.findings += found.findings
+        return found.entries
 
 
 def decode(context: Context, blob: Blob) -> Decoded:

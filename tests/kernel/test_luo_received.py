@@ -161,3 +161,17 @@ def test_an_array_that_is_nowhere_is_a_finding():
     luo = read(written)
     assert luo.received == ()
     assert [finding.rule for finding in luo.findings] == ["live-received-mismatch"]
+
+
+def test_an_array_that_many_name_is_read_for_two():
+    """As all lists are: what is read is bounded by what the image holds, however often it is named."""
+    written = lists(ARRAYS)
+    row = array_row(written, SESSIONS[0])
+    head = written.kernel.image.alloc_page(SESSION_ARRAY_PAGES * PAGE)
+    written.kernel.image.write(head, (5).to_bytes(8, "little") + 5 * row)
+    written.set_top("incoming.header_ser", written.kernel.machine.direct(head))
+    luo = read(written)
+    files = len(SESSIONS[0].files)
+    assert [len(session.files) for session in luo.received] == [files, files, 0, 0, 0]
+    refused = [[finding.rule for finding in session.findings] for session in luo.received]
+    assert refused == [[], [], *[["list-page-shared"]] * 3]

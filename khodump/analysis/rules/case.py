@@ -135,8 +135,16 @@ class Case:
 
     @cached_property
     def shared_claims(self) -> tuple[Shared, ...]:
-        """The pairs of owners that claim the same memory."""
+        """Pairs of owners that claim the same memory."""
         return shared_claims(self.opened, self.ownership.claimed_twice)
+
+    def shared_at(self, phys: int | None, second: str | None) -> Shared | None:
+        """The pair whose memory begins there, and whose second owner that is."""
+        return self._shared_by_place.get((phys, second))
+
+    @cached_property
+    def _shared_by_place(self) -> Mapping[tuple[int | None, str | None], Shared]:
+        return {(shared.phys, shared.second): shared for shared in reversed(self.shared_claims)}
 
     @property
     def is_whole(self) -> bool:

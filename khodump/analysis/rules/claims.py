@@ -55,10 +55,7 @@ def _twice(case: Case) -> Iterator[Hit]:
 
 
 def _twice_outcome(case: Case, finding: Finding) -> Outcome:
-    shared = next(
-        (each for each in case.shared_claims if (each.phys, each.second) == (finding.phys, finding.owner)),
-        None,
-    )
+    shared = case.shared_at(finding.phys, finding.owner)
     first, second = case.file_of(shared.first if shared else None), case.file_of(finding.owner)
     if shared is None or first is None or second is None:
         text = "restores that memory for the first who asks, and fails the other"

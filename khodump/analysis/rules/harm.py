@@ -8,6 +8,7 @@ from khodump.abi import kexec_metadata, kho_test, luo, memblock
 from khodump.analysis.rules.case import Case, PreservedFile
 from khodump.analysis.rules.log import FILES_FAILED, LUO_PANIC, TEST_FAILED, Errno, Printed
 from khodump.analysis.rules.rule import Effect, Outcome
+from khodump.subtrees.luo_state import SESSIONS_OWNER
 from khodump.subtrees.text import quoted
 
 #: Whose the list of FLBs is.
@@ -70,6 +71,12 @@ def _luo(case: Case, owner: str, errno: Errno, log: tuple[Printed, ...]) -> Outc
     session = case.session_of(owner)
     if session is not None:
         return sessions_lost(*log, FILES_FAILED.of(session, errno))
+    if (
+        owner == SESSIONS_OWNER
+        and not luo.luo_version(case.luo.version if case.luo else "").sessions_in_blocks
+    ):
+        # An array is read when /dev/liveupdate is opened, and not before; nothing of it is checked at boot.
+        return sessions_lost(*log)
     if owner.startswith(FLBS_OWNER):
         # luo_flb_setup_incoming() checks nothing in 7.3.4, so that LUO starts whatever the list is.
         return Outcome(Effect.UNJUDGED, TAKEN_ON_TRUST)

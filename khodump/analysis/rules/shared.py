@@ -1,10 +1,16 @@
-"""Which users of KHO claim the same memory: pairs of owners, and where they meet."""
+"""Which users of KHO claim the same memory: pairs of owners, and where they meet.
+
+No count bounds what is looked through; its shape does. What is claimed twice is the union of all overlaps, so between two
+pieces of it that one claim reaches over lies memory of that claim alone: the pieces of all claims together are no more than
+three times the claims. Each piece is told with one that it meets, and not with all: every owner that shares memory is in a
+pair, and there are no more pairs than pieces.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,9 +20,6 @@ from khodump.extents import NO_ORDER
 from khodump.handover import Handover
 from khodump.intervals import Intervals, meet
 from khodump.subtree import WHOLE_BLOCK, Claims
-
-#: Memory that is claimed twice is rare. Of a hostile image that claims all of it many times, the first pieces are enough.
-_MOST_PIECES: Final = 1 << 20
 
 
 class Shared(NamedTuple):
@@ -37,7 +40,7 @@ class Shared(NamedTuple):
 
 
 def shared_claims(handover: Handover, twice: Intervals) -> tuple[Shared, ...]:
-    """The pairs of owners that claim the same memory.
+    """Pairs of owners that claim the same memory; each that shares some is in one of them.
 
     Args:
         handover: whose users' claims are looked through.
@@ -48,7 +51,6 @@ def shared_claims(handover: Handover, twice: Intervals) -> tuple[Shared, ...]:
     names: dict[str, int] = {}
     met: dict[int, int] = {}
     parts: list[tuple[U64, U64, I64]] = []
-    pieces = 0
     for claims in claims_of(handover):
         start, end = _spans(handover, claims)
         low, high, _, _ = meet(start, end, twice.start, twice.end)
@@ -57,9 +59,6 @@ def shared_claims(handover: Handover, twice: Intervals) -> tuple[Shared, ...]:
         owner = names.setdefault(claims.owner, len(names))
         met.setdefault(owner, int(low[0]))
         parts.append((low, high, np.full(len(low), owner, np.int64)))
-        pieces += len(low)
-        if pieces > _MOST_PIECES:
-            break
     start, end, column = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     owners = tuple(names)
     return tuple(
