@@ -142,7 +142,8 @@ def open_live_handover(
     options = _checked(Options(version, page_size or os.sysconf("SC_PAGESIZE")))
     fdt = paths.fdt(incoming=incoming)
     handover = _handover(open_live(paths), fdt, options, None, progress)
-    return replace(handover, is_received=incoming)
+    reason = "the running kernel" if page_size is None else handover.geometry_reason
+    return replace(handover, is_received=incoming, geometry_reason=reason)
 
 
 def search(

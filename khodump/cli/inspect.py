@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,11 +14,16 @@ from khodump.cli.command import Status, command
 from khodump.cli.help import Example
 from khodump.cli.source import IMAGES, Source
 from khodump.cli.terminal import Terminal, Voice
-from khodump.errors import UsageError
+from khodump.errors import ImageError, NoOutgoingFdtError, UsageError
 from khodump.numbers import parse_order, parse_range
 
 if TYPE_CHECKING:
     from khodump.handover import Handover
+
+_NO_OUTGOING_FDT: Final = (
+    "a kernel that was itself booted through KHO has no out/fdt: leave --live out and name /proc/kcore to search for it, "
+    "or look at what it received with --in; else mount debugfs, and check for kho=on and CONFIG_KEXEC_HANDOVER_DEBUGFS"
+)
 
 
 class Sort(StrEnum):
@@ -51,11 +56,13 @@ class LiveSource(Source):
         from khodump.opening import open_live_handover
 
         with terminal.noting(), terminal.progress("searching for the root FDT") as progress:
-            handover = open_live_handover(
-                incoming=self.incoming, version=self.as_, page_size=self.page_bytes, progress=progress
-            )
-        if self.page_size is None:
-            handover = replace(handover, geometry_reason="the running kernel")
+            try:
+                handover = open_live_handover(
+                    incoming=self.incoming, version=self.as_, page_size=self.page_bytes, progress=progress
+                )
+            except NoOutgoingFdtError as error:
+                raise ImageError(str(error), hint=_NO_OUTGOING_FDT) from error
+        handover = self.worded(handover)
         with handover:
             for note in handover.notes:
                 terminal.note(note)

@@ -94,6 +94,10 @@ class Image:
         """Bytes a page, when forced."""
         return None if self.page_size is None else parse_number(self.page_size, "--page-size")
 
+    def worded(self, handover: Handover) -> Handover:
+        """The same, with this option named where the page size is from it."""
+        return handover if self.page_size is None else replace(handover, geometry_reason="--page-size")
+
 
 @dataclass(frozen=True)
 class Source(Image):
@@ -142,6 +146,7 @@ class Source(Image):
         terminal.spare(self.inputs)
         with terminal.noting(), terminal.progress("searching for the root FDT") as progress:
             handover = open_handover(self.paths, progress=progress, **self.options)
+        handover = self.worded(handover)
         with handover:
             for note in handover.notes:
                 terminal.note(note)

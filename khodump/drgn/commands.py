@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, TypedDict
 
 import typer
@@ -63,6 +63,8 @@ class ProgramSource:
         """The handover, with notes on stderr."""
         with voice.noting(), voice.progress("searching for the root FDT") as progress:
             handover = open_program(_program.get(), progress=progress, **self._options)
+        if self.page_size is not None:
+            handover = replace(handover, geometry_reason="--page-size")
         with handover:
             for note in handover.notes:
                 voice.note(note)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from khodump.errors import ImageError
+from khodump.errors import ImageError, NoOutgoingFdtError
 from khodump.memories import elf
 from khodump.memories.file import ByteSource, ImageFile
 from khodump.memories.ranges import ram_end, read_ranges
@@ -36,7 +36,7 @@ class LivePaths:
         """Debugfs' root FDT, the outgoing or the incoming one.
 
         Raises:
-            ImageError: it is not there; the hint says why that may be.
+            ImageError: it is not there; the hint says why that may be. Of the outgoing one, `NoOutgoingFdtError`.
         """
         path = self.kho / ("in" if incoming else "out") / "fdt"
         try:
@@ -47,13 +47,13 @@ class LivePaths:
             return path
         if incoming:
             hint = "this kernel was not booted through KHO, or debugfs is not mounted"
-        else:
-            hint = (
-                "a kernel that was itself booted through KHO has no out/fdt: leave --live out and name /proc/kcore to "
-                "search for it, or look at what it received with --in; else mount debugfs, and check for kho=on and "
-                "CONFIG_KEXEC_HANDOVER_DEBUGFS"
-            )
-        raise ImageError(f"there is no {path}", hint=hint)
+            raise ImageError(f"there is no {path}", hint=hint)
+        raise NoOutgoingFdtError(
+            f"there is no {path}",
+            hint=f"a kernel that was itself booted through KHO has no out/fdt: open {self.kcore} to search for it, or look at "
+            "what it received with incoming=True; else mount debugfs, and check for kho=on and "
+            "CONFIG_KEXEC_HANDOVER_DEBUGFS",
+        )
 
 
 class DevMem(ImageFile):

@@ -47,7 +47,7 @@ class PageSizes(NamedTuple):
 def page_sizes(platform: Platform, forced: int | None) -> PageSizes:
     """The page sizes that the machine may have, and what leaves only one, if so."""
     if forced is not None:
-        return PageSizes((forced,), "--page-size")
+        return PageSizes((forced,), "page_size")
     possible = (4096,) if platform.machine == "x86_64" else PAGE_SIZES
     told = platform.vmcoreinfo.get("PAGESIZE", "")
     if told.isdecimal() and int(told) in PAGE_SIZES:

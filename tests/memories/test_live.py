@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -260,6 +261,34 @@ def test_a_missing_fdt_says_why_that_may_be(paths, incoming, side, hint):
     with pytest.raises(ImageError, match=f"there is no .*{side}/fdt") as caught:
         open_live_handover(incoming=incoming, paths=paths)
     assert hint in (caught.value.hint or "")
+
+
+def test_python_and_the_command_line_each_name_their_own_words(paths, monkeypatch):
+    (paths.kho / "out/fdt").unlink()
+    with pytest.raises(ImageError) as caught:
+        open_live_handover(paths=paths)
+    assert "incoming=True" in (caught.value.hint or "")
+    assert "--" not in (caught.value.hint or "")
+    monkeypatch.setattr(khodump.opening, "LivePaths", lambda: paths)
+    ran = run("inspect", "--live")
+    assert ran.status == 2
+    assert "--in;" in ran.stderr
+    assert "incoming=True" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("size", "reason", "shown"),
+    [(None, "the running kernel", "the running kernel"), (4096, "page_size", "--page-size")],
+)
+def test_the_page_size_is_from_the_caller_or_the_kernel(size, reason, shown, paths, monkeypatch):
+    monkeypatch.setattr(os, "sysconf", lambda _: 4096)
+    with open_live_handover(page_size=size, paths=paths) as handover:
+        assert handover.geometry_reason == reason
+        assert not any("--page-size" in note for note in handover.notes)
+    monkeypatch.setattr(khodump.opening, "LivePaths", lambda: paths)
+    option = [] if size is None else ["--page-size", size]
+    told = json.loads(run("inspect", "--live", *option, "--format", "json").stdout)
+    assert told["page_size_from"] == shown
 
 
 @pytest.mark.parametrize("option", [[], ["--in"]])
