@@ -5,7 +5,7 @@ A line is written once, with the kernel's own format. Its prefix is that of the 
 - kernel/liveupdate/kexec_handover*.c (kernel/kexec_handover.c before 6.19) define pr_fmt as "KHO: ".
 - All other files of kernel/liveupdate/ print KBUILD_MODNAME, and are linked into one object, `luo-y` of its Makefile: so
   luo_core.c, luo_session.c, luo_file.c, luo_flb.c and kho_block.c all print "luo: ". That Makefile has had `luo-y` since
-  LUO was merged (6.19); consoles of 7.2.13 and 7.3.4 show it.
+  LUO was merged (6.19); who saw consoles of 7.2.13 and 7.3.4 noted it, and the log in samples/logs shows it.
 - mm/memfd_luo.c and lib/test_kho.c are objects of their own, and print "memfd_luo: " and "test_kho: ".
 - panic() puts no module's name before its text, but "Kernel panic - not syncing: ".
 """
