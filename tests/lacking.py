@@ -3,38 +3,48 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 _PT_LOAD = 1
 _PT_NULL = 0
 _CUTS = 20
 
 
-def lacking(core: bytes, most: int) -> Iterator[tuple[str, bytes]]:
-    """At most `most` of the cores that lack one segment, or all from one on, or the end of the file, and what they lack.
+#: What a core lacks, and how to make it; made one at a time, for together they may be a GiB.
+Lacking = tuple[str, Callable[[], bytes]]
 
-    They are spread evenly over all of them, and are the same every time.
+
+def lacking(core: bytes, most: int | None = None) -> list[Lacking]:
+    """The cores that lack one segment, all from one on, or the end of the file; of many, `most`, spread evenly over all.
+
+    They are the same every time.
     """
     every = [*_without(core), *_below(core), *_cut(core)]
-    step = max(-(-len(every) // most), 1)
-    return iter(every[::step])
+    step = 1 if most is None else max(-(-len(every) // most), 1)
+    return every[::step]
 
 
-def _without(core: bytes) -> Iterator[tuple[str, bytes]]:
+def _without(core: bytes) -> Iterator[Lacking]:
     for header in _loads(core):
-        yield f"without {_phys(core, header):#x}", _dropped(core, [header])
+        yield f"without {_phys(core, header):#x}", partial(_dropped, core, [header])
 
 
-def _below(core: bytes) -> Iterator[tuple[str, bytes]]:
+def _below(core: bytes) -> Iterator[Lacking]:
     loads = _loads(core)
     for number, header in list(enumerate(loads))[1:]:
-        yield f"only below {_phys(core, header):#x}", _dropped(core, loads[number:])
+        yield f"only below {_phys(core, header):#x}", partial(_dropped, core, loads[number:])
 
 
-def _cut(core: bytes) -> Iterator[tuple[str, bytes]]:
-    for part in range(1, _CUTS):
-        size = len(core) * part // _CUTS
-        yield f"cut to {size} bytes", core[:size]
+def _cut(core: bytes) -> Iterator[Lacking]:
+    """At 20 places, the last of which is not the end of the file."""
+    for part in range(1, _CUTS + 1):
+        size = len(core) * part // (_CUTS + 1)
+        yield f"cut to {size} bytes", partial(_beginning, core, size)
+
+
+def _beginning(core: bytes, size: int) -> bytes:
+    return core[:size]
 
 
 def _loads(core: bytes) -> list[int]:
