@@ -131,11 +131,11 @@ def test_a_bitmap_that_repeats_is_one():
     )
 
 
-def test_the_tracker_asks_the_image_for_the_release():
+def test_the_tracker_goes_by_the_release():
     image = MemoryImage(1 << 20)
     chain = write_chain(image, 4096, 4096, ALIGNED)
-    with opened(image, vmcoreinfo={"OSRELEASE": "6.17.8"}) as memory:
-        tracker = BitmapChainTracker(memory, chain.root, 4096)
+    with opened(image) as memory:
+        tracker = BitmapChainTracker(memory, chain.root, 4096, release="6.17.8")
     assert tracker.bitmap_size == BitmapSize(512, "release 6.17.8", certain=True)
     assert "512 B bitmaps, by release 6.17.8" in tracker.shape
 
