@@ -129,12 +129,13 @@ def open_tracker(
 def _weighed(readings: Callable[[int], Readings], sizes: PageSizes, fdt_phys: int | None) -> Choice:
     """The best reading with these page sizes; others, if the map does not bear that out, and does bear out them."""
     told = [readings(size) for size in sizes.sizes]
-    choice = evidence.choose(_likely(told), sizes.source, fdt_phys)
+    likely = _likely(told)
+    choice = evidence.choose(likely, sizes.source, fdt_phys)
     if evidence.bears_out(choice.tracker, fdt_phys):
         return choice
     unlikely = [tracker for each in told for tracker in each.unlikely()]
     if unlikely and fdt_phys is not None:
-        against = evidence.choose(unlikely, sizes.source, fdt_phys)
+        against = evidence.choose([*likely, *unlikely], sizes.source, fdt_phys)
         if evidence.bears_out(against.tracker, fdt_phys):
             return against
     return _against_hearsay(choice, readings, sizes, fdt_phys)
