@@ -132,27 +132,28 @@ def test_an_empty_map_is_not_called_certain():
     assert not certain
 
 
-def without_own_page(built: BuiltHandover) -> BuiltHandover:
-    """The same handover in an image that lacks the bitmap in which the root FDT's own page is."""
+def without_own_page(built: BuiltHandover, level: int = 0) -> BuiltHandover:
+    """The same handover in an image that lacks the node of a level that leads to the root FDT's own page."""
     geometry = built.geometry
     covered = (
         64 - geometry.page_shift + (geometry.depth == radix_depth(geometry.page_shift, counts_marker=True))
     )
     key = geometry.encode(built.fdt_phys, 0) & ((1 << covered) - 1)
-    prefix = key >> geometry.leaf_bits
-    built.image.drop(built.tree.nodes[0, prefix], built.geometry.page_size)
+    prefix = key >> geometry.key_shift(level)
+    built.image.drop(built.tree.nodes[level, prefix], built.geometry.page_size)
     return built
 
 
 ARM: dict[str, Any] = {"machine": "EM_AARCH64"}
 
 
+@pytest.mark.parametrize("level", [0, 1, 2])
 @pytest.mark.parametrize("counts_marker", [True, False])
-def test_the_release_tells_the_depth_where_the_own_page_is_lost(counts_marker):
+def test_the_release_tells_the_depth_where_the_own_page_is_lost(counts_marker, level):
     release = "7.1.2" if counts_marker else "7.1.0-rc3"
     built = handover(16384, counts_marker=counts_marker, version="kho-v3", release=release)
     lines = {"PAGESIZE": "16384", "OSRELEASE": "7.2.1"}  # of who received it, and who made it says so itself
-    (_, depth), _ = chosen(without_own_page(built), vmcoreinfo=lines, **ARM)
+    (_, depth), _ = chosen(without_own_page(built, level), vmcoreinfo=lines, **ARM)
     assert depth == built.geometry.depth
 
 
