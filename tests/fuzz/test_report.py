@@ -53,7 +53,7 @@ def test_a_campaign_of_so_many_inputs_has_them_over_all_targets_and_goes_on():
     ]
     assert list(counted_tasks(ran, 7, 1_000_000, [], ["mutation", "reference"])) == []
     (more,) = counted_tasks([*ran[1:], {**ran[0], "inputs": 10}], 7, 1_000_000, [], ["mutation", "reference"])
-    assert (more.first, more.most) == (10, (planned[0].count or 0) - 10)
+    assert (more.first, more.most) == (10, (planned[0].most or 0) - 10)
 
 
 def test_failures_are_told_apart_and_kept(tmp_path):
