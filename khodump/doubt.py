@@ -50,6 +50,21 @@ def doubts(
         yield ReadingInDoubt(outside).finding(None, message)
 
 
+def not_listed(fdt_phys: int | None, guess: str) -> Finding:
+    """The finding that takes the place of a map whose reading is a guess that nothing bears out.
+
+    Args:
+        fdt_phys: where the root FDT is.
+        guess: how the map was read, and what else it may be.
+    """
+    message = (
+        f"what is preserved is not listed: how to read the map is {guess}, and the root FDT's own page, {fdt_phys or 0:#x}, "
+        f"which every kernel keeps in its map, is in none of these: the map is damaged, or was given back since; "
+        f"--page-size and --as list it by one reading"
+    )
+    return ReadingInDoubt().finding(fdt_phys, message)
+
+
 def _suspects(placement: Placement | None) -> str:
     """What may be wrong, and what settles it."""
     if placement is None:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Self
 from khodump import locate
 from khodump.abi.luo import NODE_NAME as LUO_NODE
 from khodump.candidates import Candidate, survey
-from khodump.doubt import IN_DOUBT, bytes_outside, doubts
+from khodump.doubt import IN_DOUBT, bytes_outside, doubts, not_listed
 from khodump.errors import KhodumpError
 from khodump.extents import Extents
 from khodump.findings import Finding, Severity
@@ -84,6 +84,7 @@ class Handover:
         version: the compatible string it is read as.
         tracker: the preserved-memory map.
         geometry_reason: what speaks for the page size.
+        is_guess: whether the map fits other readings as well.
         scratch: the scratch regions; None when nothing tells of them.
         notes: what was chosen on the way here, and why, one sentence each.
         watch: called with (pages of the map walked, 0) while it is walked.
@@ -97,6 +98,7 @@ class Handover:
     version: str
     tracker: Tracker
     geometry_reason: str
+    is_guess: bool = False
     scratch: Scratch | None = None
     notes: tuple[str, ...] = ()
     watch: Progress | None = None
@@ -155,6 +157,17 @@ class Handover:
         Where it is not, the map was given back since, or is misread, or damaged beyond saying which.
         """
         return self.fdt_phys is not None and self.tracker.holds(self.fdt_phys, 0) is True
+
+    @cached_property
+    def is_refuted(self) -> bool:
+        """Whether the map is read by a guess that it does not bear out.
+
+        Its bytes mean other memory in every reading, and what speaks for one, the root FDT's own page, is in none. So
+        nothing is listed, until somebody says how to read it.
+        """
+        if not self.is_guess or self.fdt.phys is None or not self.tracker.root:
+            return False
+        return self.tracker.holds(self.fdt.phys, 0) is not True
 
     @cached_property
     def successor(self) -> Successor | None:
@@ -230,6 +243,11 @@ class Handover:
     def is_map_gone(self) -> bool:
         """Whether the map was given back and has been written over since: what it listed is no longer to be had."""
         return self.successor is not None and not (self.is_whole and self.is_anchored)
+
+    @property
+    def is_map_unknown(self) -> bool:
+        """Whether what is preserved is no longer to be had, or not to be had yet: no number stands for it."""
+        return self.is_map_gone or self.is_refuted
 
     @cached_property
     def user_findings(self) -> tuple[Finding, ...]:
@@ -307,7 +325,11 @@ class Handover:
         for extents in batches:
             if placement is not None:
                 outside += bytes_outside(placement.layout, extents)
-            yield extents
+            if not self.is_refuted:
+                yield extents
+        if self.is_refuted:
+            walk.findings.append(not_listed(self.fdt.phys, self.geometry_reason))
+            return
         walk.findings.extend(doubts(self.tracker, self.fdt.phys, placement, outside, tuple(walk.findings)))
 
     @cached_property

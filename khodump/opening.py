@@ -255,8 +255,9 @@ def _opened(found: Found, options: Options, scratch: Scratch | None, progress: P
         version or root.compatible or "",
         opened.tracker,
         opened.reason,
-        told_scratch,
-        (*memory.warnings, *notes),
+        is_guess=not opened.certain,
+        scratch=told_scratch,
+        notes=(*memory.warnings, *notes),
         candidates=found.candidates,
         running=running,
     )

@@ -16,13 +16,15 @@ from khodump.arrays import I64, U8, U64, Bool
 from khodump.extents import NO_ORDER, Extents
 from khodump.findings import Finding
 from khodump.memory import PhysicalMemory, Presence
-from khodump.problems import MapNodeUnreadable, MapPointerOutsideMemory, MapRootMissing
+from khodump.problems import MapNodeUnreadable, MapPointerOutsideMemory, MapRootMissing, ReadingInDoubt
 
 #: The slot of a node that no other points to.
 NO_SLOT: Final = -1
 
 #: The rule of a map that begins nowhere.
 NO_ROOT: Final = "map-root-missing"
+#: The rule of a map that may not be one.
+READING_IN_DOUBT: Final = ReadingInDoubt.name
 #: The rule of a page of the map that the image does not hold.
 UNREADABLE_NODE: Final = "map-node-unreadable"
 
@@ -276,6 +278,10 @@ class Tracker(ABC):
     @abstractmethod
     def sound(self) -> bool:
         """Whether its upper pages can be read and hold nothing that no kernel writes: a quick look, no full walk."""
+
+    def flaws(self) -> set[str]:
+        """The rules of what is wrong with its upper pages, by the same quick look; a doubt where they lead nowhere."""
+        return set() if self.sound() else {READING_IN_DOUBT}
 
     def demand_root(self, walk: Walk) -> bool:
         """Whether there is a root to start from; a finding if not."""

@@ -10,6 +10,10 @@ from typing import Final
 from khodump.abi.kexec_handover import PROP_PRESERVED_MEMORY_MAP
 from khodump.errors import UsageError, near
 
+_CANDIDATE: Final = re.compile(r"rc(\d{1,4})")
+#: The last candidate of 7.1 without d64b0372760e.
+_LAST_SHALLOW_CANDIDATE: Final = 5
+
 
 class WithoutMap(Enum):
     """What a kernel does with a root FDT that it takes, and that leads to no map, or to address 0."""
@@ -122,6 +126,23 @@ def kernels_of(release: str) -> tuple[Kernel, ...]:
     if not own or not later or not _BETWEEN_RELEASES.match(release):
         return own
     return own + tuple(kernel for kernel in KERNELS if kernel.number == min(later))
+
+
+def counts_marker(release: str) -> bool | None:
+    """Whether a kernel that makes kho-v3 counts the order bit when it sizes its tree; None where that is not known.
+
+    d64b0372760e, merged for 7.1-rc6, did not change the compatible string. Kernels between rc5 and rc6 may have it.
+    """
+    number, candidate = _number(release), _CANDIDATE.search(release)
+    if number == (7, 0) and _BETWEEN_RELEASES.match(release):
+        return False
+    if number != (7, 1):
+        return None
+    if candidate is None or int(candidate[1]) > _LAST_SHALLOW_CANDIDATE:
+        return True
+    if int(candidate[1]) == _LAST_SHALLOW_CANDIDATE and not release.endswith(candidate[0]):
+        return None
+    return False
 
 
 def _number(release: str) -> tuple[int, int] | None:

@@ -80,8 +80,8 @@ class Diff:
 
     @property
     def _gone(self) -> bool:
-        """Whether a side's map was given back, so that what it lists no more cannot be compared."""
-        return any(handover.is_map_gone for _, handover in self._sides)
+        """Whether it is not known what a side's map lists, so that it cannot be compared."""
+        return any(handover.is_map_unknown for _, handover in self._sides)
 
     @cached_property
     def meaning(self) -> Meaning:
@@ -134,9 +134,9 @@ class Diff:
 
     @property
     def _left_open(self) -> Iterator[tuple[str, list[Unknown]]]:
-        """What the map of each side does not tell; a map that was given back tells nothing, which is said otherwise."""
+        """What the map of each side does not tell; a map that tells nothing at all is said otherwise."""
         for (name, handover), spans in zip(self._sides, self._unknown, strict=True):
-            if spans and not handover.is_map_gone:
+            if spans and not handover.is_map_unknown:
                 yield name, spans
 
     @cached_property
@@ -274,7 +274,7 @@ def _facts(name: str, handover: Handover, side: Census) -> Iterator[Fact]:
     yield Fact(f"{name} fdt", handover.fdt.phys, Kind.ADDRESS)
     yield Fact(f"{name} root", handover.tracker.root, Kind.ADDRESS)
     yield Fact(f"{name} nodes", side.nodes, Kind.COUNT)
-    yield Fact(f"{name} preserved", side.size, Kind.SIZE)
+    yield Fact(f"{name} preserved", None if handover.is_refuted else side.size, Kind.SIZE)
 
 
 def _left_open(name: str, spans: list[Unknown]) -> Finding:

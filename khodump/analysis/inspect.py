@@ -168,7 +168,7 @@ def _totals(handover: Handover, selection: Selection, *, streams: bool) -> tuple
 def _head(handover: Handover, selection: Selection, *, streams: bool = False) -> Head:
     tracker, metadata = handover.tracker, handover.metadata
     totals, nodes = _totals(handover, selection, streams=streams)
-    gone = handover.is_map_gone
+    gone = handover.is_map_unknown
     facts = (
         Fact("image", handover.memory.description, Kind.TEXT),
         Fact("fdt", handover.fdt.phys, Kind.ADDRESS),
@@ -220,8 +220,12 @@ def _tail(handover: Handover, tally: _Tally, nodes: Nodes, findings: Sequence[Fi
             is_partial=True,
         )
     missing = nodes.missing()
-    summary = f"{tally.count} preservations, {format_size(tally.size)}"
-    summary += f"; walked {len(nodes) - sum(missing.values())} of {len(nodes)} nodes"
+    counted = (
+        "what is preserved is not listed"
+        if handover.is_refuted
+        else f"{tally.count} preservations, {format_size(tally.size)}"
+    )
+    summary = f"{counted}; walked {len(nodes) - sum(missing.values())} of {len(nodes)} nodes"
     if missing:
         why = ", ".join(f"{count} {presence.reason}" for presence, count in missing.items())
         summary += f"; {sum(missing.values())} unreadable ({why})"

@@ -83,6 +83,8 @@ def lookup(handover: Handover, addresses: Sequence[int]) -> Result:
 
 def is_unknown(handover: Handover, address: int) -> bool:
     """Whether damage of the map leaves it open if a byte is preserved, where no block that is known covers it."""
+    if handover.is_refuted:
+        return True
     if not any(finding.severity is Severity.ERROR for finding in handover.findings):
         return False
     orders = range(64 - handover.tracker.page_shift)

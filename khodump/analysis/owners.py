@@ -40,7 +40,8 @@ def owners(handover: Handover) -> Result:
     names = [*ownership.owners, f"({handover.nobody})"]
     rows = sorted(range(len(names)), key=lambda row: (-int(sizes[row]) - int(missing[row]), names[row]))
     rows = [row for row in rows if sizes[row] or missing[row]]
-    gone, open_ = handover.is_map_gone, not handover.is_whole or handover.is_map_gone
+    gone = handover.is_map_unknown
+    open_ = gone or not handover.is_whole
     block = (
         [names[row] for row in rows],
         [None if gone else int(sizes[row]) // handover.page_size for row in rows],
@@ -67,19 +68,33 @@ def _head(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
     leaf = nodes.level == 0
     spent = int((~leaf).sum()) * handover.page_size + int(leaf.sum()) * handover.tracker.leaf_size
     total = int(sizes.sum())
-    gone, open_ = handover.is_map_gone, not handover.is_whole or handover.is_map_gone
+    gone = handover.is_map_unknown
+    open_ = gone or not handover.is_whole
     facts = (
         Fact("preserved", None if gone else total, Kind.SIZE),
         Fact("claimed", None if gone else total - int(sizes[-1]), Kind.SIZE),
         Fact("claimed by nobody", None if gone or handover.user_findings else int(sizes[-1]), Kind.SIZE),
-        Fact("owner not known", int(sizes[-1]) if handover.user_findings else 0, Kind.SIZE),
+        Fact("owner not known", _not_known(handover, int(sizes[-1])), Kind.SIZE),
         Fact("claimed but not preserved", None if open_ else int(missing.sum()), Kind.SIZE),
         Fact("claimed twice", ownership.claimed_twice.size, Kind.SIZE),
-        Fact("map's own pages", len(nodes), Kind.COUNT),
+        Fact("map's own pages", _pages(handover), Kind.COUNT),
         Fact("map's size", spent, Kind.SIZE),
-        Fact("bytes preserved a byte of map", total // spent if spent else None, Kind.COUNT),
+        Fact("bytes preserved a byte of map", None if gone or not spent else total // spent, Kind.COUNT),
     )
     return Head(facts, (Rows("bitmaps", _BITMAP_COLUMNS, [_bitmaps(handover)]),))
+
+
+def _not_known(handover: Handover, unclaimed: int) -> int | None:
+    """Bytes that lists which could not be read may claim; None where it is not known what is preserved."""
+    if handover.is_refuted:
+        return None
+    return unclaimed if handover.user_findings else 0
+
+
+def _pages(handover: Handover) -> int:
+    """The pages of memory that the map takes; several of 6.16's bitmaps share one."""
+    nodes = handover.nodes
+    return len(np.unique(nodes.phys // np.uint64(handover.page_size)))
 
 
 def _bitmaps(handover: Handover) -> Block:
@@ -102,6 +117,8 @@ def _tail(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
     summary = f"{format_size(int(sizes.sum()))} preserved, {format_size(int(sizes[-1]))} of it {said}"
     if handover.is_map_gone:
         summary = "what was preserved cannot be read"
+    elif handover.is_refuted:
+        summary = "what is preserved is not listed"
     luo = find_luo(handover)
     if handover.basis_of_sessions:
         summary += f" ({handover.basis_of_sessions})"
@@ -112,9 +129,9 @@ def _tail(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
         summary += (
             f": the map was given back; its users claim {format_size(int(sizes.sum()) + int(missing.sum()))}"
         )
-    elif missing.any() and not handover.is_whole:
+    elif missing.any() and not handover.is_whole and not handover.is_refuted:
         summary += f"; {lost} claimed and not found in what could be read of the map"
-    elif missing.any():
+    elif missing.any() and handover.is_whole:
         summary += f"; {lost} claimed but not preserved: the next kernel overwrites it"
     if ownership.claimed_twice.size:
         summary += f"; {format_size(ownership.claimed_twice.size)} claimed twice"

@@ -106,10 +106,10 @@ def paint(handover: Handover, view: View, canvas: Canvas) -> Picture:
     else:
         axis = island_axis(start, end, _shown(pieces, lanes), canvas, handover.page_size)
     preserved = handover.preserved
-    title = (
-        f"{handover.version}, {format_size(handover.page_size)} pages, "
-        f"{len(preserved)} preservations, {format_size(preserved.total_size)}"
-    )
+    counted = f"{len(preserved)} preservations, {format_size(preserved.total_size)}"
+    if handover.is_refuted:
+        counted = "what is preserved is not known"
+    title = f"{handover.version}, {format_size(handover.page_size)} pages, {counted}"
     cover = np.stack([_cover(axis, pieces, lane) for lane in range(len(lanes))])
     return Picture(handover.memory.description, title, axis, lanes, cover, _segments(axis, pieces), owners)
 
@@ -137,6 +137,8 @@ def tail_of(handover: Handover) -> Tail:
     summary = (
         f"drew {len(preserved)} preservations in {preserved.runs} runs, {format_size(preserved.total_size)}"
     )
+    if handover.is_refuted:
+        summary = "drew nothing of what is preserved: how to read the map is not known"
     if handover.scratch is None:
         summary += "; nothing tells where scratch is"
     missing = sum(nodes.missing().values())

@@ -99,7 +99,7 @@ class Pieces:
 
 def collect(handover: Handover, by: By) -> tuple[tuple[Lane, ...], Pieces, tuple[str, ...]]:
     """The lanes from top to bottom, what is in them, and the owners."""
-    found = _Collector(handover.page_size, handover.nobody)
+    found = _Collector(handover.page_size, handover.nobody, is_whole=handover.is_whole)
     _memory(handover, found)
     regions = [region for region in handover.scratch or () if not region.wraps]
     if regions:
@@ -134,11 +134,12 @@ def _memory(handover: Handover, found: _Collector) -> None:
 class _Collector:
     """Lanes, and what is in them."""
 
-    def __init__(self, page_size: int, nobody: str) -> None:
+    def __init__(self, page_size: int, nobody: str, *, is_whole: bool) -> None:
         self.lanes: list[Lane] = []
         self.parts: list[Pieces] = []
         self._page_size = page_size
         self._nobody = nobody
+        self._is_whole = is_whole
 
     def add(
         self,
@@ -186,7 +187,8 @@ class _Collector:
             self._add_preserved(self._nobody, Category.UNCLAIMED, ownership, ownership.owner == NOBODY)
         if len(ownership.missing_start):
             start, end, owner = ownership.missing_start, ownership.missing_end, ownership.missing_owner
-            self.add("claimed, not preserved", Category.LOST, start, end, owner=owner)
+            state = "not preserved" if self._is_whole else "not found in what could be read"
+            self.add(f"claimed, {state}", Category.LOST, start, end, owner=owner)
 
     def _add_preserved(self, name: str, category: Category, ownership: Ownership, rows: Bool) -> None:
         start, end = ownership.start[rows], ownership.end[rows]

@@ -209,7 +209,7 @@ def _head(handover: Handover, luo: Luo | None, sessions: int) -> Head:
         [flb.data for flb in luo.flbs] if luo else [],
         [flb.count for flb in luo.flbs] if luo else [],
     ]
-    return Head(tuple(facts), (Rows("flbs", _FLB_COLUMNS, [flbs]),) if luo and luo.flbs else ())
+    return Head(tuple(facts), (Rows("flbs", _FLB_COLUMNS, [flbs]),) if luo else ())
 
 
 def _tail(handover: Handover, chosen: Sequence[FoundSession], files: int, *, gone: bool) -> Tail:

@@ -334,12 +334,12 @@ def _reread(handover: Handover, excerpt: Excerpt) -> Handover | None:
     """The handover as the core alone shows it; None where it would be read as another map."""
     fdt = handover.fdt
     try:
-        found = open_tracker(excerpt, fdt.tree, fdt_phys=fdt.phys, version=handover.version).tracker
+        found = open_tracker(excerpt, fdt.tree, fdt_phys=fdt.phys, version=handover.version)
     except KhodumpError:
         return None
-    if found.reading != handover.tracker.reading:
+    if found.tracker.reading != handover.tracker.reading:
         return None
-    return replace(handover, memory=excerpt, tracker=found, watch=None)
+    return replace(handover, memory=excerpt, tracker=found.tracker, is_guess=not found.certain, watch=None)
 
 
 def _differences(handover: Handover, excerpt: Excerpt) -> Iterator[Finding]:

@@ -135,6 +135,8 @@ def tail_of(handover: Handover, chosen: Listing) -> Tail:
 def _why_unknown(handover: Handover) -> str:
     if handover.is_map_gone:
         return "the map was given back"
+    if handover.is_refuted:
+        return "how to read the map is not known"
     unread = all(finding.unread for finding in handover.findings if finding.severity is Severity.ERROR)
     return "part of the map could not be read" if unread else "the map is damaged"
 

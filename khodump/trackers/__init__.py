@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, NamedTuple
 
+from khodump.abi.kernels import counts_marker
 from khodump.abi.kexec_handover import (
     PROP_COMPATIBLE,
     PROP_PRESERVED_MEMORY_MAP,
@@ -15,11 +16,12 @@ from khodump.abi.kho_order_table import PROP_PRESERVED_ORDER_TABLE
 from khodump.abi.khoser import SMALL_BITMAP_SIZE
 from khodump.errors import NoHandoverError, UnknownVersionError
 from khodump.fdt import FdtNode
+from khodump.maker import maker_release
 from khodump.memory import PhysicalMemory
 from khodump.numbers import format_size
 from khodump.tracker import Tracker
 from khodump.trackers import bitmap_chain, evidence, order_table, radix
-from khodump.trackers.evidence import Choice, PageSizes
+from khodump.trackers.evidence import Choice, PageSizes, Readings
 
 
 class MapFormat(NamedTuple):
@@ -28,24 +30,28 @@ class MapFormat(NamedTuple):
     Attributes:
         version: the compatible string, or a name for `--as` where one string stands for two formats.
         prop: the root property that leads to the map.
-        readings: the trackers that may be meant, for (memory, root, page size in bytes), likeliest first.
+        readings: the trackers that may be meant, for (memory, root, release of its maker, page size in bytes).
         kernels: who writes it, for a person.
     """
 
     version: str
     prop: str
-    readings: Callable[[PhysicalMemory, int, int], Sequence[Tracker]]
+    readings: Callable[[PhysicalMemory, int, str, int], Readings]
     kernels: str
 
+
+_DEEP: Final = partial(radix.readings, counts_marker=lambda _: True)
+_SHALLOW: Final = partial(radix.readings, counts_marker=lambda _: False)
+_EITHER: Final = partial(radix.readings, counts_marker=counts_marker)
 
 #: Newest first. The compatible string and the property that is there decide together. kho-v3 kept its name across the
 #: 16 KiB depth fix, d64b0372760e.
 FORMATS: Final = (
-    MapFormat("kho-v4", PROP_PRESERVED_MEMORY_MAP, partial(radix.readings, counts_marker=(True,)), "7.2, 7.3"),
-    MapFormat("kho-v3", PROP_PRESERVED_MEMORY_MAP, partial(radix.readings, counts_marker=(True, False)), "7.1"),
-    MapFormat("kho-v2", PROP_PRESERVED_MEMORY_MAP, partial(radix.readings, counts_marker=(False,)), "7.1 merge window"),
-    MapFormat("kho-v2", PROP_PRESERVED_PAGE_RADIX_TREE, partial(radix.readings, counts_marker=(False,)), "posted v2"),
-    MapFormat("kho-v1", PROP_PRESERVED_PAGE_RADIX_TREE, partial(radix.readings, counts_marker=(True,)), "posted v1"),
+    MapFormat("kho-v4", PROP_PRESERVED_MEMORY_MAP, _DEEP, "7.2, 7.3"),
+    MapFormat("kho-v3", PROP_PRESERVED_MEMORY_MAP, _EITHER, "7.1"),
+    MapFormat("kho-v2", PROP_PRESERVED_MEMORY_MAP, _SHALLOW, "7.1 merge window"),
+    MapFormat("kho-v2", PROP_PRESERVED_PAGE_RADIX_TREE, _SHALLOW, "posted v2"),
+    MapFormat("kho-v1", PROP_PRESERVED_PAGE_RADIX_TREE, _DEEP, "posted v1"),
     MapFormat("kho-v1", PROP_PRESERVED_ORDER_TABLE, order_table.readings, "posted RFC"),
     MapFormat("kho-v1", PROP_PRESERVED_MEMORY_MAP, bitmap_chain.readings, "6.16 to 7.0"),
     MapFormat(
@@ -111,7 +117,8 @@ def open_tracker(
     for candidate, root in roots:
         if root is not None:
             sizes = evidence.page_sizes(memory.platform, page_size)
-            return _weighed(partial(candidate.readings, memory, root), sizes, fdt_phys)
+            release = maker_release(memory, tree)
+            return _weighed(partial(candidate.readings, memory, root, release), sizes, fdt_phys)
     wanted = " or ".join(candidate.prop for candidate in known)
     raise NoHandoverError(
         f"the root FDT says {said} but has no 8-byte {wanted} (it has {', '.join(tree.properties) or 'nothing'})",
@@ -119,17 +126,28 @@ def open_tracker(
     )
 
 
-def _weighed(readings: Callable[[int], Sequence[Tracker]], sizes: PageSizes, fdt_phys: int | None) -> Choice:
-    """The best reading with these page sizes; with others, if those are hearsay that the map does not bear out."""
-
-    def best(page_sizes: Iterable[int], source: str = "") -> Choice:
-        trackers = [tracker for size in page_sizes for tracker in readings(size)]
-        return evidence.choose(trackers, source, fdt_phys)
-
-    choice = best(sizes.sizes, sizes.source)
-    if not sizes.others or evidence.bears_out(choice.tracker, fdt_phys):
+def _weighed(readings: Callable[[int], Readings], sizes: PageSizes, fdt_phys: int | None) -> Choice:
+    """The best reading with these page sizes; others, if the map does not bear that out, and does bear out them."""
+    told = [readings(size) for size in sizes.sizes]
+    likely = _likely(told)
+    choice = evidence.choose(likely, sizes.source, fdt_phys)
+    if evidence.bears_out(choice.tracker, fdt_phys):
         return choice
-    other = best(sizes.others)
+    unlikely = [tracker for each in told for tracker in each.unlikely()]
+    if unlikely and fdt_phys is not None:
+        against = evidence.choose([*likely, *unlikely], sizes.source, fdt_phys)
+        if evidence.bears_out(against.tracker, fdt_phys):
+            return against
+    return _against_hearsay(choice, readings, sizes, fdt_phys)
+
+
+def _against_hearsay(
+    choice: Choice, readings: Callable[[int], Readings], sizes: PageSizes, fdt_phys: int | None
+) -> Choice:
+    """The best reading with page sizes that the image speaks against, where the map bears it out; else `choice`."""
+    if not sizes.others:
+        return choice
+    other = evidence.choose(_likely(map(readings, sizes.others)), "", fdt_phys)
     if not evidence.bears_out(other.tracker, fdt_phys):
         return choice
     said = " or ".join(format_size(size) for size in sizes.sizes)
@@ -137,3 +155,7 @@ def _weighed(readings: Callable[[int], Sequence[Tracker]], sizes: PageSizes, fdt
         contradicts=f"{sizes.source} says that pages have {said}, and the map is one of "
         f"{format_size(1 << other.tracker.page_shift)} pages: {sizes.source} is of another kernel"
     )
+
+
+def _likely(readings: Iterable[Readings]) -> list[Tracker]:
+    return [tracker for each in readings for tracker in each.likely]

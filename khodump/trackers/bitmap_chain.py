@@ -7,7 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from khodump.abi.khoser import KHOSER_MEM_BITMAP_PTR, KHOSER_MEM_CHUNK_HDR, chunk_capacity
+from khodump.abi.khoser import (
+    KHOSER_MEM_BITMAP_PTR,
+    KHOSER_MEM_CHUNK_HDR,
+    SMALL_BITMAP_SIZE,
+    chunk_capacity,
+)
 from khodump.abi.layout import dtype_of
 from khodump.arrays import U8, U64, Bool
 from khodump.extents import Extents
@@ -23,9 +28,10 @@ from khodump.problems import (
     MapPointerUnaligned,
     MapProblem,
 )
-from khodump.tracker import Coverage, Nodes, Trace, TraceNode, Tracker, Walk, node_problem
+from khodump.tracker import READING_IN_DOUBT, Coverage, Nodes, Trace, TraceNode, Tracker, Walk, node_problem
 from khodump.trackers.bitmap_size import BitmapSize, Elements, tell_bitmap_size
 from khodump.trackers.bitmaps import runs_of_set_bits
+from khodump.trackers.evidence import Readings
 
 _ELEMENT = dtype_of(KHOSER_MEM_BITMAP_PTR)
 _BATCH_BYTES: Final = 8 << 20
@@ -38,25 +44,31 @@ class BitmapChainTracker(Tracker):
         memory: where it is.
         root: physical address of the first chunk.
         page_size: bytes.
-        bitmap_size: bytes of a bitmap, when told.
+        bitmap_size: bytes of a bitmap; by default as its pointers and the release tell.
+        because: what speaks for that size, for a person.
+        release: of the kernel that made it, if known.
     """
 
     depth = None
 
     def __init__(
-        self, memory: PhysicalMemory, root: int, page_size: int, bitmap_size: int | None = None
+        self,
+        memory: PhysicalMemory,
+        root: int,
+        page_size: int,
+        bitmap_size: int | None = None,
+        *,
+        because: str = "--as",
+        release: str = "",
     ) -> None:
         self.root = root
         self.page_shift = page_size.bit_length() - 1
         self._memory = memory
         self._page_size = page_size
-        elements = self._chunks(Walk())
         if bitmap_size is None:
-            self.bitmap_size = tell_bitmap_size(
-                elements, page_size, memory.platform.vmcoreinfo.get("OSRELEASE", "")
-            )
+            self.bitmap_size = tell_bitmap_size(self._chunks(Walk()), page_size, release)
         else:
-            self.bitmap_size = BitmapSize(bitmap_size, "--as", certain=True)
+            self.bitmap_size = BitmapSize(bitmap_size, because, certain=True)
         size = format_size(self.bitmap_size.size)
         self.shape = f"chain of {size} bitmaps, by {self.bitmap_size.reason}"
         self.leaf_size = self.bitmap_size.size
@@ -105,6 +117,13 @@ class BitmapChainTracker(Tracker):
         walk = Walk()
         elements = self._admit(self._chunks(walk), walk)
         return bool(self.root) and len(elements.order) > 0 and not walk.findings
+
+    def flaws(self) -> set[str]:
+        """See `Tracker.flaws`."""
+        walk = Walk()
+        elements = self._admit(self._chunks(walk), walk)
+        rules = {finding.rule for finding in walk.findings}
+        return rules if len(elements.order) else rules | {READING_IN_DOUBT}
 
     def _chunks(self, walk: Walk) -> Elements:
         """Follow the chain: all elements in stored order. Chunks are single pages, so this reads one by one."""
@@ -246,8 +265,29 @@ class BitmapChainTracker(Tracker):
 
 
 def readings(
-    memory: PhysicalMemory, root: int, page_size: int, bitmap_size: Callable[[int], int] | None = None
-) -> list[BitmapChainTracker]:
-    """The chain, with bitmaps of the size that `bitmap_size` gives for a page size, or else as its pointers tell."""
-    told = None if bitmap_size is None else bitmap_size(page_size)
-    return [BitmapChainTracker(memory, root, page_size, told)]
+    memory: PhysicalMemory,
+    root: int,
+    release: str,
+    page_size: int,
+    *,
+    bitmap_size: Callable[[int], int] | None = None,
+) -> Readings:
+    """The chain, with bitmaps of the size that its pointers tell; the other size is unlikely.
+
+    Args:
+        memory: where the chain is.
+        root: physical address of its first chunk.
+        release: of the kernel that made it, if known.
+        page_size: bytes.
+        bitmap_size: the size of the bitmaps for a page size, when forced.
+    """
+    if bitmap_size is not None:
+        return Readings([BitmapChainTracker(memory, root, page_size, bitmap_size(page_size))])
+    likely = BitmapChainTracker(memory, root, page_size, release=release)
+
+    def unlikely() -> list[BitmapChainTracker]:
+        size = SMALL_BITMAP_SIZE + page_size - likely.bitmap_size.size
+        because = "the root FDT's own page, which is in the map only so"
+        return [BitmapChainTracker(memory, root, page_size, size, because=because)]
+
+    return Readings([likely], unlikely)

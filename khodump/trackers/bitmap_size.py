@@ -17,6 +17,8 @@ from khodump.arrays import I64, U64, Bool
 
 #: A slab object of 512 bytes is page-aligned by chance once in 8 (4K pages); this many in a row are no chance.
 _ENOUGH_ALIGNED: Final = 4
+#: Of those, one stray pointer is damage: of 5 slab objects, 4 are aligned by chance once in 900.
+_FEW_STRAY: Final = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +73,24 @@ def tell_bitmap_size(elements: Elements, page_size: int, release: str) -> Bitmap
     # What not even the small bitmaps allow is damage, and proves nothing.
     possible = (elements.bitmap % np.uint64(small) == 0) & (elements.phys_start % of_small == 0)
     elements, of_large = elements.take(possible), of_large[possible]
-    if (elements.bitmap % np.uint64(page_size)).any():
+    is_unaligned = elements.bitmap % np.uint64(page_size) != 0
+    is_between = elements.phys_start % of_large != 0
+    of_large_ones = elements.take(~(is_unaligned | is_between))
+    stray = len(elements.bitmap) - len(of_large_ones.bitmap)
+    aligned = len(np.unique(of_large_ones.bitmap))
+    is_damage = aligned >= _ENOUGH_ALIGNED and stray * _FEW_STRAY <= aligned
+    if is_unaligned.any() and not is_damage:
         return BitmapSize(small, "bitmaps that are not page-aligned", certain=True)
-    if (elements.phys_start % of_large).any():
+    if is_between.any() and not is_damage:
         return BitmapSize(small, "bitmaps that start where none of a page can", certain=True)
     told = _by_release(release)
     if told is not None:
         return BitmapSize(large if told else small, f"release {release}", certain=True)
-    if len(np.unique(elements.bitmap)) >= _ENOUGH_ALIGNED:
+    if stray:
+        return BitmapSize(
+            large, f"a guess: {aligned} of its bitmaps are page-aligned, {stray} are not", certain=False
+        )
+    if aligned >= _ENOUGH_ALIGNED:
         return BitmapSize(large, f"{len(elements.bitmap)} bitmaps that are all page-aligned", certain=True)
     return BitmapSize(large, "a guess, for there are too few to tell", certain=False)
 

@@ -7,12 +7,30 @@ wrong one soon meets pointers that no kernel writes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from khodump.abi.kexec_handover import PAGE_SIZES
 from khodump.memory import Platform
-from khodump.tracker import Tracker
+from khodump.tracker import UNREADABLE_NODE, Tracker
+
+
+def no_readings() -> Sequence[Tracker]:
+    """None."""
+    return ()
+
+
+class Readings(NamedTuple):
+    """The ways in which a map of one kind may be meant, with one page size.
+
+    Attributes:
+        likely: those that the map's pointers and the kernel's release allow, the likeliest first; at least one.
+        unlikely: those that they speak against. One stray pointer, or the release of another kernel, must not
+            outweigh the root FDT's own page, so these are tried where that is in none of the likely ones.
+    """
+
+    likely: Sequence[Tracker]
+    unlikely: Callable[[], Sequence[Tracker]] = no_readings
 
 
 class Choice(NamedTuple):
@@ -75,10 +93,23 @@ def choose(readings: Sequence[Tracker], why_only: str, fdt_phys: int | None) -> 
         owning = [tracker for tracker in readings if tracker.holds(fdt_phys, 0)]
         if len(owning) == 1:
             return Choice(owning[0], "its own page in the map, found only with this size", certain=True)
-        readings = owning or readings
+        possible = owning or _uncontradicted(readings, fdt_phys)
+        if len(possible) == 1:
+            reason = "what is left of the map: with any other size its own page is not in the map, with this one that part is lost"
+            return Choice(possible[0], reason, certain=True)
+        readings = possible or readings
     sound = [tracker for tracker in readings if tracker.sound()]
     if len(sound) == 1:
         return Choice(sound[0], "the map's pointers, sound only with this size", certain=True)
     best, *others = sound or readings
     also = ", ".join(tracker.reading for tracker in others)
     return Choice(best, f"a guess: {also} fit as well", certain=False)
+
+
+def _uncontradicted(readings: Sequence[Tracker], fdt_phys: int) -> list[Tracker]:
+    """Those in which the root FDT's own page may be, in a part of the map that is lost, and nothing else is wrong."""
+    return [
+        tracker
+        for tracker in readings
+        if tracker.holds(fdt_phys, 0) is None and tracker.flaws() <= {UNREADABLE_NODE}
+    ]

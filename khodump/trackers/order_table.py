@@ -17,6 +17,7 @@ from khodump.numbers import format_size
 from khodump.problems import MapOrderNotRestored, MapPointerUnaligned
 from khodump.tracker import Coverage, Nodes, Trace, TraceNode, Tracker, Walk, node_problem
 from khodump.trackers.coverage import coverage_of
+from khodump.trackers.evidence import Readings
 from khodump.trackers.tables import TableTree
 
 
@@ -129,6 +130,6 @@ class OrderTableTracker(Tracker):
         return slots
 
 
-def readings(memory: PhysicalMemory, root: int, page_size: int) -> list[OrderTableTracker]:
-    """The one way to read it with this page size."""
-    return [OrderTableTracker(memory, root, page_size)]
+def readings(memory: PhysicalMemory, root: int, release: str, page_size: int) -> Readings:  # noqa: ARG001 - see below
+    """The one way to read it with this page size, whatever the release."""
+    return Readings([OrderTableTracker(memory, root, page_size)])

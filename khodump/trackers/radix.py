@@ -5,15 +5,16 @@ Read also: the tree as posted before it was merged, under other property names.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from khodump.abi.kexec_handover import RadixGeometry, radix_depth
 from khodump.arrays import U8, U64
 from khodump.memory import PhysicalMemory
 from khodump.numbers import format_size
-from khodump.tracker import Coverage, Nodes, Trace, Tracker, Walk
+from khodump.tracker import READING_IN_DOUBT, Coverage, Nodes, Trace, Tracker, Walk
 from khodump.trackers.coverage import coverage_of
+from khodump.trackers.evidence import Readings
 from khodump.trackers.shallow import order0_ends
 from khodump.trackers.tables import Entries, TableTree
 
@@ -79,23 +80,44 @@ class RadixTracker(Tracker):
         walk = Walk()
         return bool(self.root) and len(self._tree.descend(walk)) > 0 and not walk.findings
 
+    def flaws(self) -> set[str]:
+        """See `Tracker.flaws`."""
+        walk = Walk()
+        leaves = self.leaves(walk)
+        rules = {finding.rule for finding in walk.findings}
+        return rules if len(leaves) else rules | {READING_IN_DOUBT}
+
 
 def readings(
-    memory: PhysicalMemory, root: int, page_size: int, counts_marker: Sequence[bool]
-) -> list[RadixTracker]:
-    """The trees that may be meant, likeliest first.
+    memory: PhysicalMemory,
+    root: int,
+    release: str,
+    page_size: int,
+    *,
+    counts_marker: Callable[[str], bool | None],
+) -> Readings:
+    """The trees that may be meant.
 
     Args:
         memory: where the tree is.
         root: physical address of its root.
+        release: of the kernel that made it, if known.
         page_size: bytes.
-        counts_marker: the arguments that `radix_depth` may need for this version.
+        counts_marker: the argument that `radix_depth` needs for a release; None where it may be either.
     """
     shift = page_size.bit_length() - 1
-    full = radix_depth(shift, counts_marker=True)
-    depths = dict.fromkeys(radix_depth(shift, counts_marker=counts) for counts in counts_marker)
-    trackers = []
-    for depth in depths:
-        ends = order0_ends(memory, root, shift, depth) if depth < full else [0]
-        trackers += [RadixTracker(memory, root, RadixGeometry(shift, depth, end)) for end in ends]
-    return trackers
+    full, shallow = (radix_depth(shift, counts_marker=counts) for counts in (True, False))
+
+    def deep_tree() -> list[RadixTracker]:
+        return [RadixTracker(memory, root, RadixGeometry(shift, full))]
+
+    def shallow_trees() -> list[RadixTracker]:
+        ends = order0_ends(memory, root, shift, shallow)
+        return [RadixTracker(memory, root, RadixGeometry(shift, shallow, end)) for end in ends]
+
+    if shallow == full:
+        return Readings(deep_tree())
+    counts = counts_marker(release)
+    if counts is None:
+        return Readings([*deep_tree(), *shallow_trees()])
+    return Readings(deep_tree(), shallow_trees) if counts else Readings(shallow_trees(), deep_tree)

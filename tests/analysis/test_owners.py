@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 import khodump
@@ -123,3 +126,14 @@ def test_inspect_cuts_runs_where_owners_change(tmp_path):
         line.split("\t") for line in plain.splitlines()
     ]
     assert any("file 0x3 (memfd)/folios" in line for line in owned.splitlines())
+
+
+@pytest.mark.parametrize(("bitmap_size", "page_size"), [(512, 4096), (512, 16384), (4096, 4096)])
+def test_the_maps_own_pages_are_pages_though_several_bitmaps_share_one(bitmap_size, page_size, tmp_path):
+    description = described(compatible="kho-v1", map_format=MapFormat.CHAIN, page_size=page_size)
+    built = build_handover(replace(description, bitmap_size=bitmap_size, kexec_count=None))
+    image = built.image.to_elf(
+        tmp_path / "core", machine="EM_AARCH64", vmcoreinfo={"PAGESIZE": str(page_size)}
+    )
+    told = json.loads(run("owners", image, "--format", "json").stdout)
+    assert told["map's_own_pages"] == len({phys // page_size for phys in built.map_nodes})

@@ -144,3 +144,9 @@ def test_an_unknown_handler_is_shown_and_not_followed(tmp_path):
     assert ran.status == 0
     assert "s\t0x5\tvfio-pci-v1" in ran.stdout
     assert "\t0x1234\t" in ran.stdout
+
+
+def test_json_has_an_empty_list_where_the_flb_header_counts_none(tmp_path):
+    built = build_handover(Description(subtrees={"LUO": Luo(sessions=(Session(b"vm"),))}))
+    told = json.loads(run("sessions", built.image.to_elf(tmp_path / "core"), "--format", "json").stdout)
+    assert told["flbs"] == []

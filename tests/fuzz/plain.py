@@ -33,8 +33,8 @@ def elf_rows(data: bytes) -> list[Row]:
     return [row for part in rows for row in part]
 
 
-def lime_rows(data: bytes) -> list[Row]:
-    """The ranges of a LiME dump, up to where the chain of headers breaks."""
+def lime_rows(data: bytes) -> list[Row] | None:
+    """The ranges of a LiME dump, up to where the chain of headers breaks; None if one lacks some bytes or all of them."""
     rows: list[Row] = []
     at = 0
     while at + 32 <= len(data):
@@ -46,6 +46,8 @@ def lime_rows(data: bytes) -> list[Row]:
         rows.append((start, start + held, Presence.PRESENT, at))
         rows.append((start + held, last + 1, Presence.TRUNCATED, None))
         at += last + 1 - start
+        if held == last + 1 - start and at != len(data) and data[at : at + 8] != data[:8]:
+            return None
     return rows
 
 
@@ -86,7 +88,7 @@ def fdt_properties(data: bytes) -> Iterator[tuple[str, str, bytes]]:
         at += 4
         if token == 1:
             name = data[at : data.index(b"\0", at)]
-            path.append(name.decode())
+            path.append(name.decode("utf-8", "surrogateescape"))
             at += -(-(len(name) + 1) // 4) * 4
         elif token == 2:
             path.pop()
@@ -94,7 +96,8 @@ def fdt_properties(data: bytes) -> Iterator[tuple[str, str, bytes]]:
             size, name_at = struct.unpack_from(">II", data, at)
             at += 8
             start = strings + name_at
-            yield "/".join(path), data[start : data.index(b"\0", start)].decode(), data[at : at + size]
+            prop = data[start : data.index(b"\0", start)].decode("utf-8", "surrogateescape")
+            yield "/".join(path), prop, data[at : at + size]
             at += -(-size // 4) * 4
         elif token == 9:
             return

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import json
 
-from tests.fuzz import report
-from tests.fuzz.run import tasks
+from tests.fuzz import reference, report
+from tests.fuzz.run import counted_tasks, tasks
 from tests.fuzz.targets import Target
 from tests.fuzz.worker import ALL, Judge, Tally, campaign
 from tests.transcript import ROOT
@@ -41,6 +41,19 @@ def test_a_campaign_goes_on_where_the_last_one_ended():
     assert abs(sum(task.seconds for task in planned) - 100) < 1e-6
     assert {task.target for task in planned} == set(ALL)
     assert all(task.first == 0 for task in tasks([RUN], 2, 100.0, [], ["mutation"]))
+
+
+def test_a_campaign_of_so_many_inputs_has_them_over_all_targets_and_goes_on():
+    planned = list(counted_tasks([], 7, 1_000_000, [], ["mutation", "reference"]))
+    assert 1_000_000 <= sum(task.most or 0 for task in planned) < 1_000_100
+    assert {task.target for task in planned} == {*ALL, *reference.NAMES}
+    ran = [
+        {**RUN, "seed": 7, "target": task.target, "level": task.level, "inputs": task.most}
+        for task in planned
+    ]
+    assert list(counted_tasks(ran, 7, 1_000_000, [], ["mutation", "reference"])) == []
+    (more,) = counted_tasks([*ran[1:], {**ran[0], "inputs": 10}], 7, 1_000_000, [], ["mutation", "reference"])
+    assert (more.first, more.most) == (10, (planned[0].most or 0) - 10)
 
 
 def test_failures_are_told_apart_and_kept(tmp_path):

@@ -131,11 +131,11 @@ def test_a_bitmap_that_repeats_is_one():
     )
 
 
-def test_the_tracker_asks_the_image_for_the_release():
+def test_the_tracker_goes_by_the_release():
     image = MemoryImage(1 << 20)
     chain = write_chain(image, 4096, 4096, ALIGNED)
-    with opened(image, vmcoreinfo={"OSRELEASE": "6.17.8"}) as memory:
-        tracker = BitmapChainTracker(memory, chain.root, 4096)
+    with opened(image) as memory:
+        tracker = BitmapChainTracker(memory, chain.root, 4096, release="6.17.8")
     assert tracker.bitmap_size == BitmapSize(512, "release 6.17.8", certain=True)
     assert "512 B bitmaps, by release 6.17.8" in tracker.shape
 
@@ -150,3 +150,16 @@ def test_a_guess_is_put_in_doubt_and_a_proof_is_not():
         assert "--as kho-v1a or kho-v1b" in doubt
         assert BitmapChainTracker(memory, proof.root, 4096).doubt is None
         assert BitmapChainTracker(memory, guess.root, 4096, 512).doubt is None, "told is not guessed"
+
+
+@pytest.mark.parametrize(("count", "stray", "size"), [(4, 1, 4096), (12, 3, 4096), (3, 1, 512), (7, 2, 512)])
+@pytest.mark.parametrize("kind", ["pointer", "start"])
+def test_few_strays_among_many_are_damage(count, stray, size, kind):
+    """Objects of 512 bytes are page-aligned once in 8, and so are starts: so many are no chance."""
+    start = np.arange(count + stray, dtype=np.uint64) * np.uint64(LARGE)
+    bitmap = np.arange(1, count + stray + 1, dtype=np.uint64) * np.uint64(4096)
+    (bitmap if kind == "pointer" else start)[count:] += np.uint64(512 if kind == "pointer" else SMALL)
+    none = np.zeros_like(start)
+    found = tell_bitmap_size(Elements(start, bitmap, none, none, np.arange(len(start))), 4096, "")
+    assert found.size == size
+    assert found.certain is (size == 512), "damage leaves it a guess"

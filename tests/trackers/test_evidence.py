@@ -7,19 +7,24 @@ from typing import Any
 
 import pytest
 
+from khodump.abi.kexec_handover import radix_depth
 from khodump.fdt import parse_fdt
 from khodump.trackers import open_tracker
 from tests.builders.fdt import build_fdt, u64
-from tests.builders.handover import BuiltHandover, Description, build_handover
+from tests.builders.handover import BuiltHandover, Description, MapFormat, build_handover
 from tests.builders.memory import opened
 from tests.builders.radix import write_radix
 
+#: What a bitmap of 512 bytes and one of a page cover, at order 0 with 4 KiB pages.
+SMALL, LARGE = 1 << 24, 1 << 27
 SHAPES = [(4096, True), (16384, True), (16384, False), (65536, True)]
 IDS = ["4K", "16K", "16K shallow", "64K"]
 each_shape = pytest.mark.parametrize(("page_size", "counts_marker"), SHAPES, ids=IDS)
 
 
-def handover(page_size: int, *, counts_marker: bool = True, version: str = "kho-v4") -> BuiltHandover:
+def handover(
+    page_size: int, *, counts_marker: bool = True, version: str = "kho-v4", release: str | None = None
+) -> BuiltHandover:
     """A handover with blocks of several orders above its metadata."""
     base = 64 << 20
     blocks = [(base + index * page_size, 0) for index in range(5)]
@@ -35,6 +40,7 @@ def handover(page_size: int, *, counts_marker: bool = True, version: str = "kho-
             preservations=tuple(blocks),
             subtrees={"LUO": b"luo"},
             metadata_end=32 << 20,
+            release=release,
         )
     )
 
@@ -124,3 +130,105 @@ def test_an_empty_map_is_not_called_certain():
     tree = replace(tree, properties={**tree.properties, "preserved-memory-map": u64(empty.root)})
     _, certain = chosen(replace(built, fdt=build_fdt(tree)), raw=True)
     assert not certain
+
+
+def without_own_page(built: BuiltHandover, level: int = 0) -> BuiltHandover:
+    """The same handover in an image that lacks the node of a level that leads to the root FDT's own page."""
+    geometry = built.geometry
+    covered = (
+        64 - geometry.page_shift + (geometry.depth == radix_depth(geometry.page_shift, counts_marker=True))
+    )
+    key = geometry.encode(built.fdt_phys, 0) & ((1 << covered) - 1)
+    prefix = key >> geometry.key_shift(level)
+    built.image.drop(built.tree.nodes[level, prefix], built.geometry.page_size)
+    return built
+
+
+ARM: dict[str, Any] = {"machine": "EM_AARCH64"}
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("counts_marker", [True, False])
+def test_the_release_tells_the_depth_where_the_own_page_is_lost(counts_marker, level):
+    release = "7.1.2" if counts_marker else "7.1.0-rc3"
+    built = handover(16384, counts_marker=counts_marker, version="kho-v3", release=release)
+    lines = {"PAGESIZE": "16384", "OSRELEASE": "7.2.1"}  # of who received it, and who made it says so itself
+    (_, depth), _ = chosen(without_own_page(built, level), vmcoreinfo=lines, **ARM)
+    assert depth == built.geometry.depth
+
+
+@pytest.mark.parametrize(("counts_marker", "release"), [(False, "7.1.2"), (True, "7.1.0-rc3")])
+def test_the_own_page_outweighs_the_release(counts_marker, release):
+    """It may be the release of the kernel that received the handover."""
+    built = handover(16384, counts_marker=counts_marker, version="kho-v3", release=release)
+    lines = {"PAGESIZE": "16384", "OSRELEASE": release}
+    assert chosen(built, vmcoreinfo=lines, **ARM) == (truth(built), True)
+
+
+def test_a_reading_that_the_own_page_contradicts_gives_way_to_one_whose_part_is_lost():
+    built = without_own_page(handover(16384, version="kho-v3", release="7.1.0-rc5-00123-gc0ffee"))
+    (_, depth), _ = chosen(built, vmcoreinfo={"PAGESIZE": "16384"}, **ARM)
+    assert depth == built.geometry.depth
+
+
+def chain(page_size: int, bitmap_size: int, count: int = 8) -> BuiltHandover:
+    """A chain with a block in each of so many bitmaps of a page, besides the root FDT's own page."""
+    far = page_size * 8 * page_size
+    blocks = tuple((number * far + (64 << 20), 0) for number in range(1, count))
+    kind = MapFormat.CHAIN
+    return build_handover(
+        Description(
+            compatible="kho-v1",
+            map_format=kind,
+            page_size=page_size,
+            bitmap_size=bitmap_size,
+            preservations=blocks,
+            kexec_count=None,
+        )
+    )
+
+
+def move_a_pointer(built: BuiltHandover, number: int, by: int = 512) -> None:
+    """Let a bitmap's pointer in the first chunk be a little off, as a flipped bit leaves it."""
+    at = built.tree.root + 16 + 16 * number + 8
+    pointer = int.from_bytes(built.image.read(at, 8), "little")
+    built.image.write(at, u64(pointer + by))
+
+
+def bitmaps_of(built: BuiltHandover, **lines: str) -> int:
+    """The size of the bitmaps by which the map is read."""
+    size = str(built.geometry.page_size)
+    with opened(built.image, vmcoreinfo={"PAGESIZE": size, **lines}, **ARM) as memory:
+        tracker = open_tracker(memory, parse_fdt(built.fdt), fdt_phys=built.fdt_phys).tracker
+        list(tracker.walk())
+        return tracker.leaf_size
+
+
+@pytest.mark.parametrize("page_size", [4096, 16384, 65536])
+@pytest.mark.parametrize("lines", [{}, {"OSRELEASE": "6.18.2"}])
+@pytest.mark.parametrize("number", [0, 3])
+def test_one_unaligned_pointer_among_many_does_not_make_all_bitmaps_small(page_size, number, lines):
+    built = chain(page_size, page_size)
+    move_a_pointer(built, number)
+    assert bitmaps_of(built, **lines) == page_size
+
+
+def test_the_own_page_outweighs_an_unaligned_pointer_of_few():
+    """Two bitmaps prove nothing by their number, and small ones would not reach the root FDT's page."""
+    built = build_handover(
+        Description(
+            compatible="kho-v1",
+            map_format=MapFormat.CHAIN,
+            preservations=((LARGE, 0),),
+            kexec_count=None,
+            metadata_start=SMALL + (1 << 20),
+        )
+    )
+    move_a_pointer(built, 1)
+    assert bitmaps_of(built) == 4096
+
+
+@pytest.mark.parametrize("page_size", [4096, 16384])
+def test_small_bitmaps_of_which_some_are_aligned_by_chance_stay_small(page_size):
+    built = chain(page_size, 512, count=24)
+    assert bitmaps_of(built) == 512

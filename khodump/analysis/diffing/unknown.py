@@ -64,7 +64,7 @@ def unknown_steps(spans: list[Unknown], page_shift: int, unit: int) -> Steps | N
 
 
 def _unknown(handover: Handover) -> Iterator[Unknown]:
-    if handover.is_map_gone:
+    if handover.is_map_unknown:
         yield from _everything(handover)
         return
     problems = [

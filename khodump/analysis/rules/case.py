@@ -22,6 +22,7 @@ from khodump.findings import Finding, Severity
 from khodump.handover import Broken, Handover
 from khodump.intervals import Intervals, without
 from khodump.locate import RootFdt
+from khodump.maker import maker_release
 from khodump.memory import PhysicalMemory
 from khodump.problems import PROBLEMS, FlbListInvalid, SessionFileCountMismatch
 from khodump.subtree import WHOLE_BLOCK, Claims
@@ -258,8 +259,7 @@ def producer(suspect: Handover | Broken) -> Kernel:
 
     A string that is not its release's was damaged, or set by somebody: such a kernel would refuse its own handover.
     """
-    metadata = metadata_of(suspect)
-    release = metadata.release if metadata else suspect.memory.platform.vmcoreinfo.get("OSRELEASE", "")
+    release = maker_release(suspect.memory, suspect.fdt.tree if suspect.fdt else None)
     said = suspect.fdt.compatible if suspect.fdt else None
     known = kernels_of(release) or tuple(kernel for kernel in KERNELS if kernel.root == said) or KERNELS[:1]
     fitting = [kernel for kernel in known if kernel.root == said]

@@ -139,9 +139,11 @@ SMALL: dict[str, Any] = {"also": ("map-empty-nodes",), "before": ("map-empty-nod
 
 @breaks("v1-bitmap-size")
 def large_ones_expected() -> Break:
-    """An (empty) bitmap that begins where none of a page can gives away those of 512 bytes."""
-    built = handed_over({"memblock": ORDERS}, empties=((2 * COVERS, 0),), **OLD)
-    at, data = flipped(built, element(built, 1), 24)
+    """(Empty) bitmaps that begin where none of a page can give away those of 512 bytes; one alone would be damage."""
+    empties = tuple((number * COVERS, 0) for number in (2, 4, 6))
+    built = handed_over({"memblock": ORDERS}, empties=empties, **OLD)
+    at = element(built, 1)
+    data = moved(built.image.read(at, element(built, 4) - at))
     then = (
         "takes the string for its own, misreads every bitmap, and keeps phantom blocks, and gives others away"
     )
@@ -149,11 +151,19 @@ def large_ones_expected() -> Break:
     return Break(built, at, data, Effect.OVERWRITTEN, then, phys=built.tree.root, kernel=kernel, **SMALL)
 
 
+def moved(elements: bytes) -> bytes:
+    """These elements, each beginning a bitmap of 512 bytes further up."""
+    size = KHOSER_MEM_BITMAP_PTR.sizeof()
+    starts = [int.from_bytes(elements[at : at + 8], "little") for at in range(0, len(elements), size)]
+    rest = [elements[at + 8 : at + size] for at in range(0, len(elements), size)]
+    return b"".join(u64(start + COVERS // 8) + more for start, more in zip(starts, rest, strict=True))
+
+
 @breaks("v1-bitmap-size")
 def small_ones_expected() -> Break:
     """The same the other way around: what it broke is the sound one here, for a kernel of the other kind."""
     broken = large_ones_expected()
-    sound = broken.built.image.read(broken.at, 1)
+    sound = broken.built.image.read(broken.at, len(broken.data))
     broken.built.image.write(broken.at, broken.data)
     then = "takes the string for its own, misreads every bitmap, and misses most preserved blocks"
     kernel = kernel_named("6.17")

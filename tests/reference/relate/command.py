@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from tests.transcript import run
 
 STATUSES = {0, 1, 2, 3, 4}
-DOUBT = "reading-in-doubt"  # said of a map without the root FDT's page: what is listed may be misread
 
 Row = dict[str, Any]
 

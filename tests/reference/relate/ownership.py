@@ -22,7 +22,8 @@ def hold(case: Case) -> None:
     expected = {owner: len(claims.pages(owner)) for owner in list(claims.ranges)}
     named = {owner: pages for owner, pages in shares.items() if owner in expected}
     assert named == {owner: pages for owner, pages in expected.items() if pages}
-    own = {*case.answer.preserved.pages, *case.answer.preserved.bitmaps}
+    # Several of 6.16's bitmaps share a page.
+    own = {at // size for at in (*case.answer.preserved.pages, *case.answer.preserved.bitmaps)}
     assert told["map's_own_pages"] == len(own), "pages of the map"
     by_runs(case, shares)
 
