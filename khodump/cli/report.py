@@ -114,7 +114,7 @@ def _single(subject: Subject, voice: Voice, next_: str | None) -> tuple[Page, St
     kernel = None if next_ is None else kernel_named(next_)
     with subject.suspect(voice) as suspect:
         checkup = examine(suspect, kernel)
-        page = handover_page(suspect, checkup, kernel)
+        page = handover_page(suspect, checkup, kernel, subject.invocation)
         handovers = [suspect] if isinstance(suspect, Handover) and not checkup.is_bygone else []
         return page, voice.told(handovers)
 

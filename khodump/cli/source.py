@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, TypedDict
 
 import typer
 
+from khodump.advice import Invocation, Option
 from khodump.cli import completion
 from khodump.cli.terminal import Voice
 from khodump.numbers import parse_number
@@ -90,6 +91,26 @@ class Image:
         return [*self.paths, *([self.ranges] if self.ranges else [])]
 
     @property
+    def image_options(self) -> tuple[Option, ...]:
+        """How to read the image, as it was said."""
+        options: list[Option] = []
+        for name, value in (("--as", self.as_), ("--page-size", self.page_size), ("--ranges", self.ranges)):
+            if value is not None:
+                options.append((name, value))
+        for name, is_said in (
+            ("--assume-zero", self.assume_zero),
+            ("--force-placement", self.force_placement),
+        ):
+            if is_said:
+                options.append((name,))
+        return tuple(options)
+
+    @property
+    def invocation(self) -> Invocation:
+        """How the image was named, for commands that are to look at it again."""
+        return Invocation(tuple(self.paths), self.image_options)
+
+    @property
     def page_bytes(self) -> int | None:
         """Bytes a page, when forced."""
         return None if self.page_size is None else parse_number(self.page_size, "--page-size")
@@ -133,6 +154,18 @@ class Source(Image):
         fdt = self.fdt_argument
         scratch = [str(path) for path in files_of(self.scratch or ())]
         return [*super().inputs, *([fdt] if isinstance(fdt, str) else []), *scratch]
+
+    @property
+    def invocation(self) -> Invocation:
+        """See `Image.invocation`."""
+        options: list[Option] = []
+        for name, value in (("--fdt", self.fdt), ("--root", self.root)):
+            if value is not None:
+                options.append((name, value))
+        options += [("--scratch", file) for file in self.scratch or ()]
+        fdt = self.fdt_argument
+        fdt_file = fdt if isinstance(fdt, str) else None
+        return replace(super().invocation, handover_options=tuple(options), fdt_file=fdt_file)
 
     @contextmanager
     def opened(self, terminal: Voice) -> Iterator[Handover]:

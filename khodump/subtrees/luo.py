@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from khodump.abi.kexec_handover import PROP_COMPATIBLE
-from khodump.abi.layout import dtype_of
+from khodump.abi.layout import dtype_of, offset_of
 from khodump.abi.luo import (
     COMPATIBLE_PREFIX,
     FILE_ARRAY_PAGES,
@@ -34,7 +34,7 @@ from khodump.abi.luo import (
 )
 from khodump.errors import FdtError
 from khodump.fdt import MAGIC, FdtNode, parse_fdt
-from khodump.findings import Finding
+from khodump.findings import Entry, Finding
 from khodump.memory import Hole
 from khodump.problems import (
     BlobIncompatible,
@@ -46,7 +46,7 @@ from khodump.problems import (
 )
 from khodump.rows import Fact, Kind
 from khodump.subtree import Blob, Context, Decoded, Keep
-from khodump.subtrees.block import read_blocks
+from khodump.subtrees.block import places_from, read_blocks
 from khodump.subtrees.luo_doubts import flb_problems, luo_doubts
 from khodump.subtrees.luo_memory import luo_claims, luo_keeps
 from khodump.subtrees.luo_state import (
@@ -122,49 +122,59 @@ class _Reader:
         if self._layout.sessions_in_blocks:
             found = read_blocks(self._context.of(SESSIONS_OWNER), head, LUO_SESSION_SER, "LUO's sessions")
             self.findings += found.findings
-            rows, pages = found.entries, tuple((block, size) for block in found.blocks)
+            rows, places = found.entries, found.places
+            pages = tuple((block, size) for block in found.blocks)
         else:
+            array = sessions_array(size)
             pages = ((head, SESSION_ARRAY_PAGES * size),) if head else ()
-            rows = self._array(self._context.of(SESSIONS_OWNER), sessions_array(size), head)
-        return tuple(self._session(row) for row in rows), pages
+            rows = self._array(self._context.of(SESSIONS_OWNER), array, head)
+            places = places_from(head + array.offset, rows)
+        sessions = zip(rows, places.tolist(), strict=True)
+        return tuple(self._session(row, place) for row, place in sessions), pages
 
-    def _session(self, row: Any) -> Session:  # noqa: ANN401 - a numpy record
+    def _session(self, row: Any, place: int) -> Session:  # noqa: ANN401 - a numpy record
         name, head, count = text(bytes(row["name"])), int(row["files"]), int(row["count"])
         what, size = f"session {quoted(name)}", self._context.page_size
         context, told = self._context.of(session_owner(name)), len(self.findings)
         if head and context.refuses_next(head):
             self._shared_lists.add(context, head)
-            return Session(name, head, count, (), ())
+            return Session(name, head, count, (), (), place)
         if self._layout.files_in_blocks:
             found = read_blocks(context, head, LUO_FILE_SER, f"the files of {what}")
             self.findings += found.findings
-            rows, pages = found.entries, tuple((block, size) for block in found.blocks)
+            rows, places = found.entries, found.places
+            pages = tuple((block, size) for block in found.blocks)
         else:
             pages = ((head, FILE_ARRAY_PAGES * size),) if head else ()
             rows = self._array(context, files_array(size, f"the files of {what}"), head, count)
+            places = places_from(head, rows)
         if (
             len(rows) != count and len(self.findings) == told
         ):  # a list that could not be read says nothing of it
             message = f"{what} says it has {count} files, but its list has {len(rows)}"
             phys = head or None
             problem = SessionFileCountMismatch(count, len(rows))
-            self.findings.append(context.problem(problem, phys, message))
-        return Session(name, head, count, tuple(self._file(row, name) for row in rows), pages)
+            entry = Entry("count of the session's entry", place + offset_of(LUO_SESSION_SER, "count"))
+            self.findings.append(context.problem(problem, phys, message, entry=entry))
+        files = zip(rows, places.tolist(), strict=True)
+        return Session(
+            name, head, count, tuple(self._file(each, at, name) for each, at in files), pages, place
+        )
 
-    def _file(self, row: Any, session: str) -> LuoFile:  # noqa: ANN401 - a numpy record
+    def _file(self, row: Any, place: int, session: str) -> LuoFile:  # noqa: ANN401 - a numpy record
         handler, data, token = text(bytes(row["compatible"])), int(row["data"]), int(row["token"])
         if handler not in MEMFD_COMPATIBLES:
-            return LuoFile(token, handler, data, None)
+            return LuoFile(token, handler, data, None, place)
         context = self._context.of(file_owner(session, token, handler))
         if context.refuses(data):
             self._shared_states.add(context, data)
-            return LuoFile(token, handler, data, None)
+            return LuoFile(token, handler, data, None, place)
         state = decode_memfd(context, handler, data, f"file {token:#x} of session {quoted(session)}")
         if isinstance(state, Finding):
             self.findings.append(state)
-            return LuoFile(token, handler, data, None)
+            return LuoFile(token, handler, data, None, place)
         self.findings += state.findings
-        return LuoFile(token, handler, data, state)
+        return LuoFile(token, handler, data, state, place)
 
     def _flbs(self, head: int) -> tuple[tuple[Flb, ...], tuple[tuple[int, int], ...]]:
         if not head:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
-from khodump.abi.layout import dtype_of
+from khodump.abi.layout import dtype_of, offset_of
 from khodump.abi.luo import LUO_FILE_SER, LUO_SESSION_SER, luo_version
+from khodump.findings import Entry
 from khodump.memory import Hole
 from khodump.subtree import Claims, Context, Keep
 from khodump.subtrees.block import block_keeps
@@ -25,15 +27,35 @@ from khodump.subtrees.luo_state import (
 
 def luo_claims(luo: Luo) -> Iterator[Claims]:
     """All lists, and what memfds hold."""
+    previous: dict[str, int] = {}
     for part, start, size in luo.pages:
-        yield Claims.of(f"LUO/{part}", (start, size))
+        entry = _entry_of_block(previous.get(part))
+        previous[part] = start
+        yield Claims.of(f"LUO/{part}", (start, size), entry=entry)
     for session in luo.sessions:
-        owner = session_owner(session.name)
-        for span in session.pages:
-            yield Claims.of(f"{owner}/files", span)
+        yield from _session_claims(session)
         for file in session.files:
             if file.state is not None:
-                yield from file.state.claims(file_owner(session.name, file.token, file.handler))
+                entry = _field(file.phys, LUO_FILE_SER, "data", "data of the file's entry")
+                yield from file.state.claims(file_owner(session.name, file.token, file.handler), entry)
+
+
+def _session_claims(session: Session) -> Iterator[Claims]:
+    """The pages of its list of files."""
+    entry = _field(session.phys, LUO_SESSION_SER, "files", "files of the session's entry")
+    for start, size in session.pages:
+        yield Claims.of(f"{session_owner(session.name)}/files", (start, size), entry=entry)
+        entry = _entry_of_block(start)
+
+
+def _entry_of_block(previous: int | None) -> Entry | None:
+    """What names a block of a list that comes after another."""
+    return None if previous is None else Entry("the next block in a block of the list", previous)
+
+
+def _field(phys: int | None, schema: Any, name: str, what: str) -> Entry | None:  # noqa: ANN401 - construct
+    """A field of the entry at `phys`, if that is known."""
+    return None if phys is None else Entry(what, phys + offset_of(schema, name))
 
 
 def luo_keeps(context: Context, luo: Luo) -> Iterator[Keep]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from khodump.abi.luo import (
@@ -26,12 +26,14 @@ class LuoFile:
         handler: compatible string of the file handler that knows `data`.
         data: the handler's own, usually a physical address.
         state: what a known handler made of it; None for unknown handlers and unreadable state.
+        phys: physical address of its entry in the session's list; None where it is in no such list.
     """
 
     token: int
     handler: str
     data: int
     state: Memfd | None
+    phys: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Session:
         count: files that it says it has.
         files: those that were found.
         pages: physical (start, size) of the pages that list them.
+        phys: physical address of its entry in the list of sessions; None where it is in no such list.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Session:
     count: int
     files: tuple[LuoFile, ...]
     pages: tuple[tuple[int, int], ...]
+    phys: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
