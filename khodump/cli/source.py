@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypedDict
 
@@ -198,6 +198,26 @@ class Source(Image):
                 return
             with terminal.progress("walking the map", "pages") as watch:
                 yield replace(suspect, watch=watch)
+
+    @contextmanager
+    def opened_or_broken(self, terminal: Voice) -> Iterator[Handover | Broken]:
+        """As `opened`; where there is no handover, but a root FDT, what is left of it, to be shown before that error.
+
+        Unlike `suspect`, versions that nobody knows are not read as others.
+        """
+        from khodump.errors import FdtError, NoHandoverError
+        from khodump.handover import Broken
+
+        with ExitStack() as opening:
+            suspect: Handover | Broken
+            try:
+                suspect = opening.enter_context(self.opened(terminal))
+            except (NoHandoverError, FdtError) as error:
+                rest = opening.enter_context(self.suspect(replace(terminal, quiet=True)))
+                suspect = Broken(rest.memory, rest.fdt.phys if rest.fdt else None, b"", rest.fdt, error)
+                if isinstance(rest, Broken):
+                    suspect = replace(rest, problem=error)
+            yield suspect
 
     @property
     def options(self) -> Options:
