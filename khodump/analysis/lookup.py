@@ -125,16 +125,16 @@ def lookup(handover: Handover, addresses: Sequence[int]) -> Result:
 
 
 def lookup_bytes(broken: Broken, addresses: Sequence[int]) -> Result:
-    """What the image holds at these addresses, where the root FDT leads to no map, so that nothing else can be told."""
+    """What the image holds at these addresses, where no handover can be read, so that nothing else can be told."""
     rows = [
-        _Row(address, "unknown: there is no map")._replace(**place_of(broken.memory, address)._asdict())
+        _Row(address, "unknown")._replace(**place_of(broken.memory, address)._asdict())
         for address in addresses
     ]
     facts = (
         Fact("image", broken.memory.description, Kind.TEXT),
         Fact("fdt", broken.phys, Kind.ADDRESS),
     )
-    summary = "only what the image holds can be told: the root FDT leads to no map"
+    summary = "only what the image holds can be told, for no handover can be read"
     return Result(
         "khodump.lookup/1",
         lambda: Head(facts),

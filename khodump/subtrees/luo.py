@@ -108,14 +108,22 @@ class _Reader:
         self._shared_states = _Shared("states of files", are_files=True)
         self.findings: list[Finding] = []
 
-    def luo(self, header: LuoHeader) -> Luo:
-        """Everything that the header leads to."""
+    def luo(self, header: LuoHeader, header_phys: int | None) -> Luo:
+        """Everything that the header leads to, which lies at `header_phys`, if it is a struct."""
         sessions, session_pages = self._sessions(header.sessions_pa)
         for shared in (self._shared_lists, self._shared_states):
             self.findings += shared.findings()
         flbs, flb_pages = self._flbs(header.flbs_pa)
         pages = [("sessions", *span) for span in session_pages] + [("flbs", *span) for span in flb_pages]
-        return Luo(self._version, header.liveupdate_num, header.sessions_pa, sessions, flbs, tuple(pages))
+        return Luo(
+            self._version,
+            header.liveupdate_num,
+            header.sessions_pa,
+            sessions,
+            flbs,
+            tuple(pages),
+            header_phys,
+        )
 
     def _sessions(self, head: int) -> tuple[tuple[Session, ...], tuple[tuple[int, int], ...]]:
         size = self._context.page_size
@@ -228,7 +236,7 @@ def decode(context: Context, blob: Blob) -> Decoded:
         return _too_small(context, blob, version, offset + LUO_HEADER.size)
     spans = (blob.phys, len(version) + 1), (blob.phys + offset, LUO_HEADER.size)
     keep = Keep.of("LUO/blob", "blob", *spans)
-    return _decoded(context, version, LUO_HEADER.parse(blob.data[offset:]), [keep])
+    return _decoded(context, version, LUO_HEADER.parse(blob.data[offset:]), [keep], blob.phys + offset)
 
 
 def _too_small(context: Context, blob: Blob, version: str, need: int) -> Decoded:
@@ -251,7 +259,7 @@ def _decode_fdt(context: Context, blob: Blob) -> Decoded:
     keeps = [Keep.of_fdt("LUO/blob", "blob", blob.phys, blob.data)]
     if PROP_ABI_HEADER in tree.properties:
         keeps.append(Keep.of("LUO/header", "header", (tree.u64(PROP_ABI_HEADER) or 0, LUO_HEADER.size)))
-    return _decoded(context, version, header, keeps)
+    return _decoded(context, version, header, keeps, tree.u64(PROP_ABI_HEADER))
 
 
 def _v1_header(tree: FdtNode) -> LuoHeader | None:
@@ -271,10 +279,12 @@ def _abi_header(context: Context, tree: FdtNode) -> LuoHeader | None:
     return None if isinstance(data, Hole) else LUO_HEADER.parse(data)
 
 
-def _decoded(context: Context, version: str, header: LuoHeader, blob: list[Keep]) -> Decoded:
+def _decoded(
+    context: Context, version: str, header: LuoHeader, blob: list[Keep], header_phys: int | None
+) -> Decoded:
     """What the header leads to; `blob` are the bytes that led to it."""
     reader = _Reader(context, version)
-    luo = reader.luo(header)
+    luo = reader.luo(header, header_phys)
     files = [file for session in luo.sessions for file in session.files]
     facts = (
         Fact("live update number", luo.number, Kind.COUNT),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 
-from khodump.abi.layout import dtype_of, offset_of
-from khodump.abi.luo import LUO_FILE_SER, LUO_SESSION_SER, luo_version
+from khodump.abi.layout import dtype_of
+from khodump.abi.luo import LUO_FILE_SER, LUO_HEADER, LUO_SESSION_SER, luo_version
 from khodump.findings import Entry
 from khodump.memory import Hole
 from khodump.subtree import Claims, Context, Keep
@@ -17,6 +16,7 @@ from khodump.subtrees.luo_state import (
     Luo,
     LuoArray,
     Session,
+    entry_of,
     file_owner,
     files_array,
     flbs_array,
@@ -27,35 +27,32 @@ from khodump.subtrees.luo_state import (
 
 def luo_claims(luo: Luo) -> Iterator[Claims]:
     """All lists, and what memfds hold."""
-    previous: dict[str, int] = {}
+    heads = {
+        part: entry_of(luo.header_phys, LUO_HEADER.schema, f"{part}_pa", f"{part}_pa of LUO's state")
+        for part in ("sessions", "flbs")
+    }
     for part, start, size in luo.pages:
-        entry = _entry_of_block(previous.get(part))
-        previous[part] = start
-        yield Claims.of(f"LUO/{part}", (start, size), entry=entry)
+        yield Claims.of(f"LUO/{part}", (start, size), entry=heads[part])
+        heads[part] = _entry_of_block(start)
     for session in luo.sessions:
         yield from _session_claims(session)
         for file in session.files:
             if file.state is not None:
-                entry = _field(file.phys, LUO_FILE_SER, "data", "data of the file's entry")
+                entry = entry_of(file.phys, LUO_FILE_SER, "data", "data of the file's entry")
                 yield from file.state.claims(file_owner(session.name, file.token, file.handler), entry)
 
 
 def _session_claims(session: Session) -> Iterator[Claims]:
     """The pages of its list of files."""
-    entry = _field(session.phys, LUO_SESSION_SER, "files", "files of the session's entry")
+    entry = entry_of(session.phys, LUO_SESSION_SER, "files", "files of the session's entry")
     for start, size in session.pages:
         yield Claims.of(f"{session_owner(session.name)}/files", (start, size), entry=entry)
         entry = _entry_of_block(start)
 
 
-def _entry_of_block(previous: int | None) -> Entry | None:
+def _entry_of_block(previous: int) -> Entry:
     """What names a block of a list that comes after another."""
-    return None if previous is None else Entry("the next block in a block of the list", previous)
-
-
-def _field(phys: int | None, schema: Any, name: str, what: str) -> Entry | None:  # noqa: ANN401 - construct
-    """A field of the entry at `phys`, if that is known."""
-    return None if phys is None else Entry(what, phys + offset_of(schema, name))
+    return Entry("the next block in a block of the list", previous)
 
 
 def luo_keeps(context: Context, luo: Luo) -> Iterator[Keep]:

@@ -28,6 +28,7 @@ def words_of(case: Case, finding: Finding, stands: Standing | None) -> Words:
         Blank.SESSION: _session(case, finding),
         Blank.TOKEN: _token(case, finding),
         Blank.KEY: _key(case, finding),
+        Blank.PAGE_SIZE: None if case.handover is None else str(case.handover.page_size),
         Blank.OTHER_VERSION: _other_version(case),
     }
     return {blank: word for blank, word in known.items() if word is not None}

@@ -224,7 +224,13 @@ RULES: Final = (
         "a key has no order bit, is too wide, or stands for memory that no machine has",
         "7.3 refuses to make such keys (ERANGE); a kernel that meets one reserves memory that does not exist.",
         confirm(
-            see("key", Blank.KEY, shows="decodes the key, and says what is wrong with it"),
+            see(
+                "key",
+                Blank.KEY,
+                "--page-size",
+                Blank.PAGE_SIZE,
+                shows="decodes the key: its block, and why no kernel makes it",
+            ),
             see(
                 "lookup", Blank.ENTRY, shows="shows what the slot holds, and the slots that lead to its table"
             ),
@@ -333,13 +339,11 @@ RULES: Final = (
         "One string stands for bitmaps of 512 bytes (6.16, 6.17) and of a page (6.18 on, and 6.17 stable).",
         confirm(
             see(
-                "lookup",
-                Blank.FDT,
+                "owners",
                 "--as",
                 Blank.OTHER_VERSION,
-                shows="shows whether the root FDT's own page, which every kernel preserves, is preserved in the other reading",
+                shows="shows, for the other reading, how much is preserved that nobody claims, and claimed that is not preserved",
             ),
-            see("inspect", "--as", Blank.OTHER_VERSION, shows="lists the map in the other reading"),
         ),
         "a2fff99f92da, 20251021000852.2924827-3",
         _bitmap_size_outcome,

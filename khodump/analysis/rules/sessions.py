@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from khodump.abi import luo as luo_abi
+from khodump.abi.luo import LUO_FILE_SER, LUO_SESSION_SER
 from khodump.advice import Blank, confirm, see
 from khodump.analysis.rules.case import Case
 from khodump.analysis.rules.harm import TAKEN_ON_TRUST, harm, sessions_lost
@@ -14,7 +15,7 @@ from khodump.analysis.rules.log import FILE_COUNT, FILES_FAILED, NO_HANDLER, SES
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Finding, Severity
 from khodump.problems import FlbListInvalid, SessionFileCountMismatch
-from khodump.subtrees.luo_state import Session, session_owner
+from khodump.subtrees.luo_state import Session, entry_of, session_owner
 from khodump.subtrees.text import quoted
 
 _LISTS: Final = (Need.MAP, Need.WHOLE_LISTS)
@@ -43,7 +44,8 @@ def _unknown_handlers(case: Case) -> Iterator[Hit]:
             f"{count} files are of {quoted(handler)}, and kernels of {case.reader.release} know {takes}; the first is "
             f"token {first.file.token} of session {quoted(first.session)}"
         )
-        yield Hit(None, message, first.owner, {"count": count})
+        entry = entry_of(first.file.phys, LUO_FILE_SER, "compatible", "compatible of the file's entry")
+        yield Hit(None, message, first.owner, {"count": count}, entry=entry)
 
 
 def _handler_outcome(case: Case, finding: Finding) -> Outcome:
@@ -56,9 +58,10 @@ def _repeated_names(case: Case) -> Iterator[Hit]:
     sessions = case.luo.sessions if case.luo else ()
     for name, count in Counter(session.name for session in sessions).items():
         if count > 1:
-            yield Hit(
-                None, f"{count} sessions are called {quoted(name)}", session_owner(name), {"count": count}
-            )
+            message = f"{count} sessions are called {quoted(name)}"
+            second = [session for session in sessions if session.name == name][1]
+            entry = entry_of(second.phys, LUO_SESSION_SER, "name", "name of the second's entry")
+            yield Hit(None, message, session_owner(name), {"count": count}, entry=entry)
 
 
 def _names_outcome(case: Case, finding: Finding) -> Outcome:
@@ -74,11 +77,13 @@ def _tokens_of(session: Session) -> Iterator[Hit]:
     for token, count in Counter(file.token for file in session.files).items():
         if count > 1:
             message = f"session {quoted(session.name)} has {count} files with token {token}"
+            second = [file for file in session.files if file.token == token][1]
             yield Hit(
                 session.files_phys or None,
                 message,
                 session_owner(session.name),
                 {"token": token, "count": count},
+                entry=entry_of(second.phys, LUO_FILE_SER, "token", "token of the second's entry"),
             )
 
 
