@@ -7,7 +7,7 @@ filled in and quoted for the shell where there is one: such a command can be pas
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -81,6 +81,9 @@ class Command:
         known = tuple(text for text in texts if text is not None)
         return Command(self.name, known, self.program)
 
+
+SCAN: Final = Command("scan")
+CHECK: Final = Command("check")
 
 #: An option with its value, if it takes one, as words.
 Option = tuple[str, ...]
@@ -197,6 +200,30 @@ def see(name: str, *words: str | Blank, shows: str, program: str | None = "khodu
 def confirm(*looks: Look, remark: str = "") -> Confirmation:
     """How to confirm: these ways, the best first."""
     return Confirmation(looks, remark)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A hint with commands in it, which are filled in where the image is known.
+
+    Attributes:
+        parts: text, and commands between.
+    """
+
+    parts: tuple[str | Command, ...]
+
+    @classmethod
+    def of(cls, *parts: str | Command) -> Advice:
+        """From text and commands, in order."""
+        return cls(parts)
+
+    def __str__(self) -> str:
+        return self.told(PLACEHOLDERS)
+
+    def told(self, invocation: Invocation, word: Callable[[str], str] = str) -> str:
+        """The sentence for a person who named the image so; `word` puts its text into other words, but no command."""
+        parts = (invocation.line(part) if isinstance(part, Command) else word(part) for part in self.parts)
+        return "".join(parts)
 
 
 #: Of a finding that no rule knows.

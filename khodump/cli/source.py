@@ -13,6 +13,7 @@ import typer
 from khodump.advice import Invocation, Option
 from khodump.cli import completion
 from khodump.cli.terminal import Voice
+from khodump.errors import KhodumpError
 from khodump.numbers import parse_number
 
 if TYPE_CHECKING:
@@ -110,6 +111,15 @@ class Image:
         """How the image was named, for commands that are to look at it again."""
         return Invocation(tuple(self.paths), self.image_options)
 
+    @contextmanager
+    def advising(self) -> Iterator[None]:
+        """Let the hint of an error that ends the block name the image as the person did."""
+        try:
+            yield
+        except KhodumpError as error:
+            error.invocation = self.invocation
+            raise
+
     @property
     def page_bytes(self) -> int | None:
         """Bytes a page, when forced."""
@@ -173,9 +183,9 @@ class Source(Image):
         from khodump.opening import open_handover
 
         terminal.spare(self.inputs)
-        with terminal.noting(), terminal.progress("searching for the root FDT") as progress:
+        with self.advising(), terminal.noting(), terminal.progress("searching for the root FDT") as progress:
             handover = open_handover(self.paths, progress=progress, **self.options)
-        with handover:
+        with self.advising(), handover:
             for note in handover.notes:
                 terminal.note(note)
             with terminal.progress("walking the map", "pages") as watch:
@@ -188,9 +198,9 @@ class Source(Image):
         from khodump.opening import open_suspect
 
         terminal.spare(self.inputs)
-        with terminal.noting(), terminal.progress("searching for the root FDT") as progress:
+        with self.advising(), terminal.noting(), terminal.progress("searching for the root FDT") as progress:
             suspect = open_suspect(self.paths, progress=progress, **self.options)
-        with suspect:
+        with self.advising(), suspect:
             for note in suspect.notes:
                 terminal.note(note)
             if not isinstance(suspect, Handover):

@@ -57,7 +57,7 @@ class Need(Enum):
     """What must be known for a rule to be run."""
 
     MAP = "the root FDT leads to no map"
-    FDT_PAGE = "where the root FDT lies is not known: pass --fdt 0xPHYS"
+    FDT_PAGE = "where the root FDT lies is not known: pass its address with --fdt"
     WHOLE_MAP = "part of the map could not be walked: what is not found in it may be there"
     WHOLE_USERS = "part of what users wrote could not be read: what nobody seems to claim may be theirs"
     WHOLE_LISTS = "a list of LUO's is damaged: some of what it names may be missing, or was never there"
