@@ -197,8 +197,8 @@ class _Reader:
         self, context: Context, array: LuoArray, head: int, count: int | None = None
     ) -> npt.NDArray[Any]:
         """The entries of the array at `head`; the u64 before the first counts them, unless told."""
-        entry = dtype_of(array.schema)
-        none: npt.NDArray[Any] = np.zeros(0, entry)
+        of_entry = dtype_of(array.schema)
+        none: npt.NDArray[Any] = np.zeros(0, of_entry)
         if not head:
             return none
         if context.refuses(head, array.length):
@@ -210,11 +210,12 @@ class _Reader:
             self.findings.append(context.unreadable(data, f"the list of {array.what}, at {head:#x},"))
             return none
         said = int.from_bytes(data[array.offset - 8 : array.offset], "little") if count is None else count
-        capacity = (array.length - array.offset) // entry.itemsize
+        capacity = (array.length - array.offset) // of_entry.itemsize
         if said > capacity:
             message = f"the list of {array.what}, at {head:#x}, counts {said} entries, but holds {capacity}"
-            self.findings.append(context.problem(BlockCountInvalid(said), head, message))
-        return np.frombuffer(data, entry, min(said, capacity), array.offset)
+            entry = Entry("count of the list", head + array.offset - 8) if count is None else None
+            self.findings.append(context.problem(BlockCountInvalid(said), head, message, entry=entry))
+        return np.frombuffer(data, of_entry, min(said, capacity), array.offset)
 
 
 def decode(context: Context, blob: Blob) -> Decoded:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -69,9 +69,8 @@ class VmallocArea:
 
     def _entry_of_chunk(self, row: int) -> Entry | None:
         """What names a page of the chain: the page before it, or the descriptor."""
-        if row:
-            return Entry("the next page in a page of the chain", int(self.chunks[row - 1]))
-        return None if self.at is None else Entry("the first page in struct kho_vmalloc", self.at)
+        before = {int(self.chunks[row - 1]): None} if row else {}
+        return _entry_of_next(before, self.at)
 
     def _entry_of_block(self, row: int) -> Entry | None:
         """What names a block: each page of the chain but the last is full, or else it is not known."""
@@ -168,7 +167,7 @@ def open_vmalloc(context: Context, descriptor: bytes, what: str, at: int | None 
         if isinstance(page, Hole):
             stop = context.unreadable(page, f"chunk {len(chunks)} of {what}, at {chunk:#x},")
         if stop is not None or isinstance(page, Hole):
-            findings += [stop] if stop else []
+            findings += [replace(stop, entry=_entry_of_next(chunks, at))] if stop else []
             break
         chunks[chunk] = None
         row = np.frombuffer(page, dtype_of(kho_vmalloc_chunk(context.page_size)))[0]
@@ -231,3 +230,10 @@ def _refusal(context: Context, at: int, chunks: dict[int, None], most: int, what
         return None
     message = f"the chain of {what} goes on at {at:#x}, which {why}; what follows is not read"
     return context.problem(problem, list(chunks)[-1] if chunks else at, message)
+
+
+def _entry_of_next(chunks: dict[int, None], descriptor_at: int | None) -> Entry | None:
+    """Where the address stands at which a chain goes on: in its last page, or in the descriptor, if that is known."""
+    if chunks:
+        return Entry("the next page in a page of the chain", list(chunks)[-1])
+    return None if descriptor_at is None else Entry("the first page in struct kho_vmalloc", descriptor_at)

@@ -42,7 +42,11 @@ from khodump.subtrees.luo_state import SESSIONS_OWNER
 _BLOCKS: Final = "kho_block_set_restore(), kernel/liveupdate/kho_block.c"
 _VMALLOC: Final = "kho_restore_vmalloc(), kernel/liveupdate/kexec_handover.c"
 _LIST: Final = see("sessions", shows="lists what is left")
-_CHAIN: Final = confirm(see("lookup", Blank.PHYS, shows="shows whose page it is, and how it begins"), _LIST)
+_CHAIN: Final = confirm(
+    see("lookup", Blank.ENTRY, shows="shows what the bad entry holds, and whose page it is in"),
+    see("lookup", Blank.PHYS, shows="shows whose page it is, and how it begins"),
+    _LIST,
+)
 _DESCRIPTOR: Final = confirm(
     see(
         "lookup",
