@@ -23,7 +23,6 @@ class Blank(Enum):
     FDT_FILE = "FDT-FILE"  # the file that was given as the root FDT
     SESSION = "SESSION"
     TOKEN = "TOKEN"  # noqa: S105 - the name of a file in a session
-    MEMFD = "SESSION/TOKEN"
     KEY = "KEY"  # of the radix tree
     PAGE_SIZE = "SIZE"  # the kernel's
     OTHER_VERSION = "OTHER-VERSION"  # the version that has the same compatible string

@@ -208,6 +208,7 @@ RULES: Final = (
         "LUO panics the next kernel, whatever liveupdate= says; other users go without their memory.",
         confirm(
             see("subtrees", shows="shows the version"),
+            see("lookup", Blank.PHYS, shows="shows how it begins"),
             remark="check --next KERNEL holds it against another kernel.",
         ),
         "luo_early_startup(), kernel/liveupdate/luo_core.c",

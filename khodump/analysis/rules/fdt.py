@@ -120,6 +120,7 @@ RULES: Final = (
         "It compares the string exactly and boots cold on any other: there is no fallback between versions.",
         confirm(
             see("subtrees", "--dts", shows="prints the root FDT, with the string"),
+            see("lookup", Blank.ENTRY, shows="shows the string"),
             remark="check --next KERNEL holds it against another kernel.",
         ),
         "kho_populate(), kernel/liveupdate/kexec_handover.c; include/linux/kho/abi/kexec_handover.h",

@@ -183,6 +183,7 @@ RULES: Final = (
         "It boots cold (7.0 and later); before 7.0 it ends with its scratch memory freed twice.",
         confirm(
             see("subtrees", "--dts", shows="prints the root FDT's properties"),
+            see("lookup", Blank.ENTRY, shows="shows the address that the root FDT gives"),
             remark="A map address of 0 means that the handover was never finished.",
         ),
         "kho_get_mem_map_phys(), kernel/liveupdate/kexec_handover.c; eda79a683a0a",

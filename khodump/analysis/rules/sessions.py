@@ -95,6 +95,7 @@ RULES: Final = (
         "It finds no sessions. Only the reboot into the next kernel writes them: before, this is as it should be.",
         confirm(
             see("subtrees", shows="says so of node LUO"),
+            see("sessions", shows="says whether it has serialized"),
             remark="Compare the moment at which the image was taken.",
         ),
         "luo_session_serialize(), kernel/liveupdate/luo_session.c, called by liveupdate_reboot()",
