@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
+
+from khodump.advice import PLACEHOLDERS, Advice
 
 #: How many names a hint lists.
 _LISTED: Final = 8
@@ -15,11 +17,26 @@ class KhodumpError(Exception):
     Args:
         message: what was tried, and where (file, offset, physical address).
         hint: what to do next, as one sentence or command.
+
+    Attributes:
+        invocation: how the image was named, where a person is to paste the commands of the hint.
     """
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | Advice | None = None) -> None:
         super().__init__(message)
-        self.hint = hint
+        self.advice = hint
+        self.invocation = PLACEHOLDERS
+
+    @property
+    def hint(self) -> str | None:
+        """What to do next."""
+        return self.worded_hint(str)
+
+    def worded_hint(self, word: Callable[[str], str]) -> str | None:
+        """What to do next, with what is no command put into other words."""
+        if isinstance(self.advice, Advice):
+            return self.advice.told(self.invocation, word)
+        return None if self.advice is None else word(self.advice)
 
     @property
     def notes(self) -> tuple[str, ...]:

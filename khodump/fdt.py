@@ -17,6 +17,7 @@ import construct
 
 from khodump.abi.layout import Layout
 from khodump.errors import FdtError, FdtTruncatedError
+from khodump.findings import Entry
 
 MAGIC: Final = b"\xd0\x0d\xfe\xed"
 #: FDT_SW_MAGIC of libfdt: the tree is being written front to back, and its strings are not where they will be.
@@ -30,6 +31,8 @@ _ERR_TRUNCATED, _ERR_BADMAGIC, _ERR_BADVERSION = -8, -9, -10  # libfdt's
 _MAX_SIZE: Final = 1 << 16
 _MAX_DEPTH: Final = 64  # FDT_MAX_DEPTH of drivers/of/fdt.c
 _U32: Final = struct.Struct(">I")
+#: Bytes of a property before its value: the tag, the value's length, and where the name is.
+_PROPERTY_HEADER: Final = 12
 #: Of properties: any printable ASCII but the path separator.
 _PROPERTY_BYTES: Final = frozenset(range(0x20, 0x7F)) - {ord("/")}
 
@@ -69,12 +72,14 @@ FDT_HEADER: Final = Layout(
 class FdtNode:
     """A node: raw property bytes by name, and child nodes, in the order they are stored.
 
-    Bytes of a name that are no UTF-8 are lone surrogates in `name`.
+    Bytes of a name that are no UTF-8 are lone surrogates in `name`. Of a tree that was read, `places` are the offsets of
+    the properties' values in its bytes.
     """
 
     name: str
     properties: Mapping[str, bytes] = field(default_factory=dict)
     children: tuple[FdtNode, ...] = ()
+    places: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     def child(self, name: str) -> FdtNode | None:
         """The child called `name`, if there is one."""
@@ -90,6 +95,22 @@ class FdtNode:
         """A native-endian u64 property; None when absent or not 8 bytes long."""
         value = self.properties.get(name, b"")
         return int.from_bytes(value, "little") if len(value) == 8 else None
+
+
+def property_entry(node: FdtNode, prop: str, fdt_phys: int, tree: str) -> Entry | None:
+    """Where the value of a property stands; None in a tree that was not read.
+
+    Args:
+        node: the node that has it.
+        prop: its name.
+        fdt_phys: physical address of the tree.
+        tree: which it is, for a person.
+    """
+    place = node.places.get(prop)
+    if place is None:
+        return None
+    of_node = f" of node {node.name}" if node.name else ""
+    return Entry(f"property {prop}{of_node} in the {tree}", fdt_phys + place)
 
 
 class Oddity(NamedTuple):
@@ -276,10 +297,12 @@ class _OpenNode:
     name: str
     properties: dict[str, bytes] = field(default_factory=dict)
     children: dict[str, _OpenNode] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
 
     def closed(self) -> FdtNode:
         """The node, as far as it was read."""
-        return FdtNode(self.name, self.properties, tuple(child.closed() for child in self.children.values()))
+        children = tuple(child.closed() for child in self.children.values())
+        return FdtNode(self.name, self.properties, children, self.places)
 
 
 class _Builder:
@@ -332,6 +355,7 @@ class _Builder:
             self.note(said, hides=False)
         node.properties = self.root.properties
         node.children = self.root.children
+        node.places = self.root.places
 
     def _begin_child(self, node: _OpenNode, token: _Token) -> None:
         above = self.open[-1]
@@ -352,6 +376,7 @@ class _Builder:
         if name in node.properties:
             self.note(f'"{name}" stands twice in one node, again at {token.at:#x}')
         node.properties.setdefault(name, token.value)
+        node.places.setdefault(name, token.at + _PROPERTY_HEADER)
 
 
 def _tree(blob: bytes, header: FdtHeader, oddities: list[Oddity]) -> FdtNode:

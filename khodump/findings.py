@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Severity(StrEnum):
@@ -13,6 +14,18 @@ class Severity(StrEnum):
     ERROR = "error"
     WARNING = "warning"
     INFO = "info"
+
+
+class Entry(NamedTuple):
+    """Where something stands that names memory, or counts it.
+
+    Attributes:
+        what: for a person: "entry 3 of the list of folios".
+        at: its physical address.
+    """
+
+    what: str
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +40,7 @@ class Finding:
         evidence: the numbers seen (slot, value, level, key prefix, ...), by name.
         owner: path of the owner of the structure, as in `khodump.subtree.Claims`; None for what belongs to KHO itself.
         unread: it is about what the image does not hold: nothing is known to be wrong with that.
+        entry: where the bad entry stands, which is not where it points; None where `phys` says it, or nothing does.
     """
 
     rule: str
@@ -36,3 +50,4 @@ class Finding:
     evidence: Mapping[str, int] = field(default_factory=dict)
     owner: str | None = None
     unread: bool = False
+    entry: Entry | None = None

@@ -134,7 +134,7 @@ class Handover:
     @cached_property
     def subtrees(self) -> tuple[Subtree, ...]:
         """The users of KHO, and what they made of it."""
-        return open_subtrees(Context(self.memory, self.page_size), self.fdt.tree)
+        return open_subtrees(Context(self.memory, self.page_size), self.fdt.tree, self.fdt.phys)
 
     @cached_property
     def fdt_phys(self) -> int | None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from khodump.abi.bootparam import HEADER_MAGIC, HEADER_OFFSET
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX, PAGE_SIZES, PROP_COMPATIBLE
+from khodump.advice import SCAN, Advice
 from khodump.errors import FdtError, FdtTruncatedError, ImageError, NoHandoverError
 from khodump.fdt import FDT_HEADER, MAGIC, UNFINISHED_MAGIC, FdtNode, Oddity, read_fdt, total_size
 from khodump.findings import Finding, Severity
@@ -128,13 +129,13 @@ def at_address(memory: PhysicalMemory, phys: int) -> RootFdt:
     if isinstance(data, Hole):
         why = memory.hole_at(data.phys, data.presence)
         raise NoHandoverError(
-            f"cannot read a root FDT at {phys:#x}: {why}", hint="khodump scan IMAGE lists what is there"
+            f"cannot read a root FDT at {phys:#x}: {why}", hint=Advice.of(SCAN, " lists what is there")
         )
     try:
         root = _read_root(data, phys, f"address {phys:#x}")
     except FdtError as error:
         raise NoHandoverError(
-            f"there is no root FDT at {phys:#x}: {error}", hint="khodump scan IMAGE lists what is there"
+            f"there is no root FDT at {phys:#x}: {error}", hint=Advice.of(SCAN, " lists what is there")
         ) from error
     _demand_kho(root)
     return root
@@ -150,7 +151,7 @@ def _read_root(data: bytes, phys: int | None, source: str) -> RootFdt:
     root = RootFdt(tree, data[: total_size(data)], phys, source, oddities=oddities)
     hiding = [oddity.text for oddity in oddities if oddity.hides]
     if PROP_COMPATIBLE not in tree.properties and hiding:
-        raise FdtError("; ".join(hiding), hint="khodump scan IMAGE lists the root FDTs that are there")
+        raise FdtError("; ".join(hiding), hint=Advice.of(SCAN, " lists the root FDTs that are there"))
     return root
 
 

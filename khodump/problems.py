@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import ClassVar, Final, Self
 
-from khodump.findings import Finding, Severity
+from khodump.findings import Entry, Finding, Severity
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,11 @@ class Problem:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
-    def finding(self, phys: int | None, message: str, owner: str | None = None) -> Finding:
+    def finding(
+        self, phys: int | None, message: str, owner: str | None = None, entry: Entry | None = None
+    ) -> Finding:
         """The finding; its arguments are those of `Finding`."""
-        return Finding(self.name, self.severity, phys, message, self.evidence, owner, unread=self.unread)
+        return Finding(self.name, self.severity, phys, message, self.evidence, owner, self.unread, entry)
 
     @classmethod
     def of(cls, finding: Finding) -> Self | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from khodump import locate
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX
+from khodump.advice import SCAN, Advice
 from khodump.boot import Notice
 from khodump.candidates import Candidate, Options, Survey, survey, weigh
 from khodump.errors import FdtError, FdtTruncatedError, KhodumpError, NoHandoverError, UnknownVersionError
@@ -189,7 +190,7 @@ def _completed(
             return Found.searched(moved, replace(candidate.fdt, cut=len(data)), found, (*notes, note))
     raise NoHandoverError(
         f"{name} is {cut}, and no page of the image begins with its bytes or leads to its map; {found.searched}",
-        hint="khodump scan IMAGE lists the root FDTs that are there; pass one with --fdt 0xPHYS",
+        hint=Advice.of(SCAN, " lists the root FDTs that are there; pass the address of one with --fdt"),
     ) from cut
 
 
@@ -242,11 +243,11 @@ def _best(survey: Survey, *, tolerant: bool) -> tuple[RootFdt, str]:
             if len(found) == 1
             else f"all {len(found)} root FDTs in the image are damaged; "
             f"the one at {best.phys:#x}: {best.problem}{unsearched}",
-            hint="khodump scan IMAGE lists them; pass a good copy with --fdt FILE",
+            hint=Advice.of(SCAN, " lists them; pass a good copy with --fdt FILE"),
         )
     if best.unknown_version and not tolerant:
         raise UnknownVersionError(best.fdt.compatible, best.phys)
     note = f"took the root FDT at {best.phys:#x}: {best.evidence}"
     if len(found) > 1:
-        note += f" ({len(found) - 1} more: khodump scan IMAGE lists them, --fdt 0xPHYS takes another)"
+        note += f" ({len(found) - 1} more: khodump scan lists them, and --fdt takes another by its address)"
     return best.fdt, note

@@ -27,6 +27,7 @@ class Kind(Enum):
     TEXT = "text"  # may come from the image: escaped everywhere
     TRUTH = "truth"
     LINES = "lines"  # text of several lines
+    COMMAND = "command"  # text for a shell, which must survive being pasted
     CHANGE = "change"  # a word such as added or removed; a sign, and the colour of the row, in tables
 
 

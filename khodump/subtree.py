@@ -18,7 +18,7 @@ import numpy.typing as npt
 from khodump.abi.kexec_handover import PAGE_SIZES
 from khodump.arrays import U64, Bool
 from khodump.fdt import FDT_HEADER
-from khodump.findings import Finding, Severity
+from khodump.findings import Entry, Finding, Severity
 from khodump.memory import Hole, PhysicalMemory
 from khodump.problems import BlobUnreadable, Problem
 from khodump.rows import Fact
@@ -92,19 +92,32 @@ class Context(NamedTuple):
         keys = (blocks | np.uint64(order)).tolist()
         return np.fromiter(map(self.visits.refuse, keys), np.bool_, len(keys))
 
-    def problem(self, problem: Problem | str, phys: int | None, message: str, **evidence: int) -> Finding:
-        """A finding of a decoder.
+    def problem(
+        self,
+        problem: Problem | str,
+        phys: int | None,
+        message: str,
+        *,
+        entry: Entry | None = None,
+        **evidence: int,
+    ) -> Finding:
+        """A finding of a decoder; `entry` is where the bad entry stands, if that is not `phys`.
 
         A name alone, with whatever numbers, is an error of a kind that is not declared; khodump's own decoders have none.
         """
         if isinstance(problem, Problem):
-            return problem.finding(phys, message, self.owner)
-        return Finding(problem, Severity.ERROR, phys, message, evidence, self.owner)
+            return problem.finding(phys, message, self.owner, entry)
+        return Finding(problem, Severity.ERROR, phys, message, evidence, self.owner, entry=entry)
 
     def unreadable(self, hole: Hole, what: str) -> Finding:
         """The finding for a structure that the image does not hold."""
         why = self.memory.hole_at(hole.phys, hole.presence)
         return self.problem(BlobUnreadable(), hole.phys, f"{what} is {why}")
+
+
+def nowhere(row: int) -> Entry | None:  # noqa: ARG001 - see `Claims.named`
+    """Of claims that stand in no entry that is known."""
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,25 +128,36 @@ class Claims:
         owner: path of the owner, such as `LUO/session "vm-1"/file 0x2 (memfd)/folios`.
         start: uint64, physical bytes.
         size: uint64, bytes; WHOLE_BLOCK where only the map knows.
+        named: gives, for a row, the entry that names its address; None where it is not known.
     """
 
     owner: str
     start: U64
     size: U64
+    named: Callable[[int], Entry | None] = nowhere
+
+    def entry_at(self, phys: int) -> Entry | None:
+        """The first entry that names memory with this byte in it; of a whole block, its first byte."""
+        size = np.maximum(self.size, np.uint64(1))
+        rows = np.flatnonzero((self.start <= np.uint64(phys)) & (np.uint64(phys) - self.start < size))
+        return self.named(int(rows[0])) if len(rows) else None
 
     @classmethod
-    def of(cls, owner: str, *ranges: tuple[int, int]) -> Claims:
-        """From (start, size) pairs."""
+    def of(cls, owner: str, *ranges: tuple[int, int], entry: Entry | None = None) -> Claims:
+        """From (start, size) pairs; `entry` names them all."""
         return cls(
             owner,
             np.array([start for start, _ in ranges], np.uint64),
             np.array([size for _, size in ranges], np.uint64),
+            lambda _: entry,
         )
 
     @classmethod
-    def equal(cls, owner: str, start: U64, size: int) -> Claims:
+    def equal(
+        cls, owner: str, start: U64, size: int, named: Callable[[int], Entry | None] = nowhere
+    ) -> Claims:
         """Ranges of one size."""
-        return cls(owner, start, np.full(len(start), size, np.uint64))
+        return cls(owner, start, np.full(len(start), size, np.uint64), named)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,11 +281,13 @@ class Subtree:
         name: of the node; it names the user.
         blob: what it points to; None when that is missing or cannot be read.
         decoded: what the user's decoder made of it.
+        entry: the property that points to the blob, where it is known where the root FDT lies.
     """
 
     name: str
     blob: Blob | None
     decoded: Decoded
+    entry: Entry | None = None
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
@@ -277,5 +303,5 @@ class Subtree:
             end = min(end, (1 << 64) - page_size)  # whatever the root FDT says, no memory lies beyond
             # A small blob may lie in a folio of any order, as that of kho_test does.
             size = end - start if end - start > page_size else WHOLE_BLOCK
-            yield Claims.of(f"{self.name}/blob", (start, size))
+            yield Claims.of(f"{self.name}/blob", (start, size), entry=self.entry)
         yield from self.decoded.claims()

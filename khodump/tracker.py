@@ -28,6 +28,7 @@ READING_IN_DOUBT: Final = ReadingInDoubt.name
 #: The rule of a page of the map that the image does not hold.
 UNREADABLE_NODE: Final = "map-node-unreadable"
 
+_POINTER_SIZE: Final = 8
 _COLUMNS: Final = ("phys", "level", "prefix", "presence", "empty", "order", "parent", "slot")
 
 
@@ -270,6 +271,10 @@ class Tracker(ABC):
     @abstractmethod
     def trace(self, phys: int, order: int) -> Trace:
         """The way to the bit of the block of `page_size << order` bytes at `phys`, which is aligned to that."""
+
+    def slot_at(self, node: TraceNode) -> int:
+        """The physical address of the pointer in the slot that was taken of an upper page."""
+        return node.phys + _POINTER_SIZE * node.slot
 
     def covers(self, nodes: Nodes) -> Coverage:  # noqa: ARG002 - for those that can tell
         """The blocks that the nodes of a walk stand for, preserved or not; nothing where the nodes do not tell."""

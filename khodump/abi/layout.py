@@ -53,6 +53,12 @@ class Layout(Generic[Record]):
         return cast("bytes", self.schema.build(asdict(record)))
 
 
+def offset_of(schema: Any, name: str) -> int:  # noqa: ANN401 - construct is untyped
+    """Bytes before the member `name` of a fixed-size construct Struct."""
+    members: Any = dtype_of(schema).fields
+    return int(members[name][1])
+
+
 def dtype_of(schema: Any) -> np.dtype[Any]:  # noqa: ANN401 - construct is untyped
     """The numpy dtype with the layout of a fixed-size construct schema.
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from khodump.abi.kernels import Kernel
+from khodump.advice import PLACEHOLDERS, UNDECLARED, Confirmation, Invocation, Look, Words
 from khodump.analysis.rules import RULES
+from khodump.analysis.rules.blanks import words_of
 from khodump.analysis.rules.case import Case, metadata_of, producer
 from khodump.analysis.rules.rule import Effect, Need, Outcome, Rule
-from khodump.analysis.rules.standing import standing
+from khodump.analysis.rules.standing import Standing, standing
 from khodump.doubt import IN_DOUBT
 from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
@@ -36,6 +38,8 @@ _COLUMNS: Final = (
     Column("log", Kind.LINES),
     Column("seen", Kind.TEXT),
     Column("stands", Kind.TEXT),
+    Column("confirm", Kind.COMMAND),
+    Column("shows", Kind.TEXT),
 )
 _NOT_RUN_COLUMNS: Final = (Column("not run", Kind.TEXT), Column("because", Kind.TEXT))
 _RULE_COLUMNS: Final = (Column("rule", Kind.TEXT), Column("severity", Kind.TEXT), Column("finds", Kind.TEXT))
@@ -58,12 +62,22 @@ class Diagnosis:
         outcome: what the next kernel does then.
         seen: the bytes at its address; None where there are none.
         stands: where the bad entry stands, or else the address, in the image; None where it does not say.
+        confirmation: how to see it for oneself.
+        words: what is known of the finding, for the commands of that.
+        is_of_broken: whether the root FDT leads to no map, so that few commands work.
     """
 
     finding: Finding
     outcome: Outcome
     seen: bytes | None
-    stands: str | None = None
+    stands: Standing | None
+    confirmation: Confirmation
+    words: Words
+    is_of_broken: bool
+
+    def look(self, invocation: Invocation) -> Look | None:
+        """The command that confirms it, without blanks, and what it shows; None where there is none."""
+        return self.confirmation.chosen(self.words, invocation, is_broken=self.is_of_broken)
 
 
 @dataclass(frozen=True)
@@ -143,8 +157,14 @@ def _why_not_run(case: Case, lack: Need) -> str:
 
 def _diagnosed(case: Case, rule: Rule) -> Iterator[Diagnosis]:
     for finding in rule.findings(case):
-        seen = _bytes_at(case.memory, finding.phys)
-        yield Diagnosis(finding, rule.outcome(case, finding), seen, standing(case, finding))
+        yield _diagnosis(case, finding, rule.outcome(case, finding), rule.confirm)
+
+
+def _diagnosis(case: Case, finding: Finding, outcome: Outcome, confirmation: Confirmation) -> Diagnosis:
+    stands = standing(case, finding)
+    words = words_of(case, finding, stands)
+    seen = _bytes_at(case.memory, finding.phys)
+    return Diagnosis(finding, outcome, seen, stands, confirmation, words, case.broken is not None)
 
 
 def _undeclared(case: Case) -> Iterator[Diagnosis]:
@@ -153,8 +173,7 @@ def _undeclared(case: Case) -> Iterator[Diagnosis]:
         effect = Effect.UNKNOWN if finding.unread else Effect.UNJUDGED
         user = (finding.owner or "").partition("/")[0]
         outcome = Outcome(effect, f"leaves that to {user}: what follows, no rule of khodump knows")
-        seen = _bytes_at(case.memory, finding.phys)
-        yield Diagnosis(finding, outcome, seen, standing(case, finding))
+        yield _diagnosis(case, finding, outcome, UNDECLARED)
 
 
 def _bytes_at(memory: PhysicalMemory, phys: int | None) -> bytes | None:
@@ -237,9 +256,21 @@ def _losses(case: Case, by_effect: dict[Effect, list[Diagnosis]]) -> Iterator[st
         yield f"what follows from {', '.join(rules)}, no rule knows"
 
 
-def check(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel | None = None) -> Result:
-    """A row a finding, the verdict before them."""
-    rows = [_row(diagnosis) for diagnosis in checkup.diagnoses]
+def check(
+    suspect: Handover | Broken,
+    checkup: Checkup,
+    kernel: Kernel | None = None,
+    invocation: Invocation = PLACEHOLDERS,
+) -> Result:
+    """A row a finding, the verdict before them.
+
+    Args:
+        suspect: what was opened.
+        checkup: what the rules made of it.
+        kernel: the one it was held against, if one was named.
+        invocation: how the handover was named, for the commands that confirm a finding.
+    """
+    rows = [_row(diagnosis, invocation) for diagnosis in checkup.diagnoses]
     block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
     return Result(
         "khodump.check/1",
@@ -249,8 +280,9 @@ def check(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel | None = 
     )
 
 
-def _row(diagnosis: Diagnosis) -> tuple[Cell, ...]:
+def _row(diagnosis: Diagnosis, invocation: Invocation) -> tuple[Cell, ...]:
     finding, outcome = diagnosis.finding, diagnosis.outcome
+    look = diagnosis.look(invocation)
     return (
         finding.severity.value,
         finding.rule,
@@ -261,7 +293,9 @@ def _row(diagnosis: Diagnosis) -> tuple[Cell, ...]:
         "\n".join(well_formed(str(line).replace("\n", " ")) for line in outcome.log)
         or None,  # names may hold line ends
         None if diagnosis.seen is None else diagnosis.seen.hex(" "),
-        None if diagnosis.stands is None else well_formed(diagnosis.stands),
+        None if diagnosis.stands is None else well_formed(str(diagnosis.stands)),
+        None if look is None else well_formed(invocation.line(look.command)),
+        None if look is None else look.shows,
     )
 
 
@@ -326,7 +360,7 @@ def explain(name: str) -> Result:
         rule.severity.value,
         rule.title,
         rule.means,
-        rule.confirm,
+        str(rule.confirm),
         "\n".join(map(str, rule.log)) or None,
         "\n".join(line.pattern for line in rule.log) or None,
         rule.source,

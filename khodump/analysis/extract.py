@@ -18,6 +18,7 @@ from khodump.abi.layout import dtype_of
 from khodump.abi.luo import NODE_NAME as LUO_NODE
 from khodump.abi.memfd import MEMFD_LUO_FOLIO_SER
 from khodump.abi.vmalloc import KHO_VMALLOC
+from khodump.advice import CHECK, Advice, Command
 from khodump.analysis.extraction.copying import Progress, Sink, copy
 from khodump.analysis.extraction.folios import lay_out
 from khodump.analysis.extraction.losses import Losses, find_losses
@@ -50,8 +51,8 @@ _ENTRY_SIZE: Final = dtype_of(MEMFD_LUO_FOLIO_SER).itemsize
 class UnreadableError(KhodumpError):
     """What leads to the data is damaged, or not in the image."""
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
-        where = "khodump check IMAGE says what is damaged, and khodump lookup IMAGE ADDR where"
+    def __init__(self, message: str, hint: str | Advice | None = None) -> None:
+        where = Advice.of(CHECK, " says what is damaged, and where")
         super().__init__(message, hint=hint or where)
 
 
@@ -138,7 +139,7 @@ def refuse_larger(memory: PhysicalMemory, plan: Plan, limit: int | None = None) 
         raise UsageError(
             f"{plan.what} claims {plan.size} bytes ({format_size(plan.size)}), and no file has more than {_LARGEST_FILE}: "
             "the size is damaged, or mistyped",
-            hint="khodump check IMAGE says what is damaged; --range ADDR+SIZE takes some of the memory",
+            hint=Advice.of(CHECK, " says what is damaged; --range ADDR+SIZE takes some of the memory"),
         )
     allowed = max(_memory_size(memory), _SMALL) if limit is None else limit
     if plan.size > allowed:
@@ -190,7 +191,10 @@ def plan_found(handover: Handover, session: str, chosen: FoundFile) -> Plan:
             raise _unreadable(handover, LUO_NODE, f"the state of {what}, at {file.data:#x}, cannot be read")
         raise UsageError(
             f"file {token:#x} of session {quoted(session)} is no memfd: its handler is {quoted(file.handler)}",
-            hint=f"khodump subtrees IMAGE shows what is known of it; --range {file.data:#x}+4K takes the page of its state",
+            hint=Advice.of(
+                Command("subtrees"),
+                f" shows what is known of it; --range {file.data:#x}+4K takes the page of its state",
+            ),
         )
     plan = _memfd(handover, file.state, what, chosen.orders)
     return replace(plan, owner=file_owner(session, token, file.handler))
@@ -386,7 +390,7 @@ def _unreadable(handover: Handover, node: str, message: str) -> UnreadableError:
     if not handover.gone_of(users) or handover.successor is None:
         return UnreadableError(message)
     told = f"what node {quoted(node)} leads to is not to be had: {handover.successor.message}"
-    return UnreadableError(told, "khodump subtrees IMAGE shows what is left of the handover")
+    return UnreadableError(told, Advice.of(Command("subtrees"), " shows what is left of the handover"))
 
 
 def _unlisted(subtree: Subtree, what: str, hint: str) -> KhodumpError:

@@ -2,50 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from khodump.analysis.claimants import Claimant, find_claimants
 from khodump.analysis.key import key_bits
 from khodump.analysis.ownership import own
+from khodump.analysis.slots import slots_to_block, slots_to_page, steps_to_page
 from khodump.extents import Preservation
 from khodump.findings import Severity
-from khodump.handover import Handover
-from khodump.memory import Hole
-from khodump.rows import Cell, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.handover import Broken, Handover
+from khodump.memory import Hole, PhysicalMemory
+from khodump.rows import Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.subtrees.luo_state import file_owner
 from khodump.subtrees.memfd import Memfd
 from khodump.tracker import Trace
 
-_COLUMNS: Final = (
-    Column("address", Kind.ADDRESS),
-    Column("state", Kind.TEXT),
-    Column("order", Kind.COUNT),
-    Column("start", Kind.ADDRESS),
-    Column("end", Kind.ADDRESS),
-    Column("distance", Kind.SIZE),
-    Column("key", Kind.ADDRESS),
-    Column("key bits", Kind.TEXT),
-    Column("owner", Kind.TEXT),
-    Column("memfd offset", Kind.ADDRESS),
-    Column("file", Kind.TEXT),
-    Column("file offset", Kind.ADDRESS),
-    Column("bytes", Kind.TEXT),
-    Column("path", Kind.TEXT),
-)
+_SHOWN_BYTES: Final = 16
+_VALUE_SIZE: Final = 8
+_PRINTABLE: Final = range(0x20, 0x7F)
 
 
-#: More levels than any tree has.
-_MOST_STEPS: Final = 16
+class _Row(NamedTuple):
+    """A row; its fields are the columns.
+
+    Attributes:
+        address: that was asked about.
+        state: what it is, or what the block of the row is to it.
+        order, start, end: of the block.
+        distance: bytes between block and address; None for a block that covers it.
+        key, key_bits: of the block.
+        owner: of the byte, or of the block.
+        memfd_offset: where the byte is in the memfd whose folio the block is.
+        file, file_offset: where the image holds it.
+        bytes: whether the image holds it, and why not.
+        path: the pages of the map on the way, each with the slot that leads on.
+        value: the 8 bytes there as a number.
+        holds: the bytes there.
+        slots: the way through the map, a line a level.
+        claimed_by: all who claim it, and where each says so.
+    """
+
+    address: int
+    state: str
+    order: int | None = None
+    start: int | None = None
+    end: int | None = None
+    distance: int | None = None
+    key: int | None = None
+    key_bits: str | None = None
+    owner: str | None = None
+    memfd_offset: int | None = None
+    file: str | None = None
+    file_offset: int | None = None
+    bytes: str | None = None
+    path: str | None = None
+    value: int | None = None
+    holds: str | None = None
+    slots: str | None = None
+    claimed_by: str | None = None
+
+
+_KINDS: Final[Mapping[str, Kind]] = {
+    "address": Kind.ADDRESS,
+    "order": Kind.COUNT,
+    "start": Kind.ADDRESS,
+    "end": Kind.ADDRESS,
+    "distance": Kind.SIZE,
+    "key": Kind.ADDRESS,
+    "memfd_offset": Kind.ADDRESS,
+    "file_offset": Kind.ADDRESS,
+    "value": Kind.ADDRESS,
+    "slots": Kind.LINES,
+    "claimed_by": Kind.LINES,
+}
+_COLUMNS: Final = tuple(Column(name.replace("_", " "), _KINDS.get(name, Kind.TEXT)) for name in _Row._fields)
 
 
 class _Place(NamedTuple):
-    """Where the image holds a byte, and else why not."""
+    """What the image holds of a byte, and of those behind it; the fields are columns of `_Row`."""
 
     file: str | None = None
-    offset: int | None = None
-    presence: str | None = None
+    file_offset: int | None = None
+    bytes: str | None = None
+    value: int | None = None
+    holds: str | None = None
 
 
 class _Match(NamedTuple):
@@ -71,13 +114,32 @@ def lookup(handover: Handover, addresses: Sequence[int]) -> Result:
         handover: an open handover.
         addresses: physical, in bytes.
     """
-    finder = _Finder(handover)
+    finder = _Finder(handover, addresses)
     rows = [row for address in addresses for row in finder.rows(address)]
     return Result(
         "khodump.lookup/1",
         lambda: _head(handover),
-        Rows("addresses", _COLUMNS, [list(zip(*rows, strict=True))]),
+        Rows("addresses", _COLUMNS, [list(zip(*rows, strict=True))], upright=True),
         lambda: _tail(handover, addresses),
+    )
+
+
+def lookup_bytes(broken: Broken, addresses: Sequence[int]) -> Result:
+    """What the image holds at these addresses, where no handover can be read, so that nothing else can be told."""
+    rows = [
+        _Row(address, "unknown")._replace(**place_of(broken.memory, address)._asdict())
+        for address in addresses
+    ]
+    facts = (
+        Fact("image", broken.memory.description, Kind.TEXT),
+        Fact("fdt", broken.phys, Kind.ADDRESS),
+    )
+    summary = "only what the image holds can be told, for no handover can be read"
+    return Result(
+        "khodump.lookup/1",
+        lambda: Head(facts),
+        Rows("addresses", _COLUMNS, [list(zip(*rows, strict=True))], upright=True),
+        lambda: Tail(summary, is_partial=True),
     )
 
 
@@ -98,34 +160,76 @@ def is_unknown(handover: Handover, address: int) -> bool:
 class _Finder:
     """Answers about one handover; what several answers need is worked out once."""
 
-    def __init__(self, handover: Handover) -> None:
+    def __init__(self, handover: Handover, addresses: Sequence[int]) -> None:
         self._handover = handover
         self._preserved = handover.preserved
         self._ownership = own(handover)
         self._memfds = _memfds(handover)
         self._regions = [region for region in handover.scratch or () if not region.wraps]
         self._no_owner = handover.nobody if handover.user_findings else None
+        self._claimants = find_claimants(handover, addresses)
 
-    def rows(self, address: int) -> Iterator[tuple[Cell, ...]]:
+    def rows(self, address: int) -> Iterator[_Row]:
         """The rows of one address."""
-        blocks, kinds, place = self._preserved.lookup(address), self._kinds(address), self._place(address)
+        blocks, kinds = self._preserved.lookup(address), self._kinds(address)
+        place = place_of(self._handover.memory, address)
         for block in blocks:
-            yield self._row(address, _Match(", ".join(["preserved", *kinds]), block, address), place)
+            row = self._row(address, _Match(", ".join(["preserved", *kinds]), block, address))
+            slots = slots_to_page(self._handover, address)  # of a page of the map, the way to it tells more
+            lines = list(slots) or slots_to_block(self._handover, self._handover.tracker.trace(*block))
+            yield self._with_all(row, place, lines)
         if blocks:
             return
         state = ", ".join(kinds) or ("unknown" if is_unknown(self._handover, address) else "not preserved")
-        yield address, state, *(None,) * 6, self._claimant(address), None, *place, self._way_to(address)
+        row = _Row(address, state, owner=self._claimant(address), path=self._way_to(address))
+        yield self._with_all(row, place, self._slots(address))
         for match in self._neighbours(address):
-            yield self._row(address, match, _Place())
+            yield self._row(address, match)
 
-    def _row(self, address: int, match: _Match, place: _Place) -> tuple[Cell, ...]:
+    def _row(self, address: int, match: _Match) -> _Row:
+        """What there is to say of a block."""
         block, trace = match.block, self._handover.tracker.trace(*match.block)
-        end = block.phys + (self._handover.page_size << block.order)
-        bits = None if trace.key is None else key_bits(trace.key, trace.marker)
-        about = (block.order, block.phys, end, match.distance, trace.key, bits)
         owner = self._ownership.at(match.at, block.order) or self._no_owner
-        offset = self._memfd_offset(owner, block, match.at) if match.distance is None else None
-        return address, match.state, *about, owner, offset, *place, _path(trace)
+        return _Row(
+            address,
+            match.state,
+            block.order,
+            block.phys,
+            block.phys + (self._handover.page_size << block.order),
+            match.distance,
+            trace.key,
+            None if trace.key is None else key_bits(trace.key, trace.marker),
+            owner,
+            self._memfd_offset(owner, block, match.at) if match.distance is None else None,
+            path=_path(trace),
+        )
+
+    def _with_all(self, row: _Row, place: _Place, slots: Iterable[str]) -> _Row:
+        """The row with what is known of the address itself."""
+        claimants = self._claimants[row.address]
+        return row._replace(
+            **place._asdict(),
+            slots="\n".join(slots) or None,
+            claimed_by="\n".join(self._claim(claimant) for claimant in claimants) or None,
+        )
+
+    def _claim(self, claimant: Claimant) -> str:
+        """Who claims, and the entry that says so. Names may hold line ends, which would make two lines of one."""
+        owner = claimant.owner.replace("\n", " ")
+        if claimant.entry is None:
+            return owner
+        what, at = claimant.entry
+        place = self._handover.memory.locate(at)
+        words = f"{owner}: {what}, at {at:#x}"
+        return words if place is None else f"{words}; {place[0]} at offset {place[1]:#x}"
+
+    def _slots(self, address: int) -> list[str]:
+        """The way to a page of the map, or else to the bit that would preserve the address by itself."""
+        to_page = list(slots_to_page(self._handover, address))
+        page = address // self._handover.page_size * self._handover.page_size
+        if to_page or "map's own page" in self._kinds(address):
+            return to_page
+        return list(slots_to_block(self._handover, self._handover.tracker.trace(page, 0)))
 
     def _kinds(self, address: int) -> list[str]:
         """What KHO itself uses this byte for."""
@@ -147,31 +251,10 @@ class _Finder:
 
     def _way_to(self, address: int) -> str | None:
         """The slots that lead to a page of the map, from its first page on; None for other pages."""
-        nodes, page_size = self._handover.nodes, self._handover.page_size
-        page = np.uint64(address // page_size * page_size)
-        rows = np.flatnonzero(nodes.phys == page)
-        if not len(rows):
-            return None
-        steps = [f"{address // page_size * page_size:#x}"]
-        row = int(rows[0])
-        while nodes.parent[row] and len(steps) <= _MOST_STEPS:
-            parent, slot = int(nodes.parent[row]), int(nodes.slot[row])
-            steps.insert(0, f"{parent:#x}[{slot}]")
-            above = np.flatnonzero(nodes.phys == np.uint64(parent))
-            if not len(above):
-                break
-            row = int(above[0])
-        return " > ".join(steps)
-
-    def _place(self, address: int) -> _Place:
-        memory = self._handover.memory
-        byte = memory.read(address, 1)
-        if isinstance(byte, Hole):
-            return _Place(presence=memory.hole_at(address, byte.presence))
-        found = memory.locate(address)
-        if found is None:
-            return _Place(presence="present, but compressed or left out as zeros")
-        return _Place(*found, "present")
+        steps = steps_to_page(self._handover, address)
+        tables = [f"{table.phys:#x}[{table.slot}]" for table in steps[:-1]]
+        pages = [f"{page.phys:#x}" for page in steps[-1:]]
+        return " > ".join([*tables, *pages]) or None
 
     def _memfd_offset(self, owner: str | None, block: Preservation, address: int) -> int | None:
         """Where the byte is in the file whose folio the block is, if it is one."""
@@ -199,6 +282,22 @@ class _Finder:
         if above < runs.runs:
             block = Preservation(int(runs.phys[above]), int(runs.order[above]))
             yield _Match("nearest above", block, block.phys, block.phys - address)
+
+
+def place_of(memory: PhysicalMemory, address: int) -> _Place:
+    """What the image holds at an address, and where."""
+    data = memory.read(address, min(_SHOWN_BYTES, (1 << 64) - address))
+    if isinstance(data, Hole):
+        data = memory.read(address, 1)
+    if isinstance(data, Hole):
+        return _Place(bytes=memory.hole_at(address, data.presence))
+    value = int.from_bytes(data[:_VALUE_SIZE], "little") if len(data) >= _VALUE_SIZE else None
+    letters = "".join(chr(byte) if byte in _PRINTABLE else "." for byte in data)
+    holds = f"{data.hex(' ')}  {letters}"
+    found = memory.locate(address)
+    if found is None:
+        return _Place(None, None, "present, but compressed or left out as zeros", value, holds)
+    return _Place(*found, "present", value, holds)
 
 
 def _memfds(handover: Handover) -> dict[str, list[Memfd]]:

@@ -73,7 +73,7 @@ def own(handover: Handover) -> Ownership:
     parts: list[tuple[U64, U64, I64]] = []
     for claims in claims_of(handover):
         owner = owners.setdefault(claims.owner, len(owners))
-        start, end = _resolved(claims, preserved, handover.page_size)
+        start, end = resolved(claims, preserved, handover.page_size)
         parts.append(_joined(start, end, owner))
     none = np.zeros(0, np.uint64)
     start = np.concatenate([none, *(part[0] for part in parts)])
@@ -92,7 +92,7 @@ def claims_of(handover: Handover) -> Iterator[Claims]:
         yield from luo_claims(handover.unserialized)
 
 
-def _resolved(claims: Claims, preserved: Extents, page_size: int) -> tuple[U64, U64]:
+def resolved(claims: Claims, preserved: Extents, page_size: int) -> tuple[U64, U64]:
     """Start and end of each claim; a whole block that the map does not hold counts as a page."""
     whole = claims.size == WHOLE_BLOCK
     if not whole.any():

@@ -164,7 +164,7 @@ def _folios(handover: Handover, memfd: Memfd, preserved: Extents) -> _Folios:
     previous = np.zeros(1, np.uint64)
     for batch in memfd.folios():
         missing += batch.missing
-        nameless += batch.nameless
+        nameless += len(batch.nameless)
         if not len(batch.phys):
             continue
         orders = preserved.orders_at(batch.phys)

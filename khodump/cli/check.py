@@ -69,7 +69,7 @@ def check(
     kernel = None if next_ is None else kernel_named(next_)
     with source.suspect(terminal) as suspect:
         checkup = checking.examine(suspect, kernel)
-        terminal.write(checking.check(suspect, checkup, kernel))
+        terminal.write(checking.check(suspect, checkup, kernel, source.invocation))
     if checkup.is_wrong(fail_on):
         return Status.FOUND
     return Status.PARTIAL if checkup.reaches(fail_on) else Status.DONE

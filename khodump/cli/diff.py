@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -136,7 +137,7 @@ def _blaming(side: str) -> Iterator[None]:
     try:
         yield
     except KhodumpError as error:  # no handover, too, is trouble: 2, as for diff(1)
-        hint = None if error.hint is None else _sided(error.hint, side)
+        hint = error.worded_hint(partial(_sided, side=side))
         raise UsageError(f"{side}: {_sided(str(error), side)}", hint=hint) from error
 
 

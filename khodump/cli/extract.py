@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from khodump.advice import CHECK
 from khodump.cli import completion
 from khodump.cli.command import Status, command, complain
 from khodump.cli.help import Example
@@ -103,7 +104,7 @@ def extract(
     else:
         refuse(file, force=force, inputs=source.inputs)
     with source.opened(terminal) as handover:
-        return _extract(terminal, handover, selected, file, source.inputs, filler, limit, force=force)
+        return _extract(terminal, handover, selected, file, source, filler, limit, force=force)
 
 
 def _extract(
@@ -111,7 +112,7 @@ def _extract(
     handover: Handover,
     selected: Callable[[Handover], Plan],
     output: str | None,
-    inputs: list[str],
+    source: Source,
     fill: int | None,
     limit: int | None,
     *,
@@ -128,7 +129,7 @@ def _extract(
     def target(room: int) -> AbstractContextManager[Sink]:
         if output is None:
             return nullcontext(stdout)
-        return new_file(output, room=room, force=force, inputs=inputs)
+        return new_file(output, room=room, force=force, inputs=source.inputs)
 
     try:
         plan = selected(handover)
@@ -140,11 +141,12 @@ def _extract(
         if doubts:
             complain(
                 f"{plan.what} may not be what was preserved: {'; '.join(doubts)}",
-                "khodump check IMAGE says what is damaged",
+                f"{source.invocation.line(CHECK)} says what is damaged",
             )
         with terminal.progress(f"extracting {plan.what}") as progress:
             losses = carry_out(handover.memory, plan, target, fill=fill, limit=limit, progress=progress)
     except UnreadableError as error:
+        error.invocation = source.invocation
         complain(str(error), error.hint)
         return Status.PARTIAL
     except MissingError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from khodump.advice import Invocation
 from khodump.cli.command import Status, command
 from khodump.cli.help import Example
 from khodump.cli.source import IMAGES, Source
@@ -45,6 +46,15 @@ class LiveSource(Source):
         bool, typer.Option("--in", help="With --live: what this kernel received, in/fdt.")
     ] = False
 
+    @property
+    def invocation(self) -> Invocation:
+        """See `Source.invocation`: of this machine, the file that other commands read its memory from."""
+        if not self.live:
+            return super().invocation
+        from khodump.memories.live import LivePaths
+
+        return Invocation((str(LivePaths().kcore),), self.image_options)
+
     @contextmanager
     def opened(self, terminal: Voice) -> Iterator[Handover]:
         """See `Source.opened`."""
@@ -55,7 +65,7 @@ class LiveSource(Source):
             return
         from khodump.opening import open_live_handover
 
-        with terminal.noting(), terminal.progress("searching for the root FDT") as progress:
+        with self.advising(), terminal.noting(), terminal.progress("searching for the root FDT") as progress:
             try:
                 handover = open_live_handover(
                     incoming=self.incoming, version=self.as_, page_size=self.page_bytes, progress=progress

@@ -53,10 +53,15 @@ def lookup(
 ) -> Status:
     """Say of physical addresses whether they are preserved, how the map says so, by whom, and where their bytes are."""
     from khodump.analysis.lookup import lookup as analyse
+    from khodump.analysis.lookup import lookup_bytes
+    from khodump.handover import Broken
 
     wanted = [_address(text) for text in addresses]
-    with source.opened(terminal) as handover:
-        return terminal.write(analyse(handover, wanted))
+    with source.opened_or_broken(terminal) as suspect:
+        if not isinstance(suspect, Broken):
+            return terminal.write(analyse(suspect, wanted))
+        terminal.write(lookup_bytes(suspect, wanted))
+        raise suspect.problem
 
 
 def _address(text: str) -> int:

@@ -64,9 +64,13 @@ class Subject(Source):
     @contextmanager
     def opened_new(self, voice: Voice) -> Iterator[Handover]:
         """The second handover."""
-        other = replace(self, images=self.images[1:], image=None, fdt=self.fdt_new, scratch=None, ranges=None)
-        with other.opened(voice) as handover:
+        with self.newer.opened(voice) as handover:
             yield handover
+
+    @property
+    def newer(self) -> Subject:
+        """What names the second handover."""
+        return replace(self, images=self.images[1:], image=None, fdt=self.fdt_new, scratch=None, ranges=None)
 
 
 @command(
@@ -114,7 +118,7 @@ def _single(subject: Subject, voice: Voice, next_: str | None) -> tuple[Page, St
     kernel = None if next_ is None else kernel_named(next_)
     with subject.suspect(voice) as suspect:
         checkup = examine(suspect, kernel)
-        page = handover_page(suspect, checkup, kernel)
+        page = handover_page(suspect, checkup, kernel, subject.invocation)
         handovers = [suspect] if isinstance(suspect, Handover) and not checkup.is_bygone else []
         return page, voice.told(handovers)
 
@@ -124,5 +128,6 @@ def _comparison(subject: Subject, voice: Voice) -> tuple[Page, Status]:
     from khodump.report.comparison import comparison_page
 
     with subject.opened(voice) as old, subject.opened_new(voice) as new:
-        page = comparison_page(old, new)
+        invocations = (subject.invocation, subject.newer.invocation)
+        page = comparison_page(old, new, invocations)
         return page, voice.told([old, new])

@@ -37,7 +37,7 @@ def scan(
     from khodump.opening import search
 
     terminal.spare([*source.inputs, *([devicetree] if devicetree else [])])
-    with terminal.noting(), terminal.progress("searching for root FDTs") as progress:
+    with source.advising(), terminal.noting(), terminal.progress("searching for root FDTs") as progress:
         memory, found, notes = search(
             source.images,
             version=source.as_,

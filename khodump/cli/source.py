@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypedDict
 
 import typer
 
+from khodump.advice import Invocation, Option
 from khodump.cli import completion
 from khodump.cli.terminal import Voice
+from khodump.errors import KhodumpError
 from khodump.numbers import parse_number
 
 if TYPE_CHECKING:
@@ -90,6 +92,35 @@ class Image:
         return [*self.paths, *([self.ranges] if self.ranges else [])]
 
     @property
+    def image_options(self) -> tuple[Option, ...]:
+        """How to read the image, as it was said."""
+        options: list[Option] = []
+        for name, value in (("--as", self.as_), ("--page-size", self.page_size), ("--ranges", self.ranges)):
+            if value is not None:
+                options.append((name, value))
+        for name, is_said in (
+            ("--assume-zero", self.assume_zero),
+            ("--force-placement", self.force_placement),
+        ):
+            if is_said:
+                options.append((name,))
+        return tuple(options)
+
+    @property
+    def invocation(self) -> Invocation:
+        """How the image was named, for commands that are to look at it again."""
+        return Invocation(tuple(self.paths), self.image_options)
+
+    @contextmanager
+    def advising(self) -> Iterator[None]:
+        """Let the hint of an error that ends the block name the image as the person did."""
+        try:
+            yield
+        except KhodumpError as error:
+            error.invocation = self.invocation
+            raise
+
+    @property
     def page_bytes(self) -> int | None:
         """Bytes a page, when forced."""
         return None if self.page_size is None else parse_number(self.page_size, "--page-size")
@@ -138,16 +169,28 @@ class Source(Image):
         scratch = [str(path) for path in files_of(self.scratch or ())]
         return [*super().inputs, *([fdt] if isinstance(fdt, str) else []), *scratch]
 
+    @property
+    def invocation(self) -> Invocation:
+        """See `Image.invocation`."""
+        options: list[Option] = []
+        for name, value in (("--fdt", self.fdt), ("--root", self.root)):
+            if value is not None:
+                options.append((name, value))
+        options += [("--scratch", file) for file in self.scratch or ()]
+        fdt = self.fdt_argument
+        fdt_file = fdt if isinstance(fdt, str) else None
+        return replace(super().invocation, handover_options=tuple(options), fdt_file=fdt_file)
+
     @contextmanager
     def opened(self, terminal: Voice) -> Iterator[Handover]:
         """The handover, with progress and notes on stderr; closed afterwards."""
         from khodump.opening import open_handover
 
         terminal.spare(self.inputs)
-        with terminal.noting(), terminal.progress("searching for the root FDT") as progress:
+        with self.advising(), terminal.noting(), terminal.progress("searching for the root FDT") as progress:
             handover = open_handover(self.paths, progress=progress, **self.options)
         handover = self.worded(handover)
-        with handover:
+        with self.advising(), handover:
             for note in handover.notes:
                 terminal.note(note)
             with terminal.progress("walking the map", "pages") as watch:
@@ -160,9 +203,9 @@ class Source(Image):
         from khodump.opening import open_suspect
 
         terminal.spare(self.inputs)
-        with terminal.noting(), terminal.progress("searching for the root FDT") as progress:
+        with self.advising(), terminal.noting(), terminal.progress("searching for the root FDT") as progress:
             suspect = open_suspect(self.paths, progress=progress, **self.options)
-        with suspect:
+        with self.advising(), suspect:
             for note in suspect.notes:
                 terminal.note(note)
             if not isinstance(suspect, Handover):
@@ -170,6 +213,26 @@ class Source(Image):
                 return
             with terminal.progress("walking the map", "pages") as watch:
                 yield replace(suspect, watch=watch)
+
+    @contextmanager
+    def opened_or_broken(self, terminal: Voice) -> Iterator[Handover | Broken]:
+        """As `opened`; where there is no handover, but a root FDT, what is left of it, to be shown before that error.
+
+        Unlike `suspect`, versions that nobody knows are not read as others.
+        """
+        from khodump.errors import FdtError, NoHandoverError
+        from khodump.handover import Broken
+
+        with ExitStack() as opening:
+            suspect: Handover | Broken
+            try:
+                suspect = opening.enter_context(self.opened(terminal))
+            except (NoHandoverError, FdtError) as error:
+                rest = opening.enter_context(self.suspect(replace(terminal, quiet=True)))
+                suspect = Broken(rest.memory, rest.fdt.phys if rest.fdt else None, b"", rest.fdt, error)
+                if isinstance(rest, Broken):
+                    suspect = replace(rest, problem=error)
+            yield suspect
 
     @property
     def options(self) -> Options:

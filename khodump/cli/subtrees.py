@@ -28,8 +28,14 @@ def subtrees(
     """Show the root FDT and what its nodes lead to, decoded."""
     from khodump.analysis.dts import dts
     from khodump.analysis.subtrees import subtrees as analyse
+    from khodump.handover import Broken
 
-    with source.opened(terminal) as handover:
-        if as_source:
-            return terminal.write_lines(dts(handover.fdt.tree))
-        return terminal.write(analyse(handover))
+    if not as_source:
+        with source.opened(terminal) as handover:
+            return terminal.write(analyse(handover))
+    with source.opened_or_broken(terminal) as suspect:
+        if suspect.fdt is not None:
+            terminal.write_lines(dts(suspect.fdt.tree))
+        if isinstance(suspect, Broken):
+            raise suspect.problem
+        return terminal.said(suspect.fdt.findings)

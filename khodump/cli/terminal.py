@@ -99,7 +99,10 @@ class Voice:
 
     def told(self, handovers: Iterable[Handover]) -> Status:
         """Tell what is wrong with handovers, or missing of them; the status says whether anything was amiss."""
-        findings = [finding for handover in handovers for finding in handover.all_findings]
+        return self.said([finding for handover in handovers for finding in handover.all_findings])
+
+    def said(self, findings: Sequence[Finding]) -> Status:
+        """Tell what is wrong; the status says whether anything is amiss."""
         self.warn(findings)
         errors = any(finding.severity == "error" for finding in findings)
         return Status.PARTIAL if errors else Status.DONE

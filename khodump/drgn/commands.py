@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Annotated, TypedDict
+from typing import Annotated, Final, TypedDict
 
 import typer
 from drgn import Program
 from drgn.commands import CommandError
 from typer.main import get_command
 
+from khodump.advice import Invocation, Option
 from khodump.cli.command import Status
 from khodump.cli.command import command as _command
 from khodump.cli.terminal import Terminal, Voice
@@ -23,6 +24,7 @@ from khodump.numbers import parse_number, parse_order, parse_range
 from khodump.output.text import printable
 
 _program: ContextVar[Program] = ContextVar("program")
+_COMMANDS: Final = ("inspect", "check", "owners", "sessions", "lookup")
 
 
 class _Options(TypedDict):
@@ -57,6 +59,18 @@ class ProgramSource:
     page_size: Annotated[
         str | None, typer.Option(metavar="SIZE", help="The kernel's page size: 4K, 16K or 64K.")
     ] = None
+
+    @property
+    def invocation(self) -> Invocation:
+        """How the handover was named, for commands that are to look at it again."""
+        options: list[Option] = []
+        for name, is_said in (("--in", self.incoming), ("--search", self.search)):
+            if is_said:
+                options.append((name,))
+        for name, value in (("--fdt", self.fdt), ("--as", self.as_), ("--page-size", self.page_size)):
+            if value is not None:
+                options.append((name, value))
+        return Invocation(handover_options=tuple(options), program="%kho", commands=_COMMANDS)
 
     @contextmanager
     def opened(self, voice: Voice) -> Iterator[Handover]:
@@ -176,7 +190,7 @@ def check(
     kernel = None if next_ is None else kernel_named(next_)
     with source.suspect(terminal) as suspect:
         checkup = checking.examine(suspect, kernel)
-        terminal.write(checking.check(suspect, checkup, kernel))
+        terminal.write(checking.check(suspect, checkup, kernel, source.invocation))
     if checkup.is_wrong(Severity.ERROR):
         return Status.FOUND
     return Status.PARTIAL if checkup.reaches(Severity.ERROR) else Status.DONE

@@ -9,6 +9,10 @@ from typing import Final
 
 #: Text is not made shorter than this, whatever the window.
 _LEAST: Final = 8
+#: A word of a shell: bare, or quoted as shlex.quote() does.
+_WORD: Final = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"])+""")
+#: What makes a shell take the next line for the same command.
+_GOES_ON: Final = " \\"
 _NUMBER: Final = re.compile(r"[A-Za-z]*[0-9][0-9A-Za-z]*")
 
 
@@ -60,3 +64,16 @@ def shortened(text: str, width: int) -> str:
 def wrapped(text: str, width: int) -> list[str]:
     """`text` in lines of `width` characters; words are not broken."""
     return textwrap.wrap(text, max(width, _LEAST), break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def wrapped_command(line: str, width: int) -> list[str]:
+    """A command of a shell in lines of `width` characters, which a shell takes for one; words are not broken."""
+    lines: list[str] = []
+    room = max(width, _LEAST) - len(_GOES_ON)
+    for word in _WORD.findall(line):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and len(longer) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [*(f"{each}{_GOES_ON}" for each in lines[:-1]), *lines[-1:]]

@@ -9,9 +9,9 @@ from typing import Final, TextIO
 from tabulate import tabulate
 from typer import style
 
-from khodump.output.fit import fitted, shortened, wrapped
+from khodump.output.fit import fitted, shortened, wrapped, wrapped_command
 from khodump.output.text import human_lines, human_text
-from khodump.rows import Block, Column, Kind, Result, Rows, Tail
+from khodump.rows import Block, Cell, Column, Kind, Result, Rows, Tail
 
 _LEFT: Final = (Kind.TEXT, Kind.CHANGE)
 #: Of rows with a change, by its sign.
@@ -34,7 +34,8 @@ def write_table(result: Result, stream: TextIO, *, color: bool, width: int | Non
     if head.facts:
         names = max(len(fact.name) for fact in head.facts)
         for fact in head.facts:
-            _write_field(stream, fact.name.ljust(names), [human_text(fact.value, fact.kind)], color, width)
+            lines = _lines(fact.value, fact.kind, width, names)
+            _write_field(stream, fact.name.ljust(names), lines, color)
         stream.write("\n")
     texts = (_small(table, color=color, width=width) for table in head.tables)
     stream.writelines(f"{text}\n\n" for text in texts if text)
@@ -47,10 +48,18 @@ def _heading(text: str, color: bool) -> str:
     return style(text, bold=True) if color else text
 
 
-def _write_field(stream: TextIO, name: str, lines: Iterable[str], color: bool, width: int | None) -> None:
+def _lines(value: Cell, kind: Kind, width: int | None, names: int) -> list[str]:
+    """The value as lines that fit the window beside names of this length."""
+    lines = human_lines(value, kind)
+    if width is None:
+        return lines
+    room = width - names - len(_GAP)
+    fit = wrapped_command if kind is Kind.COMMAND else wrapped
+    return [part for line in lines for part in fit(line, room)]
+
+
+def _write_field(stream: TextIO, name: str, lines: Iterable[str], color: bool) -> None:
     """A name, and its value beside it, which may be of several lines."""
-    if width is not None:
-        lines = [part for line in lines for part in wrapped(line, width - len(name) - len(_GAP))]
     names = chain([_heading(name, color)], repeat(" " * len(name)))
     stream.writelines(f"{label}{_GAP}{line}\n" for label, line in zip(names, lines, strict=False))
 
@@ -140,9 +149,8 @@ def _stream_upright(rows: Rows, stream: TextIO, *, color: bool, width: int | Non
             stream.write(gap)
             for column, value in zip(rows.columns, row, strict=True):
                 if value is not None:
-                    _write_field(
-                        stream, column.name.ljust(names), human_lines(value, column.kind), color, width
-                    )
+                    lines = _lines(value, column.kind, width, names)
+                    _write_field(stream, column.name.ljust(names), lines, color)
             gap = "\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from khodump import __version__
+from khodump.advice import PLACEHOLDERS, Invocation
 from khodump.analysis.check import examine
 from khodump.analysis.diff import Diff
 from khodump.analysis.view import By
@@ -12,8 +13,10 @@ from khodump.report.handover import findings_section, picture_of
 from khodump.report.page import Page, Section
 
 
-def comparison_page(old: Handover, new: Handover) -> Page:
-    """The page."""
+def comparison_page(
+    old: Handover, new: Handover, invocations: tuple[Invocation, Invocation] = (PLACEHOLDERS, PLACEHOLDERS)
+) -> Page:
+    """The page; `invocations` say how each was named, for the commands that confirm its findings."""
     diff = Diff(old, new, owners=True)
     result = diff.result()
     head = result.head()
@@ -37,7 +40,8 @@ def comparison_page(old: Handover, new: Handover) -> Page:
                 picture_of(new, By.ORDER, "new-map", "New, by order"),
             ),
         ),
-        *(_side(side, handover) for side, handover in (("old", old), ("new", new))),
+        _side("old", old, invocations[0]),
+        _side("new", new, invocations[1]),
         Section("made", "How this was made", facts=(("khodump", __version__), *_notes(old, new))),
     )
     facts = facts_of(fact for fact in head.facts if fact.name.startswith(("old", "new")))
@@ -45,9 +49,10 @@ def comparison_page(old: Handover, new: Handover) -> Page:
     return Page(title, verdict, tone, facts, sections)
 
 
-def _side(side: str, handover: Handover) -> Section:
+def _side(side: str, handover: Handover, invocation: Invocation) -> Section:
     checkup = examine(handover)
-    return findings_section(checkup, f"{side}-findings", f"The {side} handover by itself", checkup.verdict)
+    title = f"The {side} handover by itself"
+    return findings_section(checkup, f"{side}-findings", title, checkup.verdict, invocation)
 
 
 def _notes(old: Handover, new: Handover) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from khodump import __version__
 from khodump.abi.kernels import Kernel
+from khodump.advice import PLACEHOLDERS, Invocation
 from khodump.analysis import check as checking
 from khodump.analysis.check import Checkup, Diagnosis
 from khodump.analysis.dts import dts
@@ -40,23 +41,28 @@ _STRETCHES: Final = (
     Column("size", Kind.SIZE),
 )
 _NO_RULE: Final = "A decoder found it, and khodump has no rule for it: what follows is for its user to say."
-_NO_CONFIRM: Final = "khodump subtrees IMAGE shows what the decoder read."
 _RULES: Final = {rule.name: rule for rule in RULES}
 
 
-def handover_page(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel | None = None) -> Page:
+def handover_page(
+    suspect: Handover | Broken,
+    checkup: Checkup,
+    kernel: Kernel | None = None,
+    invocation: Invocation = PLACEHOLDERS,
+) -> Page:
     """The page.
 
     Args:
         suspect: what was opened.
         checkup: what the rules made of it.
         kernel: the one it was held against, if one was named.
+        invocation: how the handover was named, for the commands that confirm a finding.
     """
     head = checking.check(suspect, checkup, kernel).head()
     facts = facts_of(
         fact for fact in head.facts if fact.name not in ("verdict", "errors", "warnings", "infos")
     )
-    sections = [findings_section(checkup)]
+    sections = [findings_section(checkup, invocation=invocation)]
     if isinstance(suspect, Handover):
         sections += [*_about(suspect)]
     sections.append(_made(suspect, checkup))
@@ -70,7 +76,11 @@ def _tone(checkup: Checkup) -> str:
 
 
 def findings_section(
-    checkup: Checkup, anchor: str = "findings", title: str = "Findings", intro: str = ""
+    checkup: Checkup,
+    anchor: str = "findings",
+    title: str = "Findings",
+    intro: str = "",
+    invocation: Invocation = PLACEHOLDERS,
 ) -> Section:
     """What the rules found, one card a finding; of very many, the gravest."""
     found = len(checkup.diagnoses)
@@ -78,20 +88,24 @@ def findings_section(
         intro = f"{intro} {checkup.ran} rules were run, and found nothing.".strip()
     elif found > _MAX_CARDS:
         intro = f"{intro} The gravest {_MAX_CARDS} of {found}: khodump check lists all.".strip()
-    return Section(anchor, title, intro, cards=tuple(map(_card, checkup.diagnoses[:_MAX_CARDS])))
+    cards = (_card(diagnosis, invocation) for diagnosis in checkup.diagnoses[:_MAX_CARDS])
+    return Section(anchor, title, intro, cards=tuple(cards))
 
 
-def _card(diagnosis: Diagnosis) -> Card:
+def _card(diagnosis: Diagnosis, invocation: Invocation) -> Card:
     finding, outcome, rule = diagnosis.finding, diagnosis.outcome, _RULES.get(diagnosis.finding.rule)
     where = [f"{finding.phys:#x}"] if finding.phys is not None else []
+    look = diagnosis.look(invocation)
     details = (
         ("Next kernel", (outcome.text,), False),
         ("It prints", tuple(map(str, outcome.log)), True),
         ("Address", tuple(where), True),
         ("Owner", (finding.owner,) if finding.owner else (), True),
         ("Bytes there", _hexdump(finding.phys, diagnosis.seen), True),
+        ("Stands", (str(diagnosis.stands),) if diagnosis.stands else (), False),
         ("What it means", (rule.means if rule else _NO_RULE,), False),
-        ("How to confirm", (rule.confirm if rule else _NO_CONFIRM,), False),
+        ("How to confirm", (invocation.line(look.command),) if look else (), True),
+        ("Which shows", (look.shows,) if look else (), False),
         ("Source", (rule.source if rule else "",), False),
     )
     shown = tuple(part for part in details if any(part[1]))

@@ -22,7 +22,7 @@ from khodump.output.text import printable
 from khodump.rows import Cell, Kind
 
 #: Kinds that are texts, not numbers.
-WORDS: Final = (Kind.TEXT, Kind.LINES, Kind.CHANGE)
+WORDS: Final = (Kind.TEXT, Kind.LINES, Kind.COMMAND, Kind.CHANGE)
 
 _ASSETS: Final = "assets"
 _STYLE: Final = re.compile(r"<style>(.*?)</style>", re.DOTALL)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Final
 
 from khodump.abi.kexec_handover import PROP_BLOB_SIZE, PROP_FDT, PROP_PRESERVED_DATA
-from khodump.fdt import FDT_HEADER, FdtNode, total_size
-from khodump.findings import Finding
+from khodump.fdt import FDT_HEADER, FdtNode, property_entry, total_size
+from khodump.findings import Entry, Finding
 from khodump.memory import Hole
 from khodump.problems import SubtreeIncomplete
 from khodump.rows import Fact, Kind
@@ -35,17 +36,33 @@ def _decoders() -> Mapping[str, Callable[[Context, Blob], Decoded]]:
     }
 
 
-def open_subtrees(context: Context, tree: FdtNode) -> tuple[Subtree, ...]:
-    """All users of the handover with this root FDT, in its order; those nobody knows are shown as bytes."""
+def open_subtrees(context: Context, tree: FdtNode, fdt_phys: int | None = None) -> tuple[Subtree, ...]:
+    """All users of the handover with this root FDT, in its order; those nobody knows are shown as bytes.
+
+    Args:
+        context: what to read from.
+        tree: the root FDT.
+        fdt_phys: where it lies, if that is known.
+    """
     together = context._replace(visits=Visits())
-    return tuple(_open(together.of(node.name), node) for node in tree.children)
+    return tuple(_open(together.of(node.name), node, fdt_phys) for node in tree.children)
 
 
-def _open(context: Context, node: FdtNode) -> Subtree:
+def _open(context: Context, node: FdtNode, fdt_phys: int | None) -> Subtree:
+    entry = _entry(node, fdt_phys)
     blob = _blob(context, node)
     if isinstance(blob, Finding):
-        return Subtree(node.name, None, Decoded("unreadable", findings=(blob,)))
-    return Subtree(node.name, blob, _decoders().get(node.name, _unknown)(context, blob))
+        finding = replace(blob, entry=entry)
+        return Subtree(node.name, None, Decoded("unreadable", findings=(finding,)), entry)
+    return Subtree(node.name, blob, _decoders().get(node.name, _unknown)(context, blob), entry)
+
+
+def _entry(node: FdtNode, fdt_phys: int | None) -> Entry | None:
+    """The property that says where the blob is."""
+    prop = next((prop for prop in (PROP_PRESERVED_DATA, PROP_FDT) if node.u64(prop) is not None), None)
+    if prop is None or fdt_phys is None:
+        return None
+    return property_entry(node, prop, fdt_phys, "root FDT")
 
 
 def _blob(context: Context, node: FdtNode) -> Blob | Finding:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from khodump.abi.layout import dtype_of
-from khodump.findings import Finding
+from khodump.findings import Entry, Finding
 from khodump.memory import Hole
 from khodump.problems import BlockCountInvalid, ListPageShared
 from khodump.subtree import Context
@@ -56,4 +56,5 @@ def read_array(context: Context, array: LuoArray, head: int, count: int | None =
     if said <= capacity:
         return ArrayList(entries)
     message = f"the list of {array.what}, at {head:#x}, counts {said} entries, but holds {capacity}"
-    return ArrayList(entries, (context.problem(BlockCountInvalid(said), head, message),))
+    place = Entry("count of the list", head + array.offset - 8) if count is None else None
+    return ArrayList(entries, (context.problem(BlockCountInvalid(said), head, message, entry=place),))

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from khodump.abi.block import KHO_BLOCK_HEADER_SER, KHO_MAX_BLOCKS, MOST_LOOKED_AT, block_capacity
-from khodump.abi.layout import dtype_of
-from khodump.findings import Finding
+from khodump.abi.layout import dtype_of, offset_of
+from khodump.arrays import U64
+from khodump.findings import Entry, Finding
 from khodump.memory import Hole, page_numbers
 from khodump.problems import (
     BlockCountInvalid,
@@ -33,11 +34,13 @@ class BlockList:
     Attributes:
         blocks: physical addresses of its blocks.
         entries: structured array of all entries.
+        places: uint64, physical address of each entry.
         findings: what is wrong with it.
     """
 
     blocks: tuple[int, ...]
     entries: npt.NDArray[Any]
+    places: U64
     findings: tuple[Finding, ...]
 
     def claims(self, context: Context, owner: str) -> Iterator[Claims]:
@@ -52,6 +55,7 @@ def read_blocks(context: Context, head: int, schema: Any, what: str) -> BlockLis
     capacity = block_capacity(context.page_size, entry.itemsize)
     blocks: dict[int, None] = {}
     parts = [np.zeros(0, entry)]
+    places = [np.zeros(0, np.uint64)]
     findings: list[Finding] = []
     at = head
     while at:
@@ -67,10 +71,18 @@ def read_blocks(context: Context, head: int, schema: Any, what: str) -> BlockLis
         blocks[at] = None
         if not 1 <= header.count <= capacity:
             message = f"block {number} of {what}, at {at:#x}, counts {header.count} entries: 1 to {capacity} are possible"
-            findings.append(context.problem(BlockCountInvalid(header.count), at, message))
-        parts.append(np.frombuffer(page, entry, min(header.count, capacity), KHO_BLOCK_HEADER_SER.size))
+            where = Entry("count of the block", at + offset_of(KHO_BLOCK_HEADER_SER.schema, "count"))
+            findings.append(context.problem(BlockCountInvalid(header.count), at, message, entry=where))
+        rows = np.frombuffer(page, entry, min(header.count, capacity), KHO_BLOCK_HEADER_SER.size)
+        parts.append(rows)
+        places.append(places_from(at + KHO_BLOCK_HEADER_SER.size, rows))
         at = header.next
-    return BlockList(tuple(blocks), np.concatenate(parts), tuple(findings))
+    return BlockList(tuple(blocks), np.concatenate(parts), np.concatenate(places), tuple(findings))
+
+
+def places_from(start: int, rows: npt.NDArray[Any]) -> U64:
+    """The physical addresses of entries that follow each other from `start` on."""
+    return np.uint64(start) + np.arange(len(rows), dtype=np.uint64) * np.uint64(rows.dtype.itemsize)
 
 
 def block_keeps(
@@ -120,4 +132,7 @@ def _refusal(context: Context, at: int, blocks: dict[int, None], what: str) -> F
         problem = ChainTooLong(at, _blocks_in_all(context, at, blocks))
         why = f"is block {KHO_MAX_BLOCKS}, and the kernel takes no more"
     message = f"the list of {what} goes on at {at:#x}, which {why}; what follows is not read"
-    return context.problem(problem, list(blocks)[-1] if blocks else at, message)
+    if not blocks:
+        return context.problem(problem, at, message)
+    last = list(blocks)[-1]
+    return context.problem(problem, last, message, entry=Entry("the next block in a block of the list", last))

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from khodump.abi.kexec_handover import PROP_COMPATIBLE
+from khodump.abi.layout import offset_of
 from khodump.abi.luo import (
     COMPATIBLE_PREFIX,
     FILE_ARRAY_PAGES,
@@ -32,7 +33,7 @@ from khodump.abi.luo import (
 )
 from khodump.errors import FdtError
 from khodump.fdt import MAGIC, FdtNode, parse_fdt
-from khodump.findings import Finding
+from khodump.findings import Entry, Finding
 from khodump.memory import Hole
 from khodump.problems import (
     BlobIncompatible,
@@ -44,7 +45,7 @@ from khodump.problems import (
 from khodump.rows import Fact, Kind
 from khodump.subtree import Blob, Context, Decoded, Keep
 from khodump.subtrees.array import read_array
-from khodump.subtrees.block import read_blocks
+from khodump.subtrees.block import places_from, read_blocks
 from khodump.subtrees.luo_doubts import flb_problems, luo_doubts
 from khodump.subtrees.luo_memory import luo_claims, luo_keeps
 from khodump.subtrees.luo_state import (
@@ -106,63 +107,81 @@ class _Reader:
         self._shared_states = _Shared("states of files", are_files=True)
         self.findings: list[Finding] = []
 
-    def luo(self, header: LuoHeader) -> Luo:
-        """Everything that the header leads to."""
+    def luo(self, header: LuoHeader, header_phys: int | None) -> Luo:
+        """Everything that the header leads to, which lies at `header_phys`, if it is a struct."""
         sessions, session_pages = self._sessions(header.sessions_pa)
         for shared in (self._shared_lists, self._shared_states):
             self.findings += shared.findings()
         flbs, flb_pages = self._flbs(header.flbs_pa)
         pages = [("sessions", *span) for span in session_pages] + [("flbs", *span) for span in flb_pages]
-        return Luo(self._version, header.liveupdate_num, header.sessions_pa, sessions, flbs, tuple(pages))
+        return Luo(
+            self._version,
+            header.liveupdate_num,
+            header.sessions_pa,
+            sessions,
+            flbs,
+            tuple(pages),
+            header_phys,
+        )
 
     def _sessions(self, head: int) -> tuple[tuple[Session, ...], tuple[tuple[int, int], ...]]:
         size = self._context.page_size
         if self._layout.sessions_in_blocks:
             found = read_blocks(self._context.of(SESSIONS_OWNER), head, LUO_SESSION_SER, "LUO's sessions")
             self.findings += found.findings
-            rows, pages = found.entries, tuple((block, size) for block in found.blocks)
+            rows, places = found.entries, found.places
+            pages = tuple((block, size) for block in found.blocks)
         else:
+            array = sessions_array(size)
             pages = ((head, SESSION_ARRAY_PAGES * size),) if head else ()
-            rows = self._array(self._context.of(SESSIONS_OWNER), sessions_array(size), head)
-        return tuple(self._session(row) for row in rows), pages
+            rows = self._array(self._context.of(SESSIONS_OWNER), array, head)
+            places = places_from(head + array.offset, rows)
+        sessions = zip(rows, places.tolist(), strict=True)
+        return tuple(self._session(row, place) for row, place in sessions), pages
 
-    def _session(self, row: Any) -> Session:  # noqa: ANN401 - a numpy record
+    def _session(self, row: Any, place: int) -> Session:  # noqa: ANN401 - a numpy record
         name, head, count = text(bytes(row["name"])), int(row["files"]), int(row["count"])
         what, size = f"session {quoted(name)}", self._context.page_size
         context, told = self._context.of(session_owner(name)), len(self.findings)
         if head and context.refuses_next(head):
             self._shared_lists.add(context, head)
-            return Session(name, head, count, (), ())
+            return Session(name, head, count, (), (), place)
         if self._layout.files_in_blocks:
             found = read_blocks(context, head, LUO_FILE_SER, f"the files of {what}")
             self.findings += found.findings
-            rows, pages = found.entries, tuple((block, size) for block in found.blocks)
+            rows, places = found.entries, found.places
+            pages = tuple((block, size) for block in found.blocks)
         else:
             pages = ((head, FILE_ARRAY_PAGES * size),) if head else ()
             rows = self._array(context, files_array(size, f"the files of {what}"), head, count)
+            places = places_from(head, rows)
         if (
             len(rows) != count and len(self.findings) == told
         ):  # a list that could not be read says nothing of it
             message = f"{what} says it has {count} files, but its list has {len(rows)}"
             phys = head or None
             problem = SessionFileCountMismatch(count, len(rows))
-            self.findings.append(context.problem(problem, phys, message))
-        return Session(name, head, count, tuple(self._file(row, name) for row in rows), pages)
+            entry = Entry("count of the session's entry", place + offset_of(LUO_SESSION_SER, "count"))
+            self.findings.append(context.problem(problem, phys, message, entry=entry))
+        files = zip(rows, places.tolist(), strict=True)
+        return Session(
+            name, head, count, tuple(self._file(each, at, name) for each, at in files), pages, place
+        )
 
-    def _file(self, row: Any, session: str) -> LuoFile:  # noqa: ANN401 - a numpy record
+    def _file(self, row: Any, place: int, session: str) -> LuoFile:  # noqa: ANN401 - a numpy record
         handler, data, token = text(bytes(row["compatible"])), int(row["data"]), int(row["token"])
         if handler not in MEMFD_COMPATIBLES:
-            return LuoFile(token, handler, data, None)
+            return LuoFile(token, handler, data, None, place)
         context = self._context.of(file_owner(session, token, handler))
         if context.refuses(data):
             self._shared_states.add(context, data)
-            return LuoFile(token, handler, data, None)
+            return LuoFile(token, handler, data, None, place)
         state = decode_memfd(context, handler, data, f"file {token:#x} of session {quoted(session)}")
         if isinstance(state, Finding):
             self.findings.append(state)
-            return LuoFile(token, handler, data, None)
+            return LuoFile(token, handler, data, None, place)
         self.findings += state.findings
-        return LuoFile(token, handler, data, state)
+        return LuoFile(token, handler, data, state, place)
 
     def _flbs(self, head: int) -> tuple[tuple[Flb, ...], tuple[tuple[int, int], ...]]:
         if not head:
@@ -201,7 +220,7 @@ def decode(context: Context, blob: Blob) -> Decoded:
         return _too_small(context, blob, version, offset + LUO_HEADER.size)
     spans = (blob.phys, len(version) + 1), (blob.phys + offset, LUO_HEADER.size)
     keep = Keep.of("LUO/blob", "blob", *spans)
-    return _decoded(context, version, LUO_HEADER.parse(blob.data[offset:]), [keep])
+    return _decoded(context, version, LUO_HEADER.parse(blob.data[offset:]), [keep], blob.phys + offset)
 
 
 def _too_small(context: Context, blob: Blob, version: str, need: int) -> Decoded:
@@ -224,7 +243,7 @@ def _decode_fdt(context: Context, blob: Blob) -> Decoded:
     keeps = [Keep.of_fdt("LUO/blob", "blob", blob.phys, blob.data)]
     if PROP_ABI_HEADER in tree.properties:
         keeps.append(Keep.of("LUO/header", "header", (tree.u64(PROP_ABI_HEADER) or 0, LUO_HEADER.size)))
-    return _decoded(context, version, header, keeps)
+    return _decoded(context, version, header, keeps, tree.u64(PROP_ABI_HEADER))
 
 
 def _v1_header(tree: FdtNode) -> LuoHeader | None:
@@ -244,10 +263,12 @@ def _abi_header(context: Context, tree: FdtNode) -> LuoHeader | None:
     return None if isinstance(data, Hole) else LUO_HEADER.parse(data)
 
 
-def _decoded(context: Context, version: str, header: LuoHeader, blob: list[Keep]) -> Decoded:
+def _decoded(
+    context: Context, version: str, header: LuoHeader, blob: list[Keep], header_phys: int | None
+) -> Decoded:
     """What the header leads to; `blob` are the bytes that led to it."""
     reader = _Reader(context, version)
-    luo = reader.luo(header)
+    luo = reader.luo(header, header_phys)
     files = [file for session in luo.sessions for file in session.files]
     facts = (
         Fact("live update number", luo.number, Kind.COUNT),

@@ -87,4 +87,6 @@ def _memfd_doubts(context: Context, memfd: Memfd, what: str) -> Iterator[Finding
             f"{what}: {listing.nameless} of {listing.read} entries of its list name no memory; a kernel fills the holes "
             "of a file before it preserves it, and writes no such entry"
         )
-        yield context.problem(MemfdFolioMissing(memfd.nr_folios, listing.nameless), memfd.phys, message)
+        entry = None if listing.first_nameless is None else memfd.entry_of(listing.first_nameless)
+        missing = MemfdFolioMissing(memfd.nr_folios, listing.nameless)
+        yield context.problem(missing, memfd.phys, message, entry=entry)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from khodump.abi.layout import dtype_of
-from khodump.abi.luo import LUO_FILE_SER, LUO_SESSION_SER, luo_version
+from khodump.abi.luo import LUO_FILE_SER, LUO_HEADER, LUO_SESSION_SER, luo_version
+from khodump.findings import Entry
 from khodump.memory import Hole
 from khodump.subtree import Claims, Context, Keep
 from khodump.subtrees.block import block_keeps
@@ -15,6 +16,7 @@ from khodump.subtrees.luo_state import (
     Luo,
     LuoArray,
     Session,
+    entry_of,
     file_owner,
     files_array,
     flbs_array,
@@ -25,15 +27,32 @@ from khodump.subtrees.luo_state import (
 
 def luo_claims(luo: Luo) -> Iterator[Claims]:
     """All lists, and what memfds hold."""
+    heads = {
+        part: entry_of(luo.header_phys, LUO_HEADER.schema, f"{part}_pa", f"{part}_pa of LUO's state")
+        for part in ("sessions", "flbs")
+    }
     for part, start, size in luo.pages:
-        yield Claims.of(f"LUO/{part}", (start, size))
+        yield Claims.of(f"LUO/{part}", (start, size), entry=heads[part])
+        heads[part] = _entry_of_block(start)
     for session in luo.sessions:
-        owner = session_owner(session.name)
-        for span in session.pages:
-            yield Claims.of(f"{owner}/files", span)
+        yield from _session_claims(session)
         for file in session.files:
             if file.state is not None:
-                yield from file.state.claims(file_owner(session.name, file.token, file.handler))
+                entry = entry_of(file.phys, LUO_FILE_SER, "data", "data of the file's entry")
+                yield from file.state.claims(file_owner(session.name, file.token, file.handler), entry)
+
+
+def _session_claims(session: Session) -> Iterator[Claims]:
+    """The pages of its list of files."""
+    entry = entry_of(session.phys, LUO_SESSION_SER, "files", "files of the session's entry")
+    for start, size in session.pages:
+        yield Claims.of(f"{session_owner(session.name)}/files", (start, size), entry=entry)
+        entry = _entry_of_block(start)
+
+
+def _entry_of_block(previous: int) -> Entry:
+    """What names a block of a list that comes after another."""
+    return Entry("the next block in a block of the list", previous)
 
 
 def luo_keeps(context: Context, luo: Luo) -> Iterator[Keep]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from khodump.abi.layout import offset_of
 from khodump.abi.luo import (
     FILE_ARRAY_PAGES,
     LUO_FILE_SER,
@@ -13,6 +14,7 @@ from khodump.abi.luo import (
     LUO_SESSION_SER,
     SESSION_ARRAY_PAGES,
 )
+from khodump.findings import Entry
 from khodump.subtrees.memfd import Memfd
 from khodump.subtrees.text import quoted
 
@@ -26,12 +28,14 @@ class LuoFile:
         handler: compatible string of the file handler that knows `data`.
         data: the handler's own, usually a physical address.
         state: what a known handler made of it; None for unknown handlers and unreadable state.
+        phys: physical address of its entry in the session's list; None where it is in no such list.
     """
 
     token: int
     handler: str
     data: int
     state: Memfd | None
+    phys: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Session:
         count: files that it says it has.
         files: those that were found.
         pages: physical (start, size) of the pages that list them.
+        phys: physical address of its entry in the list of sessions; None where it is in no such list.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Session:
     count: int
     files: tuple[LuoFile, ...]
     pages: tuple[tuple[int, int], ...]
+    phys: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Luo:
         sessions: all of them.
         flbs: all of them.
         pages: owner's last part, and (start, size), of the pages that list sessions and FLBs.
+        header_phys: physical address of struct `LuoHeader`; None where the state is an FDT instead.
     """
 
     version: str
@@ -81,6 +88,7 @@ class Luo:
     sessions: tuple[Session, ...]
     flbs: tuple[Flb, ...]
     pages: tuple[tuple[str, int, int], ...]
+    header_phys: int | None = field(default=None, compare=False)
 
     @property
     def is_serialized(self) -> bool:
@@ -117,6 +125,11 @@ def files_array(page_size: int, what: str) -> LuoArray:
 def flbs_array(page_size: int) -> LuoArray:
     """The page of FLBs, whose header is no block's."""
     return LuoArray("LUO's FLBs", LUO_FLB_SER, page_size, LUO_FLB_HEADER_SER.size)
+
+
+def entry_of(phys: int | None, schema: Any, name: str, what: str) -> Entry | None:  # noqa: ANN401 - construct
+    """A field of the structure at `phys`, if that is known, as what names memory; `what` is it for a person."""
+    return None if phys is None else Entry(what, phys + offset_of(schema, name))
 
 
 #: Who owns the blocks, or the array, of LUO's sessions.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from khodump.abi.kexec_handover import PROP_COMPATIBLE
 from khodump.abi.memblock import COMPATIBLE, PROP_SIZE, PROP_START, RESERVE_MEM_COMPATIBLE
 from khodump.errors import FdtError
-from khodump.fdt import parse_fdt
-from khodump.findings import Finding
+from khodump.fdt import parse_fdt, property_entry
+from khodump.findings import Entry, Finding
 from khodump.problems import BlobIncompatible, BlobInvalid
 from khodump.rows import Fact, Kind
 from khodump.subtree import Blob, Claims, Context, Decoded, Keep
@@ -18,11 +18,15 @@ from khodump.subtrees.text import quoted
 
 @dataclass(frozen=True, slots=True)
 class ReserveMem:
-    """A region: physical address and size in bytes. One smaller than a page is listed, but not preserved."""
+    """A region: physical address and size in bytes, and the property that names it.
+
+    One smaller than a page is listed, but not preserved.
+    """
 
     name: str
     start: int
     size: int
+    entry: Entry | None = field(default=None, compare=False)
 
 
 def decode(context: Context, blob: Blob) -> Decoded:
@@ -44,7 +48,8 @@ def decode(context: Context, blob: Blob) -> Decoded:
             message = f"reserve_mem region {quoted(node.name)} has no start, size or {RESERVE_MEM_COMPATIBLE}"
             findings.append(context.problem(BlobInvalid(), blob.phys, message))
         else:
-            regions.append(ReserveMem(node.name, start, size))
+            entry = property_entry(node, PROP_START, blob.phys, "memblock FDT")
+            regions.append(ReserveMem(node.name, start, size, entry))
     facts = tuple(
         Fact(
             f"region {quoted(region.name)}", f"{region.start:#x}..{region.start + region.size:#x}", Kind.TEXT
@@ -64,4 +69,5 @@ def decode(context: Context, blob: Blob) -> Decoded:
 def _claims(context: Context, regions: list[ReserveMem]) -> Iterator[Claims]:
     for region in regions:
         if region.size >= context.page_size:
-            yield Claims.of(f"memblock/reserve_mem {quoted(region.name)}", (region.start, region.size))
+            owner = f"memblock/reserve_mem {quoted(region.name)}"
+            yield Claims.of(owner, (region.start, region.size), entry=region.entry)

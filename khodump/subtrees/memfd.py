@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Final, NamedTuple
+from functools import cached_property, partial
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from khodump.abi.kexec_handover import MAX_PHYS_BITS
-from khodump.abi.layout import dtype_of
+from khodump.abi.layout import Layout, dtype_of, offset_of
 from khodump.abi.memfd import (
     COMPATIBLE_V1,
     COMPATIBLE_V2,
@@ -29,7 +29,7 @@ from khodump.abi.vmalloc import KHO_VMALLOC
 from khodump.arrays import U64
 from khodump.errors import FdtError
 from khodump.fdt import MAGIC, parse_fdt
-from khodump.findings import Finding
+from khodump.findings import Entry, Finding
 from khodump.memory import Hole, Presence
 from khodump.problems import BlobInvalid, MemfdFolioCount
 from khodump.subtree import WHOLE_BLOCK, Claims, Context, Keep
@@ -39,7 +39,7 @@ COMPATIBLES: Final = (COMPATIBLE_V1, COMPATIBLE_V2)
 
 _ENTRY = dtype_of(MEMFD_LUO_FOLIO_SER)
 
-_STATE_SIZES: Final = {COMPATIBLE_V1: MEMFD_LUO_SER_V1.size, COMPATIBLE_V2: MEMFD_LUO_SER.size}
+_STATES: Final[Mapping[str, Layout[Any]]] = {COMPATIBLE_V1: MEMFD_LUO_SER_V1, COMPATIBLE_V2: MEMFD_LUO_SER}
 #: No kernel has more flags: entries beyond, or beyond MAX_PHYS_BITS, are other data.
 _MAX_FLAGS: Final = 0xF
 
@@ -52,15 +52,17 @@ class FolioBatch:
         phys: uint64, physical bytes.
         index: uint64, page offset in the file.
         flags: uint64, `FolioFlags`.
+        number: uint64, of the entry in the list.
         missing: entries that the image does not hold, and that are in no column.
-        nameless: entries that were read and name no memory, and that are in no column.
+        nameless: uint64, numbers of the entries that were read and name no memory, and that are in no other column.
     """
 
     phys: U64
     index: U64
     flags: U64
+    number: U64
     missing: int
-    nameless: int
+    nameless: U64
 
 
 class Listing(NamedTuple):
@@ -69,11 +71,13 @@ class Listing(NamedTuple):
     Attributes:
         read: entries that the image holds.
         nameless: those among them that name no memory.
+        first_nameless: number of the first of these; None where there is none.
         unread: the first page of the list that the image does not hold; None when it holds all.
     """
 
     read: int
     nameless: int
+    first_nameless: int | None
     unread: Hole | None
 
 
@@ -108,33 +112,50 @@ class Memfd:
     def folios(self) -> Iterator[FolioBatch]:
         """The folios, in bounded batches, in the order of the array."""
         left = self.nr_folios
+        done = 0
         for data, presence in self.array.batches(self.nr_folios * _ENTRY.itemsize):
             readable = presence == Presence.PRESENT
             per_page = data.shape[1] // _ENTRY.itemsize
             valid = np.repeat(readable, per_page)[:left]
             entries = data.reshape(-1).view(_ENTRY)[: len(valid)]
             left -= len(valid)
+            number = np.arange(done, done + len(valid), dtype=np.uint64)
+            done += len(valid)
             missing = len(valid) - int(np.count_nonzero(valid))
             if missing:
                 entries = entries[valid]
+                number = number[valid]
             pfn, flags = self._split(entries["folio"].astype(np.uint64))
             index = entries["index"].astype(np.uint64)
             shift = np.uint64(self.array.context.page_size.bit_length() - 1)
             held = (pfn != 0) & (pfn >> (np.uint64(64) - shift) == 0)  # beyond, there is no memory to name
-            nameless = len(held) - int(np.count_nonzero(held))
-            if nameless:
-                pfn, index, flags = pfn[held], index[held], flags[held]
-            yield FolioBatch(pfn << shift, index, flags, missing, nameless)
+            nameless = number[~held]
+            if len(nameless):
+                pfn, index, flags, number = pfn[held], index[held], flags[held], number[held]
+            yield FolioBatch(pfn << shift, index, flags, number, missing, nameless)
+
+    def entry_of(self, number: int) -> Entry:
+        """Where an entry of the list of folios stands."""
+        page, inner = divmod(number * _ENTRY.itemsize, self.array.context.page_size)
+        at = int(self.array.pages(page, page + 1)[0]) + inner
+        return Entry(f"entry {number} of the list of folios, in its page {page}", at)
+
+    def field_of(self, name: str) -> Entry | None:
+        """Where a field of the file's state stands; None for a draft, whose state is an FDT, or a field that it has not."""
+        return _field(self.version, self.phys, name)
 
     @cached_property
     def listing(self) -> Listing:
         """Whether the list is there, and names memory; reads all of it."""
         read = 0
         nameless = 0
+        first: int | None = None
         for batch in self.folios():
-            read += len(batch.phys) + batch.nameless
-            nameless += batch.nameless
-        return Listing(read, nameless, None if read == self.nr_folios else self._first_unread())
+            read += len(batch.phys) + len(batch.nameless)
+            nameless += len(batch.nameless)
+            if first is None and len(batch.nameless):
+                first = int(batch.nameless[0])
+        return Listing(read, nameless, first, None if read == self.nr_folios else self._first_unread())
 
     def _first_unread(self) -> Hole | None:
         """The first page of the list that the image does not hold."""
@@ -154,13 +175,18 @@ class Memfd:
         low, high = words & ((np.uint64(1) << bits) - np.uint64(1)), words >> bits
         return (high, low) if self.is_draft else (low, high)
 
-    def claims(self, owner: str) -> Iterator[Claims]:
-        """Its state, its array of folios, and the folios."""
+    def claims(self, owner: str, entry: Entry | None = None) -> Iterator[Claims]:
+        """Its state, its array of folios, and the folios; `entry` names the state."""
         context = self.array.context
-        yield Claims.of(f"{owner}/state", (self.phys - self.phys % context.page_size, context.page_size))
+        state = self.phys - self.phys % context.page_size
+        yield Claims.of(f"{owner}/state", (state, context.page_size), entry=entry)
         yield from self.array.claims(f"{owner}/folio array")
         for batch in self.folios():
-            yield Claims.equal(f"{owner}/folios", batch.phys, WHOLE_BLOCK)
+            yield Claims.equal(f"{owner}/folios", batch.phys, WHOLE_BLOCK, partial(self._entry_in, batch))
+
+    def _entry_in(self, batch: FolioBatch, row: int) -> Entry:
+        """The entry of a row of some folios."""
+        return self.entry_of(int(batch.number[row]))
 
     def keeps(self, owner: str) -> Iterator[Keep]:
         """Its state and its array of folios, but not the folios."""
@@ -169,7 +195,7 @@ class Memfd:
         if self.is_draft and not isinstance(state, Hole):
             yield Keep.of_fdt(f"{owner}/state", "state of the file", self.phys, state)
         else:
-            yield Keep.of(f"{owner}/state", "state of the file", (self.phys, _STATE_SIZES[self.version]))
+            yield Keep.of(f"{owner}/state", "state of the file", (self.phys, _STATES[self.version].size))
         yield from self.array.chain_keeps(f"{owner}/folio array")
         yield from self._array_keeps(f"{owner}/folio array", "list of folios")
 
@@ -212,16 +238,26 @@ def decode_memfd(context: Context, compatible: str, phys: int, what: str) -> Mem
         told = MEMFD_LUO_SER.parse(data)
     if told is None:
         return context.problem(BlobInvalid(), phys, f"the state of {what}, at {phys:#x}, is no {compatible}")
-    array = open_vmalloc(context, told.folios, f"the folio array of {what}")
+    folios = _field(version, phys, "folios")
+    array = open_vmalloc(context, told.folios, f"the folio array of {what}", folios.at if folios else None)
     findings = list(array.findings)
     if told.nr_folios * _ENTRY.itemsize > array.size and not findings:
         message = (
             f"{what} counts {told.nr_folios} folios, but its array holds {array.size // _ENTRY.itemsize}"
         )
-        findings.append(context.problem(MemfdFolioCount(told.nr_folios), phys, message))
+        entry = _field(version, phys, "nr_folios")
+        findings.append(context.problem(MemfdFolioCount(told.nr_folios), phys, message, entry=entry))
     seals = told.seals if version == COMPATIBLE_V2 else None
     nr_folios = min(told.nr_folios, array.size // _ENTRY.itemsize)
     return Memfd(version, phys, told.pos, told.size, seals, nr_folios, array, tuple(findings))
+
+
+def _field(version: str, phys: int, name: str) -> Entry | None:
+    """Where a field of the state at `phys` stands; None for a version whose state is an FDT, or has no such field."""
+    layout = _STATES.get(version)
+    if layout is None or name not in (dtype_of(layout.schema).fields or {}):
+        return None
+    return Entry(f"{name} of the file's state", phys + offset_of(layout.schema, name))
 
 
 def _draft(data: bytes) -> MemfdLuoSer | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from khodump.abi.layout import dtype_of
 from khodump.abi.vmalloc import KHO_VMALLOC, KhoVmalloc, VmallocFlags, chunk_capacity, kho_vmalloc_chunk
 from khodump.arrays import I64, U8, U64, Bool, repeats
-from khodump.findings import Finding
+from khodump.findings import Entry, Finding
 from khodump.memory import Hole, Presence, page_numbers
 from khodump.problems import (
     ChainCycle,
@@ -26,6 +26,7 @@ from khodump.problems import (
 from khodump.subtree import Claims, Context, Keep
 
 _BATCH_BYTES: Final = 1 << 20  # what is made of it still fits a cache
+_POINTER: Final = 8
 _KNOWN_FLAGS: Final = VmallocFlags.ALLOC | VmallocFlags.HUGE_VMAP
 
 
@@ -38,6 +39,7 @@ class VmallocArea:
         chunks: uint64, physical addresses of the chain's pages.
         blocks: uint64, physical addresses of the data, in order; each of `page_size << order` bytes.
         findings: what is wrong with the chain.
+        at: physical address of the descriptor; None where that is not known.
     """
 
     context: Context
@@ -45,6 +47,7 @@ class VmallocArea:
     chunks: U64
     blocks: U64
     findings: tuple[Finding, ...]
+    at: int | None = None
 
     @property
     def block_size(self) -> int:
@@ -59,9 +62,26 @@ class VmallocArea:
 
     def claims(self, owner: str) -> Iterator[Claims]:
         """The chain and the data."""
-        yield Claims.equal(f"{owner} chunks", self.chunks, self.context.page_size)
+        size = self.context.page_size
+        yield Claims.equal(f"{owner} chunks", self.chunks, size, self._entry_of_chunk)
         if len(self.blocks):  # their order may be anything where there are none
-            yield Claims.equal(owner, self.blocks, self.block_size)
+            yield Claims.equal(owner, self.blocks, self.block_size, self._entry_of_block)
+
+    def _entry_of_chunk(self, row: int) -> Entry | None:
+        """What names a page of the chain: the page before it, or the descriptor."""
+        before = {int(self.chunks[row - 1]): None} if row else {}
+        return _entry_of_next(before, self.at)
+
+    def _entry_of_block(self, row: int) -> Entry | None:
+        """What names a block: each page of the chain but the last is full, or else it is not known."""
+        chunk, slot = divmod(row, chunk_capacity(self.context.page_size))
+        if chunk >= len(self.chunks):
+            return None
+        at = int(self.chunks[chunk]) + _POINTER * (1 + slot)
+        held = self.context.memory.read(at, _POINTER)
+        if isinstance(held, Hole) or int.from_bytes(held, "little") != int(self.blocks[row]):
+            return None
+        return Entry(f"slot {slot} of page {chunk} of the chain", at)
 
     def chain_keeps(self, owner: str) -> Iterator[Keep]:
         """Of the chain's pages: their headers, and the blocks they name."""
@@ -119,13 +139,14 @@ class VmallocArea:
         return b"".join(parts)[:limit]
 
 
-def open_vmalloc(context: Context, descriptor: bytes, what: str) -> VmallocArea:
+def open_vmalloc(context: Context, descriptor: bytes, what: str, at: int | None = None) -> VmallocArea:
     """Follow the chain of a struct kho_vmalloc.
 
     Args:
         context: what to read from.
         descriptor: the 16 bytes of the struct.
         what: the area, for a person.
+        at: physical address of the struct, if it is known.
     """
     told = KHO_VMALLOC.parse(descriptor)
     findings: list[Finding] = []
@@ -133,25 +154,26 @@ def open_vmalloc(context: Context, descriptor: bytes, what: str) -> VmallocArea:
     parts: list[U64] = []
     if told.order > _pmd_order(context.page_size) or told.flags & ~int(_KNOWN_FLAGS):
         message = f"{what} has order {told.order} and flags {told.flags:#x}, which no kernel writes"
-        findings.append(context.problem(VmallocInvalid(told.order, told.flags), None, message))
+        entry = None if at is None else Entry("struct kho_vmalloc", at)
+        findings.append(context.problem(VmallocInvalid(told.order, told.flags), None, message, entry=entry))
         none = np.zeros(0, np.uint64)
-        return VmallocArea(context, told, none, none, tuple(findings))
+        return VmallocArea(context, told, none, none, tuple(findings), at)
     wanted = -(-told.total_pages // (1 << told.order))
     most = wanted // chunk_capacity(context.page_size) + 1  # the last may be empty
-    at = told.first
-    while at:
-        stop = _refusal(context, at, chunks, most, what)
-        page = context.memory.read(at, context.page_size) if stop is None else b""
+    chunk = told.first
+    while chunk:
+        stop = _refusal(context, chunk, chunks, most, what)
+        page = context.memory.read(chunk, context.page_size) if stop is None else b""
         if isinstance(page, Hole):
-            stop = context.unreadable(page, f"chunk {len(chunks)} of {what}, at {at:#x},")
+            stop = context.unreadable(page, f"chunk {len(chunks)} of {what}, at {chunk:#x},")
         if stop is not None or isinstance(page, Hole):
-            findings += [stop] if stop else []
+            findings += [replace(stop, entry=_entry_of_next(chunks, at))] if stop else []
             break
-        chunks[at] = None
+        chunks[chunk] = None
         row = np.frombuffer(page, dtype_of(kho_vmalloc_chunk(context.page_size)))[0]
         empty = np.flatnonzero(row["phys"] == 0)
         parts.append(row["phys"][: empty[0] if len(empty) else None].astype(np.uint64))
-        at = int(row["next"])
+        chunk = int(row["next"])
     blocks = np.concatenate(parts) if parts else np.zeros(0, np.uint64)
     if not findings and len(blocks) != wanted:
         message = f"{what} should have {told.total_pages} pages in {wanted} blocks, but its chunks name {len(blocks)}"
@@ -171,7 +193,7 @@ def open_vmalloc(context: Context, descriptor: bytes, what: str) -> VmallocArea:
         )
         findings.append(context.problem(ListPageShared(first, len(again)), told.first, message))
         blocks = blocks[: again[0]].copy()  # so that the rest is not held
-    return VmallocArea(context, told, np.array(list(chunks), np.uint64), blocks, tuple(findings))
+    return VmallocArea(context, told, np.array(list(chunks), np.uint64), blocks, tuple(findings), at)
 
 
 def _named_again(context: Context, blocks: U64, order: int) -> I64:
@@ -208,3 +230,10 @@ def _refusal(context: Context, at: int, chunks: dict[int, None], most: int, what
         return None
     message = f"the chain of {what} goes on at {at:#x}, which {why}; what follows is not read"
     return context.problem(problem, list(chunks)[-1] if chunks else at, message)
+
+
+def _entry_of_next(chunks: dict[int, None], descriptor_at: int | None) -> Entry | None:
+    """Where the address stands at which a chain goes on: in its last page, or in the descriptor, if that is known."""
+    if chunks:
+        return Entry("the next page in a page of the chain", list(chunks)[-1])
+    return None if descriptor_at is None else Entry("the first page in struct kho_vmalloc", descriptor_at)

@@ -13,7 +13,7 @@ from khodump.abi.khoser import (
     SMALL_BITMAP_SIZE,
     chunk_capacity,
 )
-from khodump.abi.layout import dtype_of
+from khodump.abi.layout import dtype_of, offset_of
 from khodump.arrays import U8, U64, Bool
 from khodump.extents import Extents
 from khodump.findings import Severity
@@ -104,6 +104,11 @@ class BitmapChainTracker(Tracker):
         byte = self._memory.read(bitmap + bit // 8, 1)
         is_set = None if isinstance(byte, Hole) else bool(byte[0] >> bit % 8 & 1)
         return Trace((TraceNode(chunk, 1, number), TraceNode(bitmap, 0, bit)), bit, is_set)
+
+    def slot_at(self, node: TraceNode) -> int:
+        """See `Tracker.slot_at`: of an element of a chunk, the pointer to its bitmap."""
+        element = node.phys + KHOSER_MEM_CHUNK_HDR.size + node.slot * _ELEMENT.itemsize
+        return element + offset_of(KHOSER_MEM_BITMAP_PTR, "bitmap")
 
     def covers(self, nodes: Nodes) -> Coverage:
         """See `Tracker.covers`; a chunk covers nothing but what its bitmaps do."""

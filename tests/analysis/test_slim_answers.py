@@ -37,8 +37,8 @@ MUTANTS = int(os.environ.get("SLIM_MUTANTS", "6"))
 SAID = {"slim-left-out", "slim-differs"}
 #: Of a structure that is not all in the image nothing is kept, so that it breaks off at its start.
 BROKEN_OFF = "blob-unreadable"
-#: The columns of lookup that tell of the image's files.
-OF_FILES = {"file", "file offset", "bytes"}
+#: The columns of lookup that tell of the image's files, and of what is preserved itself.
+OF_FILES = {"file", "file offset", "bytes", "value", "holds", "claimed by"}
 
 
 class Answer(NamedTuple):

@@ -20,7 +20,19 @@ from tests.transcript import run
 SOUND = CAPTURES["luo-memfd serialized"].path
 WAITING = CAPTURES["luo-memfd pre"].path
 REFUSED = CAPTURES["fail-compat serialized"].path
-COLUMNS = ["severity", "rule", "phys", "owner", "message", "next kernel", "log", "seen", "stands"]
+COLUMNS = [
+    "severity",
+    "rule",
+    "phys",
+    "owner",
+    "message",
+    "next kernel",
+    "log",
+    "seen",
+    "stands",
+    "confirm",
+    "shows",
+]
 
 
 def image_of(built, directory: Path) -> Path:

@@ -91,7 +91,7 @@ def lay_out(memfd: Memfd, preserved: Extents, pages: int) -> Layout:
         found.stale += int((batch.flags & np.uint64(FolioFlags.UPTODATE) == 0).sum())
         found.guessed += int((count == _UNKNOWN).sum())
         found.unread += batch.missing
-        found.nameless += batch.nameless
+        found.nameless += len(batch.nameless)
         parts.append(Runs(batch.phys[inside] >> shift, batch.index[inside], count).joined())
     runs = _guessed(Runs.concatenate(parts))
     runs = Runs(runs.pfn, runs.page, np.minimum(runs.count, np.uint64(pages) - runs.page))

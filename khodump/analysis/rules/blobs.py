@@ -8,6 +8,7 @@ from typing import Final
 from khodump.abi import luo as luo_abi
 from khodump.abi.kernels import is_sized
 from khodump.abi.kexec_handover import PROP_BLOB_SIZE
+from khodump.advice import Blank, confirm, see
 from khodump.analysis.rules.case import Case
 from khodump.analysis.rules.harm import harm
 from khodump.analysis.rules.log import (
@@ -40,7 +41,20 @@ from khodump.subtrees.luo_state import SESSIONS_OWNER
 
 _BLOCKS: Final = "kho_block_set_restore(), kernel/liveupdate/kho_block.c"
 _VMALLOC: Final = "kho_restore_vmalloc(), kernel/liveupdate/kexec_handover.c"
-_CHAIN: Final = "khodump lookup IMAGE PHYS shows whose page it is; khodump sessions IMAGE lists what is left."
+_LIST: Final = see("sessions", shows="lists what is left")
+_CHAIN: Final = confirm(
+    see("lookup", Blank.ENTRY, shows="shows what the bad entry holds, and whose page it is in"),
+    see("lookup", Blank.PHYS, shows="shows whose page it is, and how it begins"),
+    _LIST,
+)
+_DESCRIPTOR: Final = confirm(
+    see(
+        "lookup",
+        Blank.ENTRY,
+        shows="shows the descriptor: address, pages, and in its last 4 bytes flags and order",
+    ),
+    _LIST,
+)
 
 
 def _sizeless(case: Case) -> Iterator[Hit]:
@@ -50,7 +64,7 @@ def _sizeless(case: Case) -> Iterator[Hit]:
     for node, subtree in zip(handover.fdt.tree.children, handover.subtrees, strict=True):
         if subtree.blob is not None and node.u64(PROP_BLOB_SIZE) is None:
             message = f"node {node.name} has no 8-byte {PROP_BLOB_SIZE}"
-            yield Hit(subtree.blob.phys, message, node.name)
+            yield Hit(subtree.blob.phys, message, node.name, entry=subtree.entry)
 
 
 def _incomplete_outcome(case: Case, finding: Finding) -> Outcome:
@@ -71,7 +85,7 @@ def _not_preserved(case: Case) -> Iterator[Hit]:
         if len(lost):
             phys = int(lost[0])
             message = f"the blob of node {subtree.name}, at {subtree.blob.phys:#x}, lies in pages that are not preserved"
-            yield Hit(phys, message, claims.owner)
+            yield Hit(phys, message, claims.owner, entry=claims.entry_at(phys))
 
 
 def _luo_version(case: Case) -> Iterator[Hit]:
@@ -144,7 +158,7 @@ RULES: Final = (
         SubtreeIncomplete.severity,
         SubtreeIncomplete.title,
         "Its user gets EINVAL. kho_add_subtree() could fail half-way and leave such a node (fixed by 9ec953298948).",
-        "khodump subtrees IMAGE --dts shows the node.",
+        confirm(see("subtrees", "--dts", shows="prints the node")),
         "kho_retrieve_subtree(), kernel/liveupdate/kexec_handover.c; 9ec953298948",
         _incomplete_outcome,
         log=(BROKEN_SUBNODE,),
@@ -155,7 +169,9 @@ RULES: Final = (
         Severity.ERROR,
         "a user's blob lies in pages that are not preserved",
         "The pages go to the page allocator before the user reads them.",
-        "khodump lookup IMAGE PHYS says whether the map holds the page.",
+        confirm(
+            see("lookup", Blank.PHYS, shows="says whether the map holds the page, and where it would say so")
+        ),
         "kho_add_subtree(), kernel/liveupdate/kexec_handover.c, which does not check",
         Outcome(Effect.OVERWRITTEN, "reuses the pages of the blob before its user reads them"),
         needs=(Need.MAP, Need.WHOLE_MAP),
@@ -166,7 +182,10 @@ RULES: Final = (
         BlobUnreadable.severity,
         BlobUnreadable.title,
         "Nothing can be said of it: the dump may leave the page out though the machine has it.",
-        "Dump again with a lower dump level (makedumpfile -d), or with the pages of the handover's users.",
+        confirm(
+            see("lookup", Blank.PHYS, shows="says why the image does not hold the page"),
+            remark="Dump again with a lower dump level (makedumpfile -d), or with the pages of the handover's users.",
+        ),
         "the image itself",
         _unreadable,
     ),
@@ -175,7 +194,10 @@ RULES: Final = (
         BlobInvalid.severity,
         BlobInvalid.title,
         "Its user refuses it, or reads nonsense.",
-        "khodump subtrees IMAGE decodes what is left.",
+        confirm(
+            see("lookup", Blank.PHYS, shows="shows how it begins, and whose it is"),
+            see("subtrees", shows="decodes what is left"),
+        ),
         "the consumers: mm/memblock.c, kernel/liveupdate/luo_core.c, mm/memfd_luo.c, lib/test_kho.c",
         _damaged,
     ),
@@ -184,7 +206,11 @@ RULES: Final = (
         BlobIncompatible.severity,
         BlobIncompatible.title,
         "LUO panics the next kernel, whatever liveupdate= says; other users go without their memory.",
-        "khodump subtrees IMAGE shows the version; --next names another kernel to hold it against.",
+        confirm(
+            see("subtrees", shows="shows the version"),
+            see("lookup", Blank.PHYS, shows="shows how it begins"),
+            remark="check --next KERNEL holds it against another kernel.",
+        ),
         "luo_early_startup(), kernel/liveupdate/luo_core.c",
         _incompatible_outcome,
         log=(LUO_INCOMPATIBLE, LUO_FDT_INCOMPATIBLE, LUO_PANIC),
@@ -195,7 +221,7 @@ RULES: Final = (
         BlobTooSmall.severity,
         BlobTooSmall.title,
         "LUO panics the next kernel; other users go without their memory.",
-        "khodump subtrees IMAGE shows the size that the root FDT gives.",
+        confirm(see("subtrees", "--dts", shows="prints the size that the root FDT gives")),
         "luo_early_startup(), kernel/liveupdate/luo_core.c; kexec_metadata, kernel/liveupdate/kexec_handover.c",
         _small_outcome,
         log=(LUO_TOO_SMALL, LUO_PANIC),
@@ -234,7 +260,7 @@ RULES: Final = (
         ListPageShared.severity,
         ListPageShared.title,
         "The first to restore such a page gets it; the next gets a warning and no page, and fails.",
-        "khodump sessions IMAGE shows whose lists they are; khodump lookup IMAGE PHYS names an owner of the page.",
+        _CHAIN,
         f"kho_restore_page(), kernel/liveupdate/kexec_handover.c, which clears the page's mark; {_VMALLOC}",
         _damaged,
     ),
@@ -262,7 +288,7 @@ RULES: Final = (
         VmallocInvalid.severity,
         VmallocInvalid.title,
         "The area is not restored, and its owner fails.",
-        _CHAIN,
+        _DESCRIPTOR,
         _VMALLOC,
         _damaged,
     ),

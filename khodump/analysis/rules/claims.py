@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
 from khodump.abi.kexec_handover import MAX_PHYS_BITS
+from khodump.advice import Blank, confirm, see
 from khodump.analysis.ownership import NOBODY, ROOT_FDT, claims_of
 from khodump.analysis.rules.case import Case
 from khodump.analysis.rules.harm import file_lost, second_of
 from khodump.analysis.rules.log import MEMFD_NO_FOLIO, Errno
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
-from khodump.findings import Finding, Severity
+from khodump.findings import Entry, Finding, Severity
 from khodump.numbers import format_size
 from khodump.succession import STALE_INCOMING
 
 
 def _not_preserved(case: Case) -> Iterator[Hit]:
     """One hit an owner; the root FDT and the blobs have rules of their own."""
-    lost: dict[str, list[int]] = {}
+    first: dict[str, tuple[int, Entry | None]] = {}
+    counts: Counter[str] = Counter()
     for claims in claims_of(case.opened):
-        if claims.owner != ROOT_FDT and not claims.owner.endswith("/blob"):
-            found = case.not_preserved(claims)
-            if len(found):
-                seen = lost.setdefault(claims.owner, [int(found[0]), 0])
-                seen[1] += len(found)
-    for owner, (phys, count) in lost.items():
-        message = f"{owner} counts on {phys:#x}, where no block is preserved that begins there" + (
-            f", and on {count - 1} more such places" if count > 1 else ""
-        )
-        yield Hit(phys, message, owner, {"count": count})
+        if claims.owner == ROOT_FDT or claims.owner.endswith("/blob"):
+            continue
+        lost = case.not_preserved(claims)
+        if not len(lost):
+            continue
+        counts[claims.owner] += len(lost)
+        if claims.owner not in first:
+            first[claims.owner] = int(lost[0]), claims.entry_at(int(lost[0]))
+    for owner, (phys, entry) in first.items():
+        message = f"{owner} counts on {phys:#x}, where no block is preserved that begins there"
+        if counts[owner] > 1:
+            message += f", and on {counts[owner] - 1} more such places"
+        yield Hit(phys, message, owner, {"count": counts[owner]}, entry=entry)
 
 
 def _not_preserved_outcome(case: Case, finding: Finding) -> Outcome:
@@ -51,7 +57,8 @@ def _twice(case: Case) -> Iterator[Hit]:
             message += f"{shared.first} names it twice"
         else:
             message += f"{shared.first} and {shared.second}"
-        yield Hit(shared.phys, message, shared.second, {"size": shared.size})
+        entry = shared.entry if shared.met == shared.phys else None
+        yield Hit(shared.phys, message, shared.second, {"size": shared.size}, entry=entry)
 
 
 def _twice_outcome(case: Case, finding: Finding) -> Outcome:
@@ -92,7 +99,13 @@ RULES: Final = (
         Severity.ERROR,
         "a user counts on memory that is not preserved, or not as the block it means",
         "The memory goes to the page allocator; restoring it gives a warning and no folio.",
-        "khodump lookup IMAGE PHYS names the blocks that hold the page, if any, and its owner.",
+        confirm(
+            see(
+                "lookup",
+                Blank.PHYS,
+                shows="says that no block begins there, where the map would say so, and who claims it",
+            )
+        ),
         "kho_restore_page(), kernel/liveupdate/kexec_handover.c, which wants the head of a preserved block",
         _not_preserved_outcome,
         log=(MEMFD_NO_FOLIO,),
@@ -107,7 +120,7 @@ RULES: Final = (
         "The first to restore it gets it; the second gets a warning and no folio. Of two files of LUO, the second cannot be "
         "retrieved (EIO). Kernels of 6.19 to 7.1 let one file be preserved under two tokens, or in two sessions; 7.2 and "
         "later refuse that with EBUSY.",
-        "khodump sessions IMAGE shows the files' lists, and their first folios; khodump lookup IMAGE PHYS.",
+        confirm(see("lookup", Blank.PHYS, shows="names all who claim it, and where each says so")),
         "kho_restore_page(), kernel/liveupdate/kexec_handover.c, which clears the page's mark; the report of 2026-05-24 "
         "on linux-kernel (7.0.9)",
         _twice_outcome,
@@ -121,7 +134,10 @@ RULES: Final = (
         Severity.INFO,
         "memory is preserved that no known user claims",
         "It stays reserved for good, unless a user that khodump does not know restores it.",
-        "khodump inspect IMAGE --owners lists it.",
+        confirm(
+            see("lookup", Blank.PHYS, shows="shows the block, and that nobody claims it"),
+            remark="khodump inspect --owners lists all such memory.",
+        ),
         "page->private keeps the mark of such pages (section on page tags of the kernel's KHO notes)",
         Outcome(Effect.NONE, "keeps the memory reserved until somebody restores it"),
         needs=(Need.MAP, Need.WHOLE_MAP, Need.WHOLE_USERS, Need.SERIALIZED),
@@ -132,7 +148,9 @@ RULES: Final = (
         Severity.WARNING,
         "this is the incoming handover of a kernel that runs already",
         "Nothing more: right after the walk it frees the map's pages, and what it finds here is no longer a handover.",
-        "khodump scan IMAGE lists the root FDTs; leave --fdt out to check the outgoing one.",
+        confirm(
+            see("scan", shows="lists the root FDTs"), remark="Without --fdt, the outgoing one is checked."
+        ),
         "kho_mem_retrieve(), kernel/liveupdate/kexec_handover.c; seen in every small guest by the time of user space",
         Outcome(Effect.NONE, "is the one that took this memory over, and has reused it since"),
         needs=(Need.MAP, Need.FDT_PAGE),

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from khodump.abi.kexec_handover import PROP_COMPATIBLE
+from khodump.advice import Blank, confirm, see
 from khodump.analysis.rules.case import Case
 from khodump.analysis.rules.log import DISABLED, FDT_INCOMPATIBLE, FDT_INVALID
 from khodump.analysis.rules.rule import Effect, Hit, Outcome, Rule
+from khodump.analysis.rules.standing import root_property
 from khodump.doubt import IN_DOUBT
 from khodump.errors import FdtTruncatedError
 from khodump.fdt import check_header, total_size
@@ -50,7 +52,8 @@ def _incompatible(case: Case) -> Iterator[Hit]:
         "something that is no string" if PROP_COMPATIBLE in root.tree.properties else "nothing"
     )
     message = f"the root FDT says {said}, and kernels of {case.kernel.release} take {case.kernel.root} alone"
-    yield Hit(case.fdt_phys, message, FDT_OWNER, {"missing": PROP_COMPATIBLE not in root.tree.properties})
+    evidence = {"missing": PROP_COMPATIBLE not in root.tree.properties}
+    yield Hit(case.fdt_phys, message, FDT_OWNER, evidence, entry=root_property(case, PROP_COMPATIBLE))
 
 
 def _incompatible_outcome(case: Case, finding: Finding) -> Outcome:
@@ -89,7 +92,21 @@ RULES: Final = (
         Severity.ERROR,
         "the root FDT is no flattened device tree",
         "It boots cold. Kernels before 6.18 could hand over a page that was never filled in (libfdt error -9).",
-        "khodump lookup IMAGE PHYS shows the page; an FDT begins with d0 0d fe ed.",
+        confirm(
+            see("lookup", Blank.PHYS, shows="shows how the page begins; an FDT begins with d0 0d fe ed"),
+            see(
+                "od",
+                "-A",
+                "x",
+                "-t",
+                "x1",
+                "-N",
+                "16",
+                Blank.FDT_FILE,
+                program=None,
+                shows="shows how the file begins; an FDT begins with d0 0d fe ed",
+            ),
+        ),
         "kho_populate(), kernel/liveupdate/kexec_handover.c; 20250918170617.91413",
         _invalid_outcome,
         log=(FDT_INVALID, DISABLED),
@@ -101,7 +118,11 @@ RULES: Final = (
         Severity.ERROR,
         "the root FDT's compatible string is not the next kernel's",
         "It compares the string exactly and boots cold on any other: there is no fallback between versions.",
-        "khodump subtrees IMAGE shows the string; --next names another kernel to hold it against.",
+        confirm(
+            see("subtrees", "--dts", shows="prints the root FDT, with the string"),
+            see("lookup", Blank.ENTRY, shows="shows the string"),
+            remark="check --next KERNEL holds it against another kernel.",
+        ),
         "kho_populate(), kernel/liveupdate/kexec_handover.c; include/linux/kho/abi/kexec_handover.h",
         _incompatible_outcome,
         log=(FDT_INCOMPATIBLE, DISABLED),
@@ -113,7 +134,21 @@ RULES: Final = (
         Severity.ERROR,
         "the root FDT ends before its own totalsize",
         "Nothing, if only the file is cut: debugfs freezes the length of kho/out/fdt when KHO initialises (7.2, 7.3).",
-        "Compare the file's size with the big-endian u32 at offset 4, or read the FDT from the image: leave --fdt out.",
+        confirm(
+            see(
+                "wc",
+                "-c",
+                Blank.FDT_FILE,
+                program=None,
+                shows="shows how long the file is; an FDT says how long it is in the big-endian u32 at offset 4",
+            ),
+            see(
+                "lookup",
+                Blank.FDT,
+                shows="shows how the FDT begins: its length is the big-endian u32 at offset 4",
+            ),
+            remark="Without --fdt, the FDT is read from the image.",
+        ),
         "kernel/liveupdate/kexec_handover_debugfs.c",
         _truncated_outcome,
         needs=(),
@@ -125,7 +160,10 @@ RULES: Final = (
         FdtOdd.title,
         "libfdt follows the tree no further than a lookup has to: what stands before the damage is found, of two things of "
         "one name the first, and of what stands behind, nothing. Users whose nodes are lost so begin anew.",
-        "khodump extract IMAGE --range FDT-ADDRESS+4K | fdtdump -; dtc -I dtb refuses what is odd.",
+        confirm(
+            see("subtrees", "--dts", shows="prints what libfdt finds of the root FDT, and tells what is odd"),
+            remark="fdtdump shows it as another program reads it, and dtc refuses what is odd.",
+        ),
         "fdt_check_header(), fdt_next_tag(), scripts/dtc/libfdt/fdt.c; fdt_get_property_namelen_(), fdt_ro.c",
         _odd_outcome,
     ),
@@ -134,7 +172,10 @@ RULES: Final = (
         FdtLost.severity,
         FdtLost.title,
         "Without a root FDT it boots cold; but the page may be damaged or missing in the image alone.",
-        "khodump scan IMAGE lists the root FDTs that are there; debugfs' kho/out/fdt holds a copy.",
+        confirm(
+            see("scan", shows="lists the root FDTs that are there"),
+            remark="debugfs' kho/out/fdt holds a copy.",
+        ),
         "kho_populate(), kernel/liveupdate/kexec_handover.c",
         Outcome(Effect.UNKNOWN, "needs the root FDT, which this image does not show"),
     ),
@@ -144,8 +185,15 @@ RULES: Final = (
         "the map does not bear out the way the image is read",
         "Nothing can be said of it: a map that lacks the page of its own root FDT, or that preserves memory where a raw "
         "file has none, is damaged, or khodump misreads it.",
-        "khodump lookup IMAGE FDT-ADDRESS; every kernel preserves that page at order 0. Then try --page-size, "
-        "FILE@BASE, --ranges, or another root FDT of khodump scan.",
+        confirm(
+            see(
+                "lookup",
+                Blank.FDT,
+                shows="says whether that page is in the map: every kernel preserves it at order 0",
+            ),
+            see("scan", shows="lists the root FDTs that are there"),
+            remark="Then try --page-size, FILE@BASE, --ranges, or another root FDT of khodump scan.",
+        ),
         "kho_init(), kernel/liveupdate/kexec_handover.c",
         Outcome(Effect.UNKNOWN, "cannot be foretold: the image may be misread"),
     ),

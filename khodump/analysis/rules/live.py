@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from khodump.abi import luo as luo_abi
+from khodump.advice import Blank, confirm, see
 from khodump.analysis.extract import plan_found
 from khodump.analysis.extraction.losses import find_losses
 from khodump.analysis.live_sessions import FoundFile, FoundSession, find_sessions
@@ -107,7 +108,7 @@ def _hit(handover: Handover, session: FoundSession, waiting: list[FoundFile]) ->
             f"{format_size(size - lost)} of that are in this image, {len(whole)} files wholly"
         )
     if whole:
-        message += f": khodump extract IMAGE --memfd {quoted(whole[0])} rebuilds the first"
+        message += f": khodump extract --memfd {quoted(whole[0])} rebuilds the first"
     if unplanned:
         message += f"; of {unplanned} the handler is not known, or the state cannot be read"
     evidence = {"files": len(waiting), "bytes": size, "missing": lost}
@@ -120,7 +121,7 @@ RULES: Final = (
         Severity.INFO,
         "sessions that are to be handed over are in the kernel's lists alone",
         "The reboot into the next kernel writes them down; before, this is as it should be.",
-        "khodump sessions IMAGE lists them, with list outgoing.",
+        confirm(see("sessions", shows="lists them, with list outgoing")),
         _SOURCE,
         Outcome(Effect.NONE, "would get these sessions, if the reboot went on from here"),
         look=_prepared,
@@ -130,7 +131,7 @@ RULES: Final = (
         Severity.INFO,
         "the running kernel received sessions that are not finished",
         "Nothing: what this kernel received is its own to retrieve. What it does not retrieve is lost with it.",
-        "khodump sessions IMAGE lists them, with list incoming, and which files are retrieved.",
+        confirm(see("sessions", shows="lists them, with list incoming, and which files are retrieved")),
         _SOURCE,
         Outcome(Effect.NONE, "hears nothing of them: they are the running kernel's to retrieve"),
         look=_received,
@@ -140,7 +141,15 @@ RULES: Final = (
         Severity.INFO,
         "files of a received session are not retrieved yet, and can be rebuilt",
         "Nothing: what this kernel received is its own to retrieve. What it does not retrieve is lost with it.",
-        "khodump sessions IMAGE --session NAME; khodump extract IMAGE --memfd SESSION/TOKEN rebuilds a file.",
+        confirm(
+            see(
+                "sessions",
+                "--session",
+                Blank.SESSION,
+                shows="lists its files, and which of them are retrieved",
+            ),
+            remark="khodump extract --memfd SESSION/TOKEN rebuilds a file.",
+        ),
         "memfd_luo_retrieve(), mm/memfd_luo.c",
         Outcome(Effect.NONE, "hears nothing of them: they are the running kernel's to retrieve"),
         look=_waiting,
@@ -150,7 +159,7 @@ RULES: Final = (
         LiveListBroken.severity,
         LiveListBroken.title,
         "The running kernel walks the same list: what it does then, nobody can tell.",
-        "khodump sessions IMAGE lists what came before.",
+        confirm(see("sessions", shows="lists what came before")),
         _SOURCE,
         _OWN,
     ),
@@ -159,7 +168,7 @@ RULES: Final = (
         LiveObjectUnreadable.severity,
         LiveObjectUnreadable.title,
         "Nothing, where only the image lacks it.",
-        "khodump sessions IMAGE lists what could be read.",
+        confirm(see("sessions", shows="lists what could be read")),
         _SOURCE,
         _OWN,
     ),
@@ -168,7 +177,7 @@ RULES: Final = (
         LiveCountMismatch.severity,
         LiveCountMismatch.title,
         "A list that is changed while the image is taken, or damage.",
-        "khodump sessions IMAGE lists what is there.",
+        confirm(see("sessions", shows="lists what is there")),
         _SOURCE,
         _OWN,
     ),
@@ -177,7 +186,7 @@ RULES: Final = (
         LiveReceivedMismatch.severity,
         LiveReceivedMismatch.title,
         "Deserializing fails, and with it every open of /dev/liveupdate.",
-        "khodump sessions IMAGE lists what is there.",
+        confirm(see("sessions", shows="lists what is there")),
         "luo_session_deserialize(), kernel/liveupdate/luo_session.c",
         _OWN,
     ),
@@ -186,7 +195,10 @@ RULES: Final = (
         LiveSerializedMismatch.severity,
         LiveSerializedMismatch.title,
         "It reads what was serialized, whatever the lists of the kernel before said.",
-        "khodump sessions IMAGE lists what was serialized; the kernel's lists are khodump.kernel.live_luo().",
+        confirm(
+            see("sessions", shows="lists what was serialized"),
+            remark="The kernel's lists are khodump.kernel.live_luo().",
+        ),
         "luo_session_serialize(), kernel/liveupdate/luo_session.c",
         Outcome(Effect.UNJUDGED, "reads what was serialized, whatever the lists of this kernel say"),
     ),

@@ -9,6 +9,7 @@ import numpy as np
 
 from khodump.abi.kernels import WithoutMap
 from khodump.abi.kexec_handover import PAGE_SIZES
+from khodump.advice import Blank, Confirmation, confirm, see
 from khodump.analysis.rules.case import Case, producer
 from khodump.analysis.rules.log import (
     DISABLED,
@@ -170,18 +171,27 @@ def _bitmap_size_outcome(case: Case, finding: Finding) -> Outcome:
     return Outcome(Effect.OVERWRITTEN, f"takes the string for its own, misreads every bitmap, and {how}")
 
 
+_WAY: Final = see("lookup", Blank.PHYS, shows="names the slots that lead there, and what they hold")
+_POINTER: Final = confirm(
+    see("lookup", Blank.ENTRY, shows="shows what the slot holds, and the slots that lead to its table"), _WAY
+)
+_CHUNKS: Final = confirm(
+    see("lookup", Blank.PHYS, shows="shows how that page of the map begins, and what leads there"),
+    see("tree", shows="shows the pages of the map"),
+)
+
+
 def _pointer(
     name: str,
     title: str,
     then: Outcome | Callable[[Case, Finding], Outcome],
     log: tuple[LogLine, ...] = (),
+    confirmation: Confirmation = _POINTER,
 ) -> Rule:
     """A rule of the map that its tracker watches over as it walks."""
     means = "The kernel checks no entry: whatever stands in a slot is followed."
-    return Rule(name, Severity.ERROR, title, means, _TREE, _WALK, then, log=log)
+    return Rule(name, Severity.ERROR, title, means, confirmation, _WALK, then, log=log)
 
-
-_TREE: Final = "khodump lookup IMAGE PHYS names the slots that lead there."
 
 RULES: Final = (
     Rule(
@@ -190,7 +200,11 @@ RULES: Final = (
         "the root FDT leads to no map, or to address 0",
         "It boots cold (7.0 and later). 6.19 boots cold, too, and frees its scratch memory twice; 6.16 to 6.18 keep "
         "nothing, and lead users to memory that is reused.",
-        "khodump subtrees IMAGE shows the root's properties; a map address of 0 means that the handover was never finished.",
+        confirm(
+            see("subtrees", "--dts", shows="prints the root FDT's properties"),
+            see("lookup", Blank.ENTRY, shows="shows the address that the root FDT gives"),
+            remark="A map address of 0 means that the handover was never finished.",
+        ),
         "kho_get_mem_map_phys() and kho_populate(), kernel/liveupdate/kexec_handover.c; eda79a683a0a; kho_mem_deserialize() "
         "and kho_memory_init() of 6.16 to 6.19",
         _root_missing_outcome,
@@ -212,7 +226,9 @@ RULES: Final = (
         Severity.ERROR,
         "a page of the map is not in the image",
         "Nothing can be said of what lies below it: the dump may leave the page out though the machine has it.",
-        "Dump again with a lower dump level (makedumpfile -d), or with the pages of the map.",
+        confirm(
+            _WAY, remark="Dump again with a lower dump level (makedumpfile -d), or with the pages of the map."
+        ),
         "the image itself",
         Outcome(Effect.UNKNOWN, "sees what this image does not hold: what lies below that page is not known"),
     ),
@@ -228,7 +244,19 @@ RULES: Final = (
         Severity.ERROR,
         "a key has no order bit, is too wide, or stands for memory that no machine has",
         "7.3 refuses to make such keys (ERANGE); a kernel that meets one reserves memory that does not exist.",
-        "khodump key KEY decodes it.",
+        confirm(
+            see(
+                "key",
+                Blank.KEY,
+                "--page-size",
+                Blank.PAGE_SIZE,
+                shows="decodes the key: its block, and why no kernel makes it",
+            ),
+            see(
+                "lookup", Blank.ENTRY, shows="shows what the slot holds, and the slots that lead to its table"
+            ),
+            _WAY,
+        ),
         "kho_radix_encode_key() and kho_radix_decode_key(), kernel/liveupdate/kexec_handover.c",
         Outcome(Effect.PANIC, "marks pages that do not exist as preserved, and faults on their struct page"),
         look=_impossible_keys,
@@ -238,7 +266,7 @@ RULES: Final = (
         Severity.ERROR,
         "a chunk of kho-v1 counts more elements than it holds",
         "It reads past the end of the chunk's page.",
-        "khodump tree IMAGE shows the chunks.",
+        _CHUNKS,
         "kho_mem_deserialize(), kernel/kexec_handover.c of 6.16 to 7.0",
         Outcome(Effect.PANIC, "takes what follows the chunk's page for pointers, and follows them"),
     ),
@@ -247,7 +275,7 @@ RULES: Final = (
         Severity.ERROR,
         "two elements of kho-v1 stand for the same memory",
         "It keeps what either of them says.",
-        "khodump tree IMAGE shows the chunks.",
+        _CHUNKS,
         "kho_mem_serialize(), kernel/kexec_handover.c of 6.16 to 7.0",
         Outcome(Effect.OVERWRITTEN, "keeps what either of the two bitmaps says, one of which nobody wrote"),
     ),
@@ -256,7 +284,7 @@ RULES: Final = (
         Severity.WARNING,
         "elements of kho-v1 do not ascend",
         "Nothing: it takes them in any order. Every kernel writes them in ascending order, so something else did.",
-        "khodump tree IMAGE shows the chunks.",
+        _CHUNKS,
         "kho_mem_serialize(), kernel/kexec_handover.c of 6.16 to 7.0",
         Outcome(Effect.NONE, "takes the elements in any order"),
     ),
@@ -265,7 +293,7 @@ RULES: Final = (
         Severity.WARNING,
         "the order table has an entry past its array",
         "The RFC's walker never visits it: those blocks are stored, and lost.",
-        "khodump tree IMAGE shows the slots of the order table.",
+        _CHUNKS,
         "20250917025019.1585041, patch 2/4",
         Outcome(Effect.OVERWRITTEN, "never visits that slot, and reuses the blocks below it"),
     ),
@@ -274,7 +302,14 @@ RULES: Final = (
         Severity.ERROR,
         "a 16 KiB tree is too shallow for its order-0 keys",
         "Kernels before 7.1-rc6 lose the order bit of order-0 keys, later ones look a level too deep: neither keeps them.",
-        "khodump inspect IMAGE says depth 4; a sound tree with 16 KiB pages has depth 5.",
+        confirm(
+            see(
+                "lookup",
+                Blank.FDT,
+                shows="shows the way from level 3 down; a sound tree with 16 KiB pages begins at level 4",
+            ),
+            see("tree", shows="shows the levels of the tree"),
+        ),
         "d64b0372760e",
         Outcome(
             Effect.OVERWRITTEN,
@@ -287,7 +322,7 @@ RULES: Final = (
         Severity.INFO,
         "nodes of the map hold nothing",
         "Nothing: unpreserving clears bits and leaves the nodes linked, by design.",
-        "khodump inspect IMAGE counts empty nodes.",
+        confirm(_WAY, remark="khodump tree counts empty nodes."),
         "review of 2026-01-13: freeing empty nodes was declined",
         Outcome(Effect.NONE, "walks over them"),
         look=_empty_nodes,
@@ -297,7 +332,7 @@ RULES: Final = (
         Severity.ERROR,
         "preserved blocks overlap each other, or the map's own pages",
         "The kernel does not notice one page under two orders; restoring one block then breaks the other.",
-        "khodump lookup IMAGE PHYS names all blocks that hold a page.",
+        confirm(see("lookup", Blank.PHYS, shows="names all blocks that hold the page, and what else it is")),
         "kho_radix_add_page(), kernel/liveupdate/kexec_handover.c, which keeps a set of keys",
         Outcome(
             Effect.OVERWRITTEN,
@@ -310,7 +345,10 @@ RULES: Final = (
         Severity.ERROR,
         "blocks of 2 GiB and more meet a kernel that computes their size in 32 bits",
         "The size sign-extends at 2 GiB and wraps above, so that the reservation is wrong.",
-        "khodump inspect IMAGE lists orders; 7.2 and later have the fix, and stable releases before may.",
+        confirm(
+            see("lookup", Blank.PHYS, shows="shows the order of the block, and where it ends"),
+            remark="7.2 and later have the fix, and stable releases before may.",
+        ),
         "3a0b8fa2eb36 (pushed 2026-07-29): u64 sz in kho_preserved_memory_reserve(), kernel/liveupdate/kexec_handover.c",
         Outcome(Effect.OVERWRITTEN, "reserves a wrong size for these blocks, and reuses what is left out"),
         look=_shift_overflow,
@@ -320,7 +358,14 @@ RULES: Final = (
         Severity.ERROR,
         "kho-v1's bitmaps are of another size than the next kernel reads",
         "One string stands for bitmaps of 512 bytes (6.16, 6.17) and of a page (6.18 on, and 6.17 stable).",
-        "khodump inspect IMAGE --as kho-v1a, and --as kho-v1b: the wrong one lists blocks that nobody preserved.",
+        confirm(
+            see(
+                "owners",
+                "--as",
+                Blank.OTHER_VERSION,
+                shows="shows, for the other reading, how much is preserved that nobody claims, and claimed that is not preserved",
+            ),
+        ),
         "a2fff99f92da, 20251021000852.2924827-3",
         _bitmap_size_outcome,
         look=_bitmap_size,

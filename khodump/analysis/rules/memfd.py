@@ -9,11 +9,12 @@ from typing import Final
 import numpy as np
 
 from khodump.abi.memfd import FolioFlags, Seals
+from khodump.advice import Blank, confirm, see
 from khodump.analysis.rules.case import Case, PreservedFile
 from khodump.analysis.rules.harm import file_lost, harm
 from khodump.analysis.rules.log import MEMFD_PAGE_CACHE, MEMFD_SEALS, Errno
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
-from khodump.arrays import U64
+from khodump.arrays import I64, U64
 from khodump.extents import NO_ORDER
 from khodump.findings import Finding, Severity
 from khodump.intervals import Intervals
@@ -30,17 +31,24 @@ _SOURCE: Final = "memfd_luo_retrieve(), mm/memfd_luo.c"
 
 @dataclass(frozen=True, eq=False)
 class _Placed:
-    """The folios of a file, as columns in the order of the list: first page in the file, page behind the last."""
+    """The folios of a file, as columns in the order of the list.
+
+    Attributes:
+        first: uint64, their first pages in the file.
+        stop: uint64, the pages behind their last.
+        number: uint64, of their entries in the list.
+    """
 
     first: U64
     stop: U64
+    number: U64
 
     @property
-    def overlapping(self) -> U64:
-        """The first pages of the folios that lie on pages of others, ascending."""
+    def overlapping(self) -> I64:
+        """The rows of the folios that lie on pages of others, by their first pages."""
         by_index = np.argsort(self.first, kind="stable")
         first, stop = self.first[by_index], self.stop[by_index]
-        return first[1:][first[1:] < np.maximum.accumulate(stop)[:-1]]
+        return by_index[1:][first[1:] < np.maximum.accumulate(stop)[:-1]]
 
 
 def _memfds(case: Case) -> Iterator[tuple[PreservedFile, Memfd]]:
@@ -57,7 +65,9 @@ def _what(file: PreservedFile) -> str:
 def _placed(case: Case, memfd: Memfd) -> _Placed | None:
     """Where the folios lie in the file; None when part of the list, or of what tells their orders, was not read."""
     none = np.zeros(0, np.uint64)
-    first, stop = [none], [none]
+    first = [none]
+    stop = [none]
+    number = [none]
     for batch in memfd.folios():
         if batch.missing:
             return None
@@ -67,17 +77,20 @@ def _placed(case: Case, memfd: Memfd) -> _Placed | None:
         pages = np.uint64(1) << np.where(orders == NO_ORDER, 0, orders).astype(np.uint64)
         first.append(batch.index)
         stop.append(batch.index + pages)
-    return _Placed(np.concatenate(first), np.concatenate(stop))
+        number.append(batch.number)
+    return _Placed(np.concatenate(first), np.concatenate(stop), np.concatenate(number))
 
 
 def _overlaps(case: Case) -> Iterator[Hit]:
     for file, memfd in _memfds(case):
         placed = _placed(case, memfd)
-        pages = placed.overlapping if placed else np.zeros(0, np.uint64)
-        if len(pages):
-            page = int(pages[0])
-            message = f"{_what(file)}: {len(pages)} folios lie on another one's pages, the first at page {page} of the file"
-            yield Hit(memfd.phys, message, file.owner, {"index": page, "count": len(pages)})
+        if placed is None or not len(placed.overlapping):
+            continue
+        rows = placed.overlapping
+        page = int(placed.first[rows[0]])
+        message = f"{_what(file)}: {len(rows)} folios lie on another one's pages, the first at page {page} of the file"
+        entry = memfd.entry_of(int(placed.number[rows[0]]))
+        yield Hit(memfd.phys, message, file.owner, {"index": page, "count": len(rows)}, entry=entry)
 
 
 def _sizes(case: Case) -> Iterator[Hit]:
@@ -85,7 +98,8 @@ def _sizes(case: Case) -> Iterator[Hit]:
     for file, memfd in _memfds(case):
         if memfd.nr_folios > _MAX_FOLIOS:
             message = f"{_what(file)} has {memfd.nr_folios} folios, more than a kernel preserves"
-            yield Hit(memfd.phys, message, file.owner, {"value": memfd.nr_folios})
+            entry = memfd.field_of("nr_folios")
+            yield Hit(memfd.phys, message, file.owner, {"value": memfd.nr_folios}, entry=entry)
         placed = _placed(case, memfd)
         if (
             placed is None or len(placed.first) < memfd.nr_folios
@@ -98,7 +112,8 @@ def _sizes(case: Case) -> Iterator[Hit]:
         held = Intervals.covering(np.minimum(placed.first, end), np.minimum(placed.stop, end)).size
         if held < pages:
             message = f"{_what(file)} is {format_size(memfd.size)} long, but its folios hold {format_size(held * size)} of that"
-            yield Hit(memfd.phys, message, file.owner, {"value": memfd.size, "held": held * size})
+            evidence = {"value": memfd.size, "held": held * size}
+            yield Hit(memfd.phys, message, file.owner, evidence, entry=memfd.field_of("size"))
 
 
 def _sizes_outcome(case: Case, finding: Finding) -> Outcome:
@@ -113,7 +128,8 @@ def _seals(case: Case) -> Iterator[Hit]:
         unknown = (memfd.seals or 0) & ~_SEALS
         if unknown:
             message = f"{_what(file)} has seals {memfd.seals:#x}, of which {unknown:#x} are unknown"
-            yield Hit(memfd.phys, message, file.owner, {"value": memfd.seals or 0})
+            entry = memfd.field_of("seals")
+            yield Hit(memfd.phys, message, file.owner, {"value": memfd.seals or 0}, entry=entry)
 
 
 def _seals_outcome(case: Case, finding: Finding) -> Outcome:
@@ -127,15 +143,34 @@ def _flags(case: Case) -> Iterator[Hit]:
             rows = np.flatnonzero(batch.flags != _FLAGS)
             odd += len(rows)
             if first is None and len(rows):
-                first = int(batch.phys[rows[0]]), int(batch.index[rows[0]]), int(batch.flags[rows[0]])
+                columns = (batch.phys, batch.index, batch.flags, batch.number)
+                first = tuple(int(column[rows[0]]) for column in columns)
         if first is not None:
-            phys, index, flags = first
+            phys, index, flags, number = first
             message = (
                 f"{_what(file)}: {odd} folios are not marked dirty and up to date, and no more; the first is at page "
                 f"{index} of the file, with flags {flags:#x}"
             )
-            yield Hit(phys, message, file.owner, {"index": index, "value": flags, "count": odd})
+            evidence = {"index": index, "value": flags, "count": odd}
+            yield Hit(phys, message, file.owner, evidence, entry=memfd.entry_of(number))
 
+
+_FILE: Final = see(
+    "sessions",
+    "--session",
+    Blank.SESSION,
+    "--file",
+    Blank.TOKEN,
+    shows="shows the file's size, seals and folios, and how much is preserved",
+)
+_ENTRY: Final = confirm(
+    see(
+        "lookup",
+        Blank.ENTRY,
+        shows="shows the entry of the list: flags in the upper 12 bits above the page's number, then the page of the file",
+    ),
+    _FILE,
+)
 
 RULES: Final = (
     Rule(
@@ -143,7 +178,7 @@ RULES: Final = (
         MemfdFolioCount.severity,
         MemfdFolioCount.title,
         "It reads past the end of the list, which it has mapped with vmalloc.",
-        "khodump sessions IMAGE shows folios, and the list's address.",
+        confirm(see("lookup", Blank.ENTRY, shows="shows the count, in the file's state"), _FILE),
         _SOURCE,
         Outcome(Effect.PANIC, "reads past the end of the list and faults, when the file is retrieved"),
     ),
@@ -152,7 +187,10 @@ RULES: Final = (
         MemfdListUnread.severity,
         MemfdListUnread.title,
         "Nothing can be said of the folios that are not listed, nor of memory that nobody else claims: it may be theirs.",
-        "khodump sessions IMAGE gives the list's address; dump again with a lower dump level (makedumpfile -d).",
+        confirm(
+            see("lookup", Blank.PHYS, shows="says why the image does not hold the page, and whose it is"),
+            remark="Dump again with a lower dump level (makedumpfile -d).",
+        ),
         "the image itself",
         Outcome(Effect.UNKNOWN, "sees what this image does not hold: which folios the file has is not known"),
     ),
@@ -162,7 +200,7 @@ RULES: Final = (
         MemfdFolioMissing.title,
         "It skips such entries: the file reads as zeros there. Preserving fills the holes of sparse files, so no kernel "
         "writes one.",
-        "khodump sessions IMAGE gives the list's address; its entries are of 16 bytes, the page's number first.",
+        _ENTRY,
         "memfd_luo_preserve_folios() and memfd_luo_retrieve_folios(), mm/memfd_luo.c",
         Outcome(Effect.FILE, "retrieves a file that reads as zeros where these folios were"),
     ),
@@ -171,7 +209,7 @@ RULES: Final = (
         Severity.ERROR,
         "two folios of a memfd lie on the same pages of the file",
         "The second cannot be added to the page cache: EEXIST.",
-        "khodump extract IMAGE writes what is there; khodump inspect IMAGE --owners lists the folios.",
+        _ENTRY,
         f"memfd_luo_retrieve_folios(), {_SOURCE.partition(', ')[2]}",
         lambda case, finding: harm(
             case,
@@ -188,7 +226,7 @@ RULES: Final = (
         Severity.ERROR,
         "the folios of a memfd do not fill the file",
         "It takes the size as it stands; what no folio holds reads as zeros. Preserving fills sparse files.",
-        "khodump sessions IMAGE compares size and preserved bytes.",
+        confirm(_FILE),
         _SOURCE,
         _sizes_outcome,
         wants=(Need.FOLIO_LISTS,),
@@ -199,7 +237,7 @@ RULES: Final = (
         Severity.ERROR,
         "a memfd has seals that the next kernel does not know",
         "It refuses the file with EOPNOTSUPP.",
-        "khodump sessions IMAGE shows the seals; known are 0x3f.",
+        confirm(_FILE, remark="Known seals are 0x3f."),
         "memfd_luo_retrieve(), mm/memfd_luo.c; 20260216185946.1215770",
         _seals_outcome,
         log=(MEMFD_SEALS,),
@@ -210,7 +248,7 @@ RULES: Final = (
         Severity.ERROR,
         "folios of a memfd are not marked dirty and up to date",
         "One that is not up to date reads as zeros, and one that is not dirty may be dropped: early kernels lost data so.",
-        "khodump sessions IMAGE gives the address of the list; flags are the upper 12 bits of each first word.",
+        _ENTRY,
         "memfd_luo_retrieve_folios(), mm/memfd_luo.c; the memfd fixes of February 2026",
         Outcome(
             Effect.FILE, "retrieves a file of which these folios read as zeros, or are dropped under pressure"

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Final, NamedTuple
 
+from khodump.advice import Confirmation
 from khodump.analysis.rules.case import MAP_OWNER as MAP_OWNER  # noqa: PLC0414 - rules have it from here
 from khodump.analysis.rules.case import Case
 from khodump.analysis.rules.log import LogLine, Printed
-from khodump.findings import Finding, Severity
+from khodump.findings import Entry, Finding, Severity
 
 
 class Effect(IntEnum):
@@ -42,20 +43,21 @@ class Outcome(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """One place where a rule is broken; `severity` where it is milder than the rule's."""
+    """One place where a rule is broken; `severity` where it is milder than the rule's, `entry` as in `Finding`."""
 
     phys: int | None
     message: str
     owner: str | None = None
     evidence: Mapping[str, int] = {}
     severity: Severity | None = None
+    entry: Entry | None = None
 
 
 class Need(Enum):
     """What must be known for a rule to be run."""
 
     MAP = "the root FDT leads to no map"
-    FDT_PAGE = "where the root FDT lies is not known: pass --fdt 0xPHYS"
+    FDT_PAGE = "where the root FDT lies is not known: pass its address with --fdt"
     WHOLE_MAP = "part of the map could not be walked: what is not found in it may be there"
     WHOLE_USERS = "part of what users wrote could not be read: what nobody seems to claim may be theirs"
     WHOLE_LISTS = "a list of LUO's is damaged: some of what it names may be missing, or was never there"
@@ -91,7 +93,7 @@ class Rule:
         severity: of its findings, at worst.
         title: what is wrong, for a list of rules.
         means: what it means for the next kernel.
-        confirm: how to see it in the image, or in the kernel.
+        confirm: how to see it in the image.
         source: where the kernel says so: sources of Linux 7.3.4, commits, mails.
         then: what follows from one finding.
         log: the kernel's own lines that outcomes may have.
@@ -104,7 +106,7 @@ class Rule:
     severity: Severity
     title: str
     means: str
-    confirm: str
+    confirm: Confirmation
     source: str
     then: Outcome | Callable[[Case, Finding], Outcome]
     log: tuple[LogLine, ...] = ()
@@ -124,7 +126,15 @@ class Rule:
         """Where the case breaks this rule; what decoders found counts also where the rule itself cannot be run."""
         hits = self.look(case) if self.look and self.lack(case) is None else ()
         own = (
-            Finding(self.name, hit.severity or self.severity, hit.phys, hit.message, hit.evidence, hit.owner)
+            Finding(
+                self.name,
+                hit.severity or self.severity,
+                hit.phys,
+                hit.message,
+                hit.evidence,
+                hit.owner,
+                entry=hit.entry,
+            )
             for hit in hits
         )
         return (*case.decoded.get(self.name, ()), *own)

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from khodump.abi.kexec_handover import MAX_PAGE_ORDER, PAGEBLOCK_ORDER
+from khodump.advice import Blank, confirm, see
 from khodump.analysis.rules.case import Case, producer
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Finding, Severity
@@ -59,13 +60,22 @@ def _wraps_outcome(case: Case, finding: Finding) -> Outcome:
     )
 
 
+_REGIONS: Final = see("inspect", "--range", Blank.AROUND, shows="lists the scratch regions")
+
 RULES: Final = (
     Rule(
         "scratch-overlap",
         Severity.ERROR,
         "preserved memory, or the map itself, lies in scratch",
         "It boots in scratch and allocates from it before it has walked the map: what lies there is overwritten.",
-        "khodump inspect IMAGE lists the scratch regions; only CONFIG_KEXEC_HANDOVER_DEBUG makes a kernel refuse.",
+        confirm(
+            see(
+                "lookup",
+                Blank.PHYS,
+                shows="says that the page is both scratch and preserved, or the map's own",
+            ),
+            remark="Only CONFIG_KEXEC_HANDOVER_DEBUG makes a kernel refuse.",
+        ),
         "fa759cd75bce, a2fff99f92da, e38f65d317df (KFENCE in scratch); kho_preserve_folio(), kernel/liveupdate/kexec_handover.c",
         Outcome(
             Effect.OVERWRITTEN,
@@ -79,7 +89,10 @@ RULES: Final = (
         Severity.ERROR,
         "a scratch region is not aligned as the page allocator needs it",
         "It turns scratch into CMA pageblocks, with whatever else lies in the first and the last of them.",
-        "Compare the regions with PAGE_SIZE << MAX_PAGE_ORDER (7.3) or the pageblock size (before).",
+        confirm(
+            _REGIONS,
+            remark="Compare them with PAGE_SIZE << MAX_PAGE_ORDER (7.3) or the pageblock size (before).",
+        ),
         "3a29a9841f4b, 797fe91e50d6",
         Outcome(Effect.OVERWRITTEN, "takes whole pageblocks for scratch, with memory in them that is not"),
         needs=(Need.MAP, Need.SCRATCH),
@@ -90,7 +103,7 @@ RULES: Final = (
         ScratchWraps.severity,
         ScratchWraps.title,
         "It adds the region to its memory, cut off at the end of the address space, and boots in what it takes for it.",
-        "khodump inspect IMAGE lists the scratch regions; this one has no end.",
+        confirm(_REGIONS, remark="This one has no end."),
         "kho_populate(), kernel/liveupdate/kexec_handover.c; memblock_cap_size(), mm/memblock.c",
         _wraps_outcome,
     ),

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from khodump.abi import luo as luo_abi
+from khodump.abi.luo import LUO_FILE_SER, LUO_SESSION_SER
+from khodump.advice import Blank, confirm, see
 from khodump.analysis.rules.case import Case
 from khodump.analysis.rules.harm import TAKEN_ON_TRUST, harm, sessions_lost
 from khodump.analysis.rules.log import FILE_COUNT, FILES_FAILED, NO_HANDLER, SESSION_FAILED, Errno
 from khodump.analysis.rules.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Finding, Severity
 from khodump.problems import FlbListInvalid, SessionFileCountMismatch
-from khodump.subtrees.luo_state import Session, session_owner
+from khodump.subtrees.luo_state import Session, entry_of, session_owner
 from khodump.subtrees.text import quoted
 
 _LISTS: Final = (Need.MAP, Need.WHOLE_LISTS)
@@ -42,7 +44,8 @@ def _unknown_handlers(case: Case) -> Iterator[Hit]:
             f"{count} files are of {quoted(handler)}, and kernels of {case.reader.release} know {takes}; the first is "
             f"token {first.file.token} of session {quoted(first.session)}"
         )
-        yield Hit(None, message, first.owner, {"count": count})
+        entry = entry_of(first.file.phys, LUO_FILE_SER, "compatible", "compatible of the file's entry")
+        yield Hit(None, message, first.owner, {"count": count}, entry=entry)
 
 
 def _handler_outcome(case: Case, finding: Finding) -> Outcome:
@@ -55,9 +58,10 @@ def _repeated_names(case: Case) -> Iterator[Hit]:
     sessions = case.luo.sessions if case.luo else ()
     for name, count in Counter(session.name for session in sessions).items():
         if count > 1:
-            yield Hit(
-                None, f"{count} sessions are called {quoted(name)}", session_owner(name), {"count": count}
-            )
+            message = f"{count} sessions are called {quoted(name)}"
+            second = [session for session in sessions if session.name == name][1]
+            entry = entry_of(second.phys, LUO_SESSION_SER, "name", "name of the second's entry")
+            yield Hit(None, message, session_owner(name), {"count": count}, entry=entry)
 
 
 def _names_outcome(case: Case, finding: Finding) -> Outcome:
@@ -73,11 +77,13 @@ def _tokens_of(session: Session) -> Iterator[Hit]:
     for token, count in Counter(file.token for file in session.files).items():
         if count > 1:
             message = f"session {quoted(session.name)} has {count} files with token {token}"
+            second = [file for file in session.files if file.token == token][1]
             yield Hit(
                 session.files_phys or None,
                 message,
                 session_owner(session.name),
                 {"token": token, "count": count},
+                entry=entry_of(second.phys, LUO_FILE_SER, "token", "token of the second's entry"),
             )
 
 
@@ -87,7 +93,11 @@ RULES: Final = (
         Severity.INFO,
         "LUO has not written its sessions down",
         "It finds no sessions. Only the reboot into the next kernel writes them: before, this is as it should be.",
-        "khodump subtrees IMAGE says so of node LUO; compare the moment at which the image was taken.",
+        confirm(
+            see("subtrees", shows="says so of node LUO"),
+            see("sessions", shows="says whether it has serialized"),
+            remark="Compare the moment at which the image was taken.",
+        ),
         "luo_session_serialize(), kernel/liveupdate/luo_session.c, called by liveupdate_reboot()",
         Outcome(Effect.NONE, "would find no sessions, if it were started from this very memory"),
         look=_not_serialized,
@@ -97,7 +107,7 @@ RULES: Final = (
         SessionFileCountMismatch.severity,
         SessionFileCountMismatch.title,
         "Deserializing fails, and that error is given to every open of /dev/liveupdate.",
-        "khodump sessions IMAGE --session NAME lists the files that are there.",
+        confirm(see("sessions", "--session", Blank.SESSION, shows="lists the files that are there")),
         "luo_file_deserialize(), kernel/liveupdate/luo_file.c; 20260325044608.8407",
         _count_outcome,
         log=(FILE_COUNT, FILES_FAILED),
@@ -107,7 +117,17 @@ RULES: Final = (
         Severity.ERROR,
         "files are of a kind that the next kernel has no handler for",
         "Deserializing fails with ENOENT, and every open of /dev/liveupdate with EIO. A module may bring a handler.",
-        "khodump sessions IMAGE names each file's handler; --next names another kernel to hold it against.",
+        confirm(
+            see(
+                "sessions",
+                "--session",
+                Blank.SESSION,
+                "--file",
+                Blank.TOKEN,
+                shows="names the handler of the first",
+            ),
+            remark="check --next KERNEL holds it against another kernel.",
+        ),
         "luo_file_deserialize(), kernel/liveupdate/luo_file.c",
         _handler_outcome,
         log=(NO_HANDLER,),
@@ -119,7 +139,7 @@ RULES: Final = (
         Severity.ERROR,
         "two sessions have one name",
         "The second cannot be inserted: deserializing fails, and with it every open of /dev/liveupdate.",
-        "khodump sessions IMAGE --session NAME.",
+        confirm(see("sessions", "--session", Blank.SESSION, shows="lists the files of both")),
         "luo_session_insert(), kernel/liveupdate/luo_session.c",
         _names_outcome,
         log=(SESSION_FAILED,),
@@ -131,7 +151,16 @@ RULES: Final = (
         Severity.ERROR,
         "two files of one session have one token",
         "It finds the first by that token, and never the second.",
-        "khodump sessions IMAGE --session NAME --token TOKEN.",
+        confirm(
+            see(
+                "sessions",
+                "--session",
+                Blank.SESSION,
+                "--file",
+                Blank.TOKEN,
+                shows="lists the files of that token",
+            )
+        ),
         "luo_retrieve_file(), kernel/liveupdate/luo_file.c",
         Outcome(Effect.FILE, "finds the first of these files by the token, and never the other"),
         needs=_LISTS,
@@ -143,7 +172,14 @@ RULES: Final = (
         FlbListInvalid.title,
         "It takes the list on trust: an FLB that is not found there has no state (ENOENT), and one with a wrong count of "
         "users is finished too early, or never.",
-        "khodump sessions IMAGE lists the FLBs; khodump lookup IMAGE PHYS shows where the list stands in the file.",
+        confirm(
+            see(
+                "lookup",
+                Blank.PHYS,
+                shows="shows how the list begins: its pages, and how many entries it counts",
+            ),
+            see("sessions", shows="lists the FLBs"),
+        ),
         "luo_flb_setup_incoming() and luo_flb_serialize(), kernel/liveupdate/luo_flb.c",
         Outcome(Effect.UNJUDGED, TAKEN_ON_TRUST),
     ),

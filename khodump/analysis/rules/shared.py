@@ -17,6 +17,7 @@ import numpy as np
 from khodump.analysis.ownership import claims_of
 from khodump.arrays import I64, U64
 from khodump.extents import NO_ORDER
+from khodump.findings import Entry
 from khodump.handover import Handover
 from khodump.intervals import Intervals, meet
 from khodump.subtree import WHOLE_BLOCK, Claims
@@ -30,6 +31,7 @@ class Shared(NamedTuple):
         phys: the lowest address of it.
         size: bytes.
         met: the address in it that the second owner names first.
+        entry: the entry that names it; None where that is not known.
     """
 
     first: str
@@ -37,6 +39,7 @@ class Shared(NamedTuple):
     phys: int
     size: int
     met: int
+    entry: Entry | None = None
 
 
 def shared_claims(handover: Handover, twice: Intervals) -> tuple[Shared, ...]:
@@ -49,20 +52,21 @@ def shared_claims(handover: Handover, twice: Intervals) -> tuple[Shared, ...]:
     if not len(twice.start):
         return ()
     names: dict[str, int] = {}
-    met: dict[int, int] = {}
+    met: dict[int, tuple[int, Entry | None]] = {}
     parts: list[tuple[U64, U64, I64]] = []
     for claims in claims_of(handover):
         start, end = _spans(handover, claims)
-        low, high, _, _ = meet(start, end, twice.start, twice.end)
+        low, high, rows, _ = meet(start, end, twice.start, twice.end)
         if not len(low):
             continue
         owner = names.setdefault(claims.owner, len(names))
-        met.setdefault(owner, int(low[0]))
+        if owner not in met:
+            met[owner] = int(low[0]), claims.named(int(rows[0]))
         parts.append((low, high, np.full(len(low), owner, np.int64)))
     start, end, column = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     owners = tuple(names)
     return tuple(
-        Shared(owners[first], owners[second], phys, size, met[second])
+        Shared(owners[first], owners[second], phys, size, *met[second])
         for first, second, phys, size in _pairs(start, end, column)
     )
 

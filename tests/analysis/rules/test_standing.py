@@ -23,10 +23,10 @@ def test_the_entry_that_was_broken_is_named(name, build, tmp_path):
     (stands,) = [each.stands for each in checkup.diagnoses if each.finding.rule == name]
     match = re.search(
         r"slot (\d+) of the table at (0x\w+), at (0x\w+), which holds (0x\w+); (.*) at offset (0x\w+)$",
-        stands or "",
+        str(stands or ""),
     )
     if match is None:  # of the older maps, and of what the root FDT itself points to, the address is told
-        assert stands is None or " at offset 0x" in stands
+        assert stands is None or " at offset 0x" in str(stands)
         return
     slot, table, address, value = int(match[1]), *(int(match[number], 16) for number in (2, 3, 4))
     assert address == table + 8 * slot
@@ -41,7 +41,7 @@ def test_lookup_leads_to_a_page_of_the_map(tmp_path):
     broken = dict(BREAKS)["map-pointer-outside-memory"]()
     checkup = broken.examined(tmp_path, broken=True)
     (diagnosis,) = [each for each in checkup.diagnoses if each.finding.rule == "map-pointer-outside-memory"]
-    match = re.match(r"slot (\d+) of the table at (0x\w+)", diagnosis.stands or "")
+    match = re.match(r"slot (\d+) of the table at (0x\w+)", str(diagnosis.stands or ""))
     assert match is not None
     said = run(
         "lookup",

@@ -19,6 +19,8 @@ COMMANDS = (
     ("tree",),
     ("check",),
 )
+# Where in the file a finding stands, and the command that looks at the file again.
+OF_THE_FILE = {"stands", "confirm"}
 # What names the file, or says how the search through it went; a slim core says itself where its page size is from.
 NAMES_OF_THE_FILE = {"image", "fdt_source", "page_size_from", "summary"}
 
@@ -52,7 +54,7 @@ def about(told: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in told.items() if name not in NAMES_OF_THE_FILE}
     if isinstance(kept.get("findings"), list):
         kept["findings"] = [
-            {name: value for name, value in finding.items() if name != "stands"}
+            {name: value for name, value in finding.items() if name not in OF_THE_FILE}
             for finding in kept["findings"]
         ]
     return kept
