@@ -428,4 +428,5 @@ def test_the_roots_properties_are_those_that_libfdt_finds(data, tmp_path_factory
         ours = read_fdt(blob).root.properties.get("preserved-memory-map")
     except FdtError:
         ours = None
-    assert ours == libfdt
+    # A kernel asks fdt_check_header() first (kho_populate() of 7.3); fdtget does not, and looks up where that refuses.
+    assert ours == (libfdt if check_header(blob) == 0 else None)
