@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -98,7 +99,7 @@ def lines_of(path, out):
 
 
 def test_every_command_is_there(tmp_path):
-    assert {*lines_of("core", tmp_path), *WITHOUT} >= set(COMMANDS)
+    assert {*lines_of("core", tmp_path), *WITHOUT} == {*COMMANDS, "completion"}
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,29 @@ def test_a_finding_that_no_rule_knows_is_told_by_each(command, given, handover, 
     # slim leaves out a blob of which its decoder keeps nothing, whatever was found in it.
     status = {"check": given.check, "diff": alike, "slim": 4}.get(command, given.other)
     assert ran.status == status
+
+
+#: The other ways in which extract takes something out of a handover; none of it is what the finding is about.
+EXTRACTED = [["--range", f"{LOGS:#x}+4K"], ["--reserve-mem", "logs"], ["--blob", "memblock"]]
+
+
+@pytest.mark.parametrize("option", EXTRACTED, ids=lambda option: " ".join(option))
+@pytest.mark.parametrize("given", GIVEN[:3], ids=lambda given: given.name)
+def test_extract_tells_it_whatever_it_takes_out(given, option, handover, monkeypatch):
+    decoded_by(monkeypatch, partial(clock, given))
+    ran = run("extract", handover, *option, "-o", os.devnull, "--force")
+    assert given.name in ran.screen
+    assert ran.status == given.other
+
+
+def test_scan_meets_no_decoder(handover, monkeypatch):
+    """It lists root FDTs, and what each leads to is for the commands that open one."""
+
+    def none(context: Context, blob: Blob) -> Decoded:
+        raise AssertionError((context, blob))
+
+    decoded_by(monkeypatch, none)
+    assert run("scan", handover).status == 0
 
 
 @pytest.mark.parametrize("given", GIVEN, ids=lambda given: given.name)
