@@ -146,7 +146,7 @@ class Bench:
             1,
             overhead=self.listing("tiny"),
         )
-        if find_spec("khodump.analysis.diff"):
+        if find_spec("khodump.tables.diff"):
             sides = (f"{self.image('random')}@0", f"{self.image('random2')}@0")
             ours = python("-m", "khodump", "diff", "--stat", "--quiet", *sides, status=1)
             walks = task("walks", *(word for name in ("random", "random2") for word in self._tree(name)))

@@ -11,9 +11,9 @@ import numpy as np
 from benchmarks import memfds, trees
 from khodump.abi.layout import dtype_of
 from khodump.abi.memfd import MEMFD_LUO_FOLIO_SER, PFN_BITS
-from khodump.locate import at_address
 from khodump.memories import open_memory
 from khodump.memory import Presence
+from khodump.opening.locate import at_address
 from khodump.trackers import map_root
 from tests.builders.memory import MemoryImage
 from tests.captures import CAPTURES

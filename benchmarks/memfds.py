@@ -13,7 +13,7 @@ from benchmarks.trees import FDT, PAGE, leaves_of, write_map
 from khodump.abi.layout import dtype_of
 from khodump.abi.luo import NODE_NAME
 from khodump.abi.memfd import COMPATIBLE_V2, MEMFD_LUO_FOLIO_SER, MEMFD_LUO_SER, PFN_BITS, MemfdLuoSer
-from khodump.arrays import U8, U64
+from khodump.columns.arrays import U8, U64
 from tests.builders.chains import Writer, write_vmalloc
 from tests.builders.handover import Description, build_handover
 from tests.builders.luo import Luo, LuoFile, Session

@@ -16,10 +16,10 @@ from benchmarks.trees import FDT, GEOMETRY
 from khodump import open as open_handover
 from khodump.abi.layout import dtype_of
 from khodump.abi.memfd import MEMFD_LUO_FOLIO_SER, PFN_BITS
-from khodump.analysis.ownership import own
-from khodump.locate import landmarks
 from khodump.memories import open_memory
 from khodump.memory import PhysicalMemory
+from khodump.opening.locate import landmarks
+from khodump.ownership import own
 from khodump.trackers.radix import RadixTracker
 
 

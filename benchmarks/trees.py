@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from khodump.abi.kexec_handover import PROP_COMPATIBLE, PROP_PRESERVED_MEMORY_MAP
-from khodump.arrays import U64
+from khodump.columns.arrays import U64
 from khodump.fdt import FdtNode
 from tests.builders.fdt import build_fdt, string, u64
 from tests.builders.radix import geometry_of

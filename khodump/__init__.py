@@ -26,21 +26,21 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from khodump.api import open_handover as open  # noqa: A004 - as in khodump.open()
+    from khodump.columns.extents import Extents, Preservation
     from khodump.errors import KhodumpError, NoHandoverError
-    from khodump.extents import Extents, Preservation
     from khodump.findings import Finding
     from khodump.handover import Handover
-    from khodump.opening import open_handover as open  # noqa: A004 - as in khodump.open()
 
 # Imported on first use: `khodump --version` must not wait for numpy and construct.
 _HOMES = {
-    "Extents": ("khodump.extents", "Extents"),
+    "Extents": ("khodump.columns.extents", "Extents"),
     "Finding": ("khodump.findings", "Finding"),
     "Handover": ("khodump.handover", "Handover"),
     "KhodumpError": ("khodump.errors", "KhodumpError"),
     "NoHandoverError": ("khodump.errors", "NoHandoverError"),
-    "Preservation": ("khodump.extents", "Preservation"),
-    "open": ("khodump.opening", "open_handover"),
+    "Preservation": ("khodump.columns.extents", "Preservation"),
+    "open": ("khodump.api", "open_handover"),
 }
 
 

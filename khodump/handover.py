@@ -8,25 +8,25 @@ from functools import cached_property
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from khodump import locate
 from khodump.abi.luo import NODE_NAME as LUO_NODE
-from khodump.candidates import Candidate, survey
-from khodump.doubt import IN_DOUBT, bytes_outside, doubts, not_listed
+from khodump.columns.extents import Extents
 from khodump.errors import KhodumpError
-from khodump.extents import Extents
 from khodump.findings import Finding, Severity
 from khodump.kernel import WhyNot
-from khodump.living import Living, LivingSession, as_luo, disagreements
-from khodump.locate import Progress, RootFdt
+from khodump.kernel.living import Living, LivingSession, as_luo, disagreements
 from khodump.memory import PhysicalMemory
-from khodump.ram_end import reaching
-from khodump.running import Role, Running
-from khodump.scratch import Scratch, scratch_findings
+from khodump.opening import locate
+from khodump.opening.candidates import Candidate, survey
+from khodump.opening.doubt import IN_DOUBT, bytes_outside, doubts, not_listed
+from khodump.opening.locate import Progress, RootFdt
+from khodump.opening.ram_end import reaching
+from khodump.opening.running import Role, Running
+from khodump.opening.scratch import Scratch, scratch_findings
+from khodump.opening.succession import RECEIVED, Successor, find_successor
 from khodump.subtree import Context, Subtree
 from khodump.subtrees import open_subtrees
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
 from khodump.subtrees.luo_state import Luo
-from khodump.succession import RECEIVED, Successor, find_successor
 from khodump.tracker import Nodes, Tracker, Walk, watched
 
 _UNREADABLE_BLOB: Final = "blob-unreadable"

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 
 from khodump.abi.kexec_handover import MAX_PHYS_BITS
-from khodump.arrays import U8, U64
+from khodump.columns.arrays import U8, U64
 from khodump.layouts import Layout
 from khodump.placement import Placement
 
@@ -137,7 +137,7 @@ class PhysicalMemory(ABC):
         description: the files and their format, for a person.
         platform: what the image says of its machine.
         warnings: what is wrong with the image as a whole, one sentence each.
-        ram_end: where RAM ends, as far as the format tells, or as was found in the image since; see `khodump.ram_end`.
+        ram_end: where RAM ends, as far as the format tells, or as was found in the image since; see `khodump.opening.ram_end`.
         placement: where the bytes of a raw file were put, and why; None where headers say it.
         layouts: those that a raw file may have, the likeliest first; none where headers say it.
         is_told: whether these are all, for the machine's RAM was given with the file.

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from khodump.abi.kexec_handover import PAGE_SIZES
-from khodump.arrays import U64, Bool
+from khodump.columns.arrays import U64, Bool
 from khodump.fdt import FDT_HEADER
 from khodump.findings import Entry, Finding, Severity
 from khodump.memory import Hole, PhysicalMemory

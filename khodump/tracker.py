@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from khodump.arrays import I64, U8, U64, Bool
-from khodump.extents import NO_ORDER, Extents
+from khodump.columns.arrays import I64, U8, U64, Bool
+from khodump.columns.extents import NO_ORDER, Extents
 from khodump.findings import Finding
 from khodump.memory import PhysicalMemory, Presence
 from khodump.problems import MapNodeUnreadable, MapPointerOutsideMemory, MapRootMissing, ReadingInDoubt

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from khodump.analysis.check import examine
-from khodump.analysis.rules.rule import Effect
+from khodump.api import open_suspect
+from khodump.checking.checkup import examine
+from khodump.checking.rule import Effect
 from khodump.errors import KhodumpError
-from khodump.opening import open_suspect
 from tests.captures import CAPTURES, HISTORIC
 from tests.kernel.moments import MOMENTS
 from tests.lacking import lacking

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import pytest
 
 from khodump.abi.kernels import KERNELS
-from khodump.analysis.rules import RULES
+from khodump.checking.rules import RULES
 from khodump.memories.formats import FORMATS as IMAGE_FORMATS
-from khodump.searched import Reason
+from khodump.opening.searched import Reason
 from khodump.trackers import FORMATS as MAP_FORMATS
 from tests.commands import COMMANDS, GROUP
 from tests.transcript import PROMPT, ROOT, commands, run

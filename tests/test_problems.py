@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from khodump.analysis.rules import RULES
+from khodump.checking.rules import RULES
 from khodump.findings import Finding, Severity
 from khodump.problems import PROBLEMS, BlobTooSmall, MapPointerUnaligned, Problem
 from tests.transcript import ROOT

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 import khodump
+from khodump.api import search
 from khodump.memories.file import ImageFile
-from khodump.opening import search
 from tests.builders.boot import Entry, kho_data, write_boot_params, write_scratch
 from tests.builders.handover import BuiltHandover, Description, MapFormat, build_handover
 from tests.builders.memory import MemoryImage

@@ -73,8 +73,8 @@ def _budget() -> Iterator[None]:
 
 @contextmanager
 def _handover(context: typer.Context) -> Iterator[Handover]:
+    from khodump.api import open_handover
     from khodump.cli.source import Source
-    from khodump.opening import open_handover
 
     said = {
         field.name: context.params[field.name] for field in fields(Source) if context.params.get(field.name)
@@ -109,20 +109,20 @@ def _kernels() -> Iterable[str]:
 
 
 def _rules() -> Iterable[str]:
-    from khodump.analysis.rules import RULES
+    from khodump.checking.rules import RULES
 
     return [rule.name for rule in RULES]
 
 
 def _session_names(_: typer.Context, handover: Handover) -> Iterable[str]:
-    from khodump.analysis.live_sessions import find_sessions
+    from khodump.luo_sessions import find_sessions
 
     return [session.name for session in find_sessions(handover)]
 
 
 def _file_tokens(context: typer.Context, handover: Handover) -> Iterable[str]:
     """Of all files, or those of the session on the line."""
-    from khodump.analysis.live_sessions import find_sessions
+    from khodump.luo_sessions import find_sessions
 
     named = context.params.get("session")
     chosen = [session for session in find_sessions(handover) if named in (None, session.name)]
@@ -130,7 +130,7 @@ def _file_tokens(context: typer.Context, handover: Handover) -> Iterable[str]:
 
 
 def _memfd_names(_: typer.Context, handover: Handover) -> Iterable[str]:
-    from khodump.analysis.live_sessions import find_sessions
+    from khodump.luo_sessions import find_sessions
 
     files = ((session, found.file) for session in find_sessions(handover) for found in session.files)
     return [f"{session.name}/{file.token:#x}" for session, file in files if file.handler.startswith("memfd-")]

@@ -90,7 +90,7 @@ class Commands(Mapping[str, TyperCommand]):
     """Commands by name, each imported when it is asked for: `khodump --version` needs none.
 
     Args:
-        tasks: names of commands, each of a function in the module `khodump.cli.NAME`, by what they are for.
+        tasks: names of commands, each of a function in the module `khodump.cli.commands.NAME`, by what they are for.
     """
 
     def __init__(self, tasks: Mapping[str, tuple[str, ...]]) -> None:
@@ -108,7 +108,7 @@ class Commands(Mapping[str, TyperCommand]):
 
 @cache
 def _load(name: str, task: str) -> TyperCommand:
-    module = import_module(f"khodump.cli.{name}")
+    module = import_module(f"khodump.cli.commands.{name}")
     function = getattr(module, name, None) or getattr(
         module, f"{name}_"
     )  # of what has the name of Python's own

@@ -21,7 +21,7 @@ from khodump.cli.help import Command, Group, one_line, param_record
 from khodump.cli.pager import ENVIRONMENT as PAGERS
 
 if TYPE_CHECKING:
-    from khodump.analysis.rules.rule import Rule
+    from khodump.checking.rule import Rule
 
 _ENVIRONMENT: Final = {
     **PAGERS,
@@ -119,7 +119,7 @@ def _options(heading: str, records: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _rules() -> Iterator[str]:
-    from khodump.analysis.rules import RULES
+    from khodump.checking.rules import RULES
 
     rules: Iterable[Rule] = RULES
     yield from (".SH RULES", "What is looked for, in the order in which a kernel would meet it.")

@@ -163,7 +163,7 @@ class Source(Image):
     @property
     def inputs(self) -> list[str]:
         """See `Image.inputs`."""
-        from khodump.scratch import files_of
+        from khodump.opening.scratch import files_of
 
         fdt = self.fdt_argument
         scratch = [str(path) for path in files_of(self.scratch or ())]
@@ -184,7 +184,7 @@ class Source(Image):
     @contextmanager
     def opened(self, terminal: Voice) -> Iterator[Handover]:
         """The handover, with progress and notes on stderr; closed afterwards."""
-        from khodump.opening import open_handover
+        from khodump.api import open_handover
 
         terminal.spare(self.inputs)
         with self.advising(), terminal.noting(), terminal.progress("searching for the root FDT") as progress:
@@ -199,8 +199,8 @@ class Source(Image):
     @contextmanager
     def suspect(self, terminal: Voice) -> Iterator[Handover | Broken]:
         """As `opened`, for one that may be broken."""
+        from khodump.api import open_suspect
         from khodump.handover import Handover
-        from khodump.opening import open_suspect
 
         terminal.spare(self.inputs)
         with self.advising(), terminal.noting(), terminal.progress("searching for the root FDT") as progress:
@@ -236,7 +236,7 @@ class Source(Image):
 
     @property
     def options(self) -> Options:
-        """What `khodump.opening` takes besides the files."""
+        """What `khodump.api` takes besides the files."""
         return {
             "fdt": self.fdt_argument,
             "root": None if self.root is None else parse_number(self.root, "--root"),

@@ -27,7 +27,7 @@ from khodump.output.text import printable
 if TYPE_CHECKING:
     from khodump.findings import Finding
     from khodump.handover import Handover
-    from khodump.locate import Progress
+    from khodump.opening.locate import Progress
     from khodump.rows import Block, Result, Tail
 
 #: The help of --force, which every command has that has --output.

@@ -163,8 +163,8 @@ def inspect(
     ] = None,
 ) -> Status:
     """List everything that is preserved."""
-    from khodump.analysis.inspect import Selection
-    from khodump.analysis.inspect import inspect as analyse
+    from khodump.tables.inspect import Selection
+    from khodump.tables.inspect import inspect as analyse
 
     start, end = parse_range(range_, "--range") if range_ else (0, None)
     selection = Selection(tuple(map(parse_order, order)) if order else None, start, end)
@@ -184,7 +184,7 @@ def check(
 ) -> Status:
     """Say what is wrong with the handover, and what the next kernel will do with it."""
     from khodump.abi.kernels import kernel_named
-    from khodump.analysis import check as checking
+    from khodump.checking import checkup as checking
     from khodump.findings import Severity
 
     kernel = None if next_ is None else kernel_named(next_)
@@ -200,7 +200,7 @@ def check(
 @command
 def owners(source: ProgramSource, terminal: Terminal) -> Status:
     """Say whose the preserved memory is."""
-    from khodump.analysis.owners import owners as analyse
+    from khodump.tables.owners import owners as analyse
 
     with source.opened(terminal) as handover:
         return terminal.write(analyse(handover))
@@ -214,7 +214,7 @@ def sessions(
     session: Annotated[str | None, typer.Option(metavar="NAME", help="Only this session.")] = None,
 ) -> Status:
     """List LUO's sessions and files."""
-    from khodump.analysis.sessions import sessions as analyse
+    from khodump.tables.sessions import sessions as analyse
 
     with source.opened(terminal) as handover:
         return terminal.write(analyse(handover, session=session, token=None))
@@ -230,7 +230,7 @@ def lookup(
     ],
 ) -> Status:
     """Say of physical addresses whether they are preserved, and by whom."""
-    from khodump.analysis.lookup import lookup as analyse
+    from khodump.tables.lookup import lookup as analyse
 
     with source.opened(terminal) as handover:
         return terminal.write(analyse(handover, [parse_number(text, "ADDR") for text in addresses]))

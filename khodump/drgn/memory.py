@@ -10,7 +10,7 @@ import numpy as np
 from drgn import FaultError, Program
 from drgn.helpers.linux.ioport import for_each_resource
 
-from khodump.arrays import U64
+from khodump.columns.arrays import U64
 from khodump.errors import ImageError, KhodumpError
 from khodump.memories import open_memory
 from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, Range, vmcoreinfo_lines

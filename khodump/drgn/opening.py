@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from drgn import Program
 
+from khodump.api import open_in, open_suspect_in
 from khodump.drgn.memory import ProgramMemory
 from khodump.drgn.statics import incoming_fdt, outgoing_fdt, scratch_table
 from khodump.errors import NoHandoverError
 from khodump.handover import Broken, Handover
-from khodump.locate import Progress
 from khodump.memory import Hole, PhysicalMemory
-from khodump.opening import open_in, open_suspect_in
-from khodump.scratch import Scratch, read_table
+from khodump.opening.locate import Progress
+from khodump.opening.scratch import Scratch, read_table
 
 
 class _Place(NamedTuple):

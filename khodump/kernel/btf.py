@@ -26,7 +26,7 @@ from khodump.abi.btf import (
     Kind,
 )
 from khodump.abi.layout import dtype_of
-from khodump.arrays import I64
+from khodump.columns.arrays import I64
 from khodump.kernel.lack import Reason, WhyNot
 
 _WORD: Final = 4

@@ -13,7 +13,7 @@ import numpy as np
 
 from khodump.abi.kallsyms import KALLSYMS_TOKENS, KSYM_NAME_LEN, NUM_SYMS, OFFSET, RELATIVE_BASE, TOKEN_INDEX
 from khodump.abi.layout import dtype_of
-from khodump.arrays import I64
+from khodump.columns.arrays import I64
 from khodump.kernel.lack import Reason, WhyNot
 from khodump.kernel.names import Names, expand
 from khodump.kernel.virtual import VirtualMemory

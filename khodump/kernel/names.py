@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from khodump.abi.kallsyms import KALLSYMS_TOKENS, KSYM_NAME_LEN
-from khodump.arrays import I64
+from khodump.columns.arrays import I64
 from khodump.kernel.lack import Reason, WhyNot
 
 I32: TypeAlias = npt.NDArray[np.int32]

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from khodump.arrays import I64, U8, U64, Bool
+from khodump.columns.arrays import I64, U8, U64, Bool
 from khodump.errors import ImageError
 from khodump.memories.file import ByteSource
 

@@ -15,7 +15,7 @@ from elftools.common.exceptions import ELFParseError
 from elftools.common.utils import struct_parse
 from elftools.elf.structs import ELFStructs
 
-from khodump.arrays import U64
+from khodump.columns.arrays import U64
 from khodump.errors import ImageError
 from khodump.memories.file import ByteSource
 from khodump.memories.segments import ZERO_FILE, Segments

@@ -9,7 +9,7 @@ import numpy as np
 from elftools.construct import Container
 from elftools.elf.enums import ENUM_E_MACHINE
 
-from khodump.intervals import Intervals
+from khodump.columns.intervals import Intervals
 from khodump.memories.elf import MACHINES, PN_XNUM, PT_LOAD, PT_NOTE, columns_of, core_structs
 
 _PF_R: Final = 4

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from khodump.arrays import U64, Bool
-from khodump.intervals import Intervals, meet
+from khodump.columns.arrays import U64, Bool
+from khodump.columns.intervals import Intervals, meet
 from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, Range
 
 

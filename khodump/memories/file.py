@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from khodump.arrays import I64, U8
+from khodump.columns.arrays import I64, U8
 from khodump.errors import ImageError, near
 from khodump.memories.mapping import mapped
 from khodump.memory import Presence

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from khodump.arrays import I64, U8, U64
+from khodump.columns.arrays import I64, U8, U64
 from khodump.errors import UsageError
 from khodump.memories import kdump_end
 from khodump.memories.bitmap import BLOCK_SHIFT, PageBitmap, stretches

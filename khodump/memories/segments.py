@@ -12,7 +12,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from khodump.arrays import I64, U8, U64
+from khodump.columns.arrays import I64, U8, U64
 from khodump.memories.file import ByteSource
 from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, Range
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from khodump.arrays import U8, U64
+from khodump.columns.arrays import U8, U64
 from khodump.rows import Block, Kind, Rows
 
 _NUMBERS: Final = (Kind.ADDRESS, Kind.COUNT, Kind.SIZE)

@@ -17,8 +17,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO, Final, TextIO, TypeAlias
 
-from khodump.analysis.extraction.sinks import FileSink, StreamSink
 from khodump.errors import UsageError
+from khodump.extraction.sinks import FileSink, StreamSink
 from khodump.numbers import format_size
 from khodump.output.drafts import drafts
 from khodump.output.inputs import input_at

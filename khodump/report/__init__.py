@@ -1,3 +1,3 @@
-"""What a person looks at: pictures and the report. Nothing here works anything out."""
+"""The HTML report: of one handover, or of two. Nothing here works anything out."""
 
 from __future__ import annotations

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from khodump import __version__
 from khodump.advice import PLACEHOLDERS, Invocation
-from khodump.analysis.check import examine
-from khodump.analysis.diff import Diff
-from khodump.analysis.view import By
+from khodump.checking.checkup import examine
 from khodump.handover import Handover
+from khodump.picture.view import By
 from khodump.report.from_rows import facts_of, grid_of, table_of
 from khodump.report.handover import findings_section, picture_of
 from khodump.report.page import Page, Section
+from khodump.tables.diff import Diff
 
 
 def comparison_page(

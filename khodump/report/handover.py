@@ -10,26 +10,26 @@ import numpy as np
 from khodump import __version__
 from khodump.abi.kernels import Kernel
 from khodump.advice import PLACEHOLDERS, Invocation
-from khodump.analysis import check as checking
-from khodump.analysis.check import Checkup, Diagnosis
-from khodump.analysis.dts import dts
-from khodump.analysis.inspect import Selection, inspect
-from khodump.analysis.owners import owners
-from khodump.analysis.picture import paint
-from khodump.analysis.rules import RULES
-from khodump.analysis.sessions import sessions
-from khodump.analysis.subtrees import subtrees
-from khodump.analysis.view import By, View
-from khodump.extents import Extents
+from khodump.checking import checkup as checking
+from khodump.checking.checkup import Checkup, Diagnosis
+from khodump.checking.rules import RULES
+from khodump.columns.extents import Extents
 from khodump.findings import Severity
 from khodump.handover import Broken, Handover
 from khodump.memory import Presence
 from khodump.numbers import format_size
+from khodump.picture.picture import paint
+from khodump.picture.scene import CANVAS
+from khodump.picture.svg import draw_svg
+from khodump.picture.view import By, View
 from khodump.report.from_rows import MAX_ROWS, facts_of, grid_of, table_of
 from khodump.report.page import Card, Drawing, Page, Section
-from khodump.report.scene import CANVAS
-from khodump.report.svg import draw_svg
 from khodump.rows import Block, Column, Kind, Rows
+from khodump.tables.dts import dts
+from khodump.tables.inspect import Selection, inspect
+from khodump.tables.owners import owners
+from khodump.tables.sessions import sessions
+from khodump.tables.subtrees import subtrees
 
 _MAX_CARDS: Final = 200
 _STRETCHES: Final = (

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from khodump.abi.block import KHO_BLOCK_HEADER_SER, KHO_MAX_BLOCKS, MOST_LOOKED_AT, block_capacity
 from khodump.abi.layout import dtype_of, offset_of
-from khodump.arrays import U64
+from khodump.columns.arrays import U64
 from khodump.findings import Entry, Finding
 from khodump.memory import Hole, page_numbers
 from khodump.problems import (

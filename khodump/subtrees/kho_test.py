@@ -18,7 +18,7 @@ from khodump.abi.kho_test import (
     PROP_NR_FOLIOS,
 )
 from khodump.abi.vmalloc import KHO_VMALLOC
-from khodump.arrays import U64
+from khodump.columns.arrays import U64
 from khodump.errors import FdtError
 from khodump.fdt import FdtNode, parse_fdt
 from khodump.findings import Finding

@@ -26,7 +26,7 @@ from khodump.abi.memfd import (
     MemfdLuoSer,
 )
 from khodump.abi.vmalloc import KHO_VMALLOC
-from khodump.arrays import U64
+from khodump.columns.arrays import U64
 from khodump.errors import FdtError
 from khodump.fdt import MAGIC, parse_fdt
 from khodump.findings import Entry, Finding

@@ -10,7 +10,7 @@ import numpy as np
 
 from khodump.abi.layout import dtype_of
 from khodump.abi.vmalloc import KHO_VMALLOC, KhoVmalloc, VmallocFlags, chunk_capacity, kho_vmalloc_chunk
-from khodump.arrays import I64, U8, U64, Bool, repeats
+from khodump.columns.arrays import I64, U8, U64, Bool, repeats
 from khodump.findings import Entry, Finding
 from khodump.memory import Hole, Presence, page_numbers
 from khodump.problems import (

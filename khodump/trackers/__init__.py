@@ -16,9 +16,9 @@ from khodump.abi.kho_order_table import PROP_PRESERVED_ORDER_TABLE
 from khodump.abi.khoser import SMALL_BITMAP_SIZE
 from khodump.errors import NoHandoverError, UnknownVersionError
 from khodump.fdt import FdtNode
-from khodump.maker import maker_release
 from khodump.memory import PhysicalMemory
 from khodump.numbers import format_size
+from khodump.opening.maker import maker_release
 from khodump.tracker import Tracker
 from khodump.trackers import bitmap_chain, evidence, order_table, radix
 from khodump.trackers.evidence import Choice, PageSizes, Readings

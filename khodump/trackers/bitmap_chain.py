@@ -14,8 +14,8 @@ from khodump.abi.khoser import (
     chunk_capacity,
 )
 from khodump.abi.layout import dtype_of, offset_of
-from khodump.arrays import U8, U64, Bool
-from khodump.extents import Extents
+from khodump.columns.arrays import U8, U64, Bool
+from khodump.columns.extents import Extents
 from khodump.findings import Severity
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.numbers import format_size

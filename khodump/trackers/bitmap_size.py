@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from khodump.abi.khoser import SMALL_BITMAP_SIZE
-from khodump.arrays import I64, U64, Bool
+from khodump.columns.arrays import I64, U64, Bool
 
 #: A slab object of 512 bytes is page-aligned by chance once in 8 (4K pages); this many in a row are no chance.
 _ENOUGH_ALIGNED: Final = 4

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from khodump.arrays import I64, U64, Bool
+from khodump.columns.arrays import I64, U64, Bool
 
 _ONE, _SIX, _TOP = np.uint64(1), np.uint64(6), np.uint64(63)
 #: Above so many runs a word (of those that are not empty), edges are found faster than runs.

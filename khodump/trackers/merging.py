@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from khodump.extents import Extents
+from khodump.columns.extents import Extents
 
 
 def merged(streams: Sequence[Iterable[Extents]]) -> Iterator[Extents]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from khodump.abi.kho_order_table import HUGETLB_PAGE_ORDER, OrderGeometry, kho_order_table
 from khodump.abi.layout import dtype_of
-from khodump.extents import Extents
+from khodump.columns.extents import Extents
 from khodump.findings import Finding
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.numbers import format_size

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from khodump.abi.kexec_handover import RadixGeometry, radix_depth
-from khodump.arrays import U8, U64
+from khodump.columns.arrays import U8, U64
 from khodump.memory import PhysicalMemory
 from khodump.numbers import format_size
 from khodump.tracker import READING_IN_DOUBT, Coverage, Nodes, Trace, Tracker, Walk

@@ -15,8 +15,8 @@ import numpy as np
 
 from khodump.abi.kexec_handover import KeyGeometry, kho_radix_leaf, kho_radix_node
 from khodump.abi.layout import dtype_of
-from khodump.arrays import I64, U8, U64, Bool, among, distinct, repeats, warm_heap
-from khodump.extents import NO_ORDER, Extents
+from khodump.columns.arrays import I64, U8, U64, Bool, among, distinct, repeats, warm_heap
+from khodump.columns.extents import NO_ORDER, Extents
 from khodump.findings import Finding
 from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
 from khodump.problems import MapKeyImpossible, MapNodeShared, MapPointerUnaligned, MapProblem

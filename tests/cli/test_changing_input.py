@@ -19,15 +19,15 @@ from tests.cli.test_every_format import DUMPS
 #: Runs khodump, and waits a while after the image was opened, so that it can be changed.
 CHILD = """
 import select, sys
-import khodump.memories, khodump.opening
+import khodump.memories, khodump.api
 from khodump.cli import main
-opening = khodump.opening.open_memory
+opening = khodump.api.open_memory
 def watched(*arguments, **options):
     memory = opening(*arguments, **options)
     print("opened", file=sys.stderr, flush=True)
     select.select([sys.stdin], [], [], 5)
     return memory
-khodump.opening.open_memory = watched
+khodump.api.open_memory = watched
 main()
 """
 COMMANDS = {

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from khodump.analysis.rules import RULES
-from tests.analysis.rules.breaking import bit_of, handed_over, in_fdt, luo
+from khodump.checking.rules import RULES
 from tests.builders.fdt import u64
 from tests.builders.luo import LuoFile, Session
 from tests.builders.memfd import Memfd
 from tests.captures import CAPTURES
+from tests.checking.rules.breaking import bit_of, handed_over, in_fdt, luo
 from tests.transcript import run
 
 SOUND = CAPTURES["luo-memfd serialized"].path

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from khodump.abi import kernels
-from khodump.analysis.rules import RULES
+from khodump.checking.rules import RULES
 from khodump.cli import completion
 from khodump.trackers import READABLE_VERSIONS
 from tests.captures import CAPTURES, SAMPLES
@@ -119,7 +119,7 @@ def test_a_large_image_is_not_searched(tmp_path, monkeypatch):
 
 
 def test_what_takes_too_long_is_given_up(monkeypatch):
-    monkeypatch.setattr("khodump.opening.open_handover", lambda *_, **__: time.sleep(20))
+    monkeypatch.setattr("khodump.api.open_handover", lambda *_, **__: time.sleep(20))
     began = time.monotonic()
     assert names(IMAGE) == []
     assert time.monotonic() - began < 5

@@ -14,7 +14,7 @@ import pytest
 from khodump import subtrees, trackers
 from khodump.abi import kernels
 from khodump.abi.kernels import Kernel
-from khodump.analysis.rules import case
+from khodump.checking import case
 from khodump.findings import Finding, Severity
 from khodump.memory import PhysicalMemory
 from khodump.problems import Problem
@@ -132,7 +132,7 @@ def test_a_finding_that_no_rule_knows_is_told_by_each(command, given, handover, 
 EXTRACTED = [["--range", f"{LOGS:#x}+4K"], ["--reserve-mem", "logs"], ["--blob", "memblock"]]
 
 
-@pytest.mark.parametrize("option", EXTRACTED, ids=lambda option: " ".join(option))
+@pytest.mark.parametrize("option", EXTRACTED, ids=" ".join)
 @pytest.mark.parametrize("given", GIVEN[:3], ids=lambda given: given.name)
 def test_extract_tells_it_whatever_it_takes_out(given, option, handover, monkeypatch):
     decoded_by(monkeypatch, partial(clock, given))

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from khodump.abi.memfd import MEMFD_LUO_FOLIO_SER, PFN_BITS
-from khodump.analysis.extraction import copying
+from khodump.extraction import copying
 from tests.builders.handover import BuiltHandover, Description, build_handover
 from tests.builders.luo import Luo, LuoFile, Session
 from tests.builders.memfd import KEPT, Folio, Memfd

@@ -30,12 +30,12 @@ MODULES = [
     "khodump.cli.help",
     "khodump.cli.application",
     "khodump.cli.terminal",
-    "khodump.cli.inspect",
+    "khodump.cli.commands.inspect",
     "numpy._core.multiarray",
     "numpy._core",
     "numpy",
     "construct",
-    "khodump.opening",
+    "khodump.api",
 ]
 
 
@@ -58,7 +58,7 @@ def test_what_a_memory_error_is(monkeypatch):
     def swell(*_, **__):
         return np.zeros(1 << 60, np.uint8)
 
-    monkeypatch.setattr("khodump.analysis.key.decode", swell)
+    monkeypatch.setattr("khodump.tables.key.decode", swell)
     monkeypatch.setattr("khodump.cli.command._silence_stdout", lambda: None)
     ran = run("key", "0x10000000000103")
     assert ran.status == 2

@@ -10,7 +10,7 @@ import tomllib
 
 import pytest
 
-from khodump.analysis.rules import RULES
+from khodump.checking.rules import RULES
 from khodump.cli.command import Status
 from khodump.cli.manpages import main, man_pages
 from tests.commands import COMMANDS, GROUP

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
 from khodump.abi.memfd import MEMFD_LUO_FOLIO_SER
-from khodump.analysis.check import Checkup, examine
+from khodump.api import open_suspect
+from khodump.checking.checkup import Checkup, examine
 from khodump.names import meant, spelled
-from khodump.opening import open_suspect
 from tests.builders.boot import Entry, kho_data, write_boot_params, write_scratch
 from tests.builders.fdt import u64
 from tests.builders.handover import BuiltHandover, Description, build_handover

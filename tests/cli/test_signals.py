@@ -15,7 +15,7 @@ from tests.builders.handover import Description, build_handover
 #: Runs khodump, but what copies takes its time.
 CHILD = """
 import time
-import khodump.analysis.extraction.copying as copying, khodump.analysis.slim as slim
+import khodump.extraction.copying as copying, khodump.extraction.slim as slim
 from khodump.cli import main
 def slow(*_):
     while True:

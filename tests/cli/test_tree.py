@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from khodump.report.branches import ASCII, UNICODE, joints_of
+from khodump.picture.branches import ASCII, UNICODE, joints_of
 from tests.builders.dense import RUNS_A_LEAF, build_dense
 from tests.builders.handover import Description, MapFormat, build_handover
 from tests.captures import CAPTURES, HISTORIC

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from khodump.arrays import U64
+from khodump.columns.arrays import U64
 from khodump.memories.file import ByteSource
 from khodump.memories.segments import SegmentedMemory, Segments
 from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, Range

@@ -17,10 +17,8 @@ from random import Random
 import numpy as np
 
 from khodump.abi.bootparam import SETUP_DATA_OFFSET
-from khodump.boot import in_devicetree, in_setup_data
 from khodump.errors import FdtError, KhodumpError
 from khodump.fdt import FdtNode, check_header, parse_fdt, read_fdt
-from khodump.locate import LandmarkKind, landmarks
 from khodump.memories import elf, lime
 from khodump.memories.avml import AvmlFile
 from khodump.memories.file import ByteSource
@@ -28,6 +26,8 @@ from khodump.memories.flattened import FlattenedFile
 from khodump.memories.kdump import KdumpMemory
 from khodump.memories.segments import SegmentedMemory
 from khodump.memory import Hole, PhysicalMemory, Platform, Presence, Range, vmcoreinfo_lines
+from khodump.opening.boot import in_devicetree, in_setup_data
+from khodump.opening.locate import LandmarkKind, landmarks
 from khodump.subtree import Context
 from khodump.subtrees import open_subtrees
 from khodump.subtrees.luo_state import Luo

@@ -16,10 +16,9 @@ from khodump.abi.block import KHO_MAX_BLOCKS
 from khodump.abi.luo import LUO_SESSION_SER
 from khodump.abi.memfd import COMPATIBLE_V2, MEMFD_LUO_SER, MemfdLuoSer
 from khodump.abi.vmalloc import KHO_VMALLOC, KhoVmalloc
+from khodump.columns.intervals import Intervals
 from khodump.errors import FdtError, ImageError
 from khodump.fdt import FDT_HEADER, FdtHeader, parse_fdt
-from khodump.intervals import Intervals
-from khodump.locate import landmarks
 from khodump.memories import elf
 from khodump.memories.avml import AvmlFile
 from khodump.memories.codecs import unpack_page
@@ -28,6 +27,7 @@ from khodump.memories.file import ByteSource
 from khodump.memories.kdump import KdumpMemory
 from khodump.memories.lime import AVML_MAGIC
 from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, Range
+from khodump.opening.locate import landmarks
 from khodump.subtree import Context
 from khodump.subtrees import open_subtrees
 from khodump.subtrees.block import read_blocks

@@ -9,10 +9,10 @@ from random import Random
 import numpy as np
 import pytest
 
+from khodump.api import open_live_handover
 from khodump.errors import KhodumpError
-from khodump.locate import landmarks
 from khodump.memories.live import DevMem, LivePaths, open_dev_mem
-from khodump.opening import open_live_handover
+from khodump.opening.locate import landmarks
 from tests.builders.fdt import u64
 from tests.builders.handover import BuiltHandover, Description, build_handover
 from tests.builders.luo import Luo, LuoFile, Session

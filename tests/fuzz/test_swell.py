@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 import khodump
 from khodump.abi.luo import LUO_FILE_SER, LUO_SESSION_SER
 from khodump.abi.memfd import COMPATIBLE_V2
-from khodump.analysis.check import examine
-from khodump.analysis.ownership import own
+from khodump.checking.checkup import examine
 from khodump.handover import Handover
+from khodump.ownership import own
 from tests.builders.handover import BuiltHandover, Description, build_handover
 from tests.builders.luo import Flb, Luo, LuoFile, Session
 from tests.builders.memfd import Memfd, MemfdFormat, folios_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from khodump.arrays import U64
+from khodump.columns.arrays import U64
 from khodump.memory import Hole, Pages, PhysicalMemory, Range
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from khodump.boot import in_setup_data
+from khodump.api import open_handover
 from khodump.kernel import (
     FileState,
     Kernel,
@@ -21,7 +21,7 @@ from khodump.kernel import (
     open_kernel,
 )
 from khodump.memories import open_memory
-from khodump.opening import open_handover
+from khodump.opening.boot import in_setup_data
 from khodump.subtree import Context
 from khodump.subtrees.memfd import Memfd, decode_memfd
 from tests.captures import read_truth

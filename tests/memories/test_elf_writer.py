@@ -12,7 +12,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import NoteSegment
 
-from khodump.intervals import Intervals
+from khodump.columns.intervals import Intervals
 from khodump.memories import open_memory
 from khodump.memories.elf_writer import core_head
 from khodump.memory import Presence, Range

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import khodump
+import khodump.api
 import khodump.memories
-import khodump.opening
+from khodump.api import open_live_handover
 from khodump.errors import ImageError
-from khodump.locate import landmarks
 from khodump.memories.live import DevMem, LivePaths, is_dev_mem, open_dev_mem, open_live
 from khodump.memory import Hole, Presence
-from khodump.opening import open_live_handover
+from khodump.opening.locate import landmarks
 from tests.builders.elf import ElfSegment, build_elf
 from tests.builders.handover import BuiltHandover, Description, build_handover
 from tests.builders.luo import Luo
@@ -269,7 +269,7 @@ def test_python_and_the_command_line_each_name_their_own_words(paths, monkeypatc
         open_live_handover(paths=paths)
     assert "incoming=True" in (caught.value.hint or "")
     assert "--" not in (caught.value.hint or "")
-    monkeypatch.setattr(khodump.opening, "LivePaths", lambda: paths)
+    monkeypatch.setattr(khodump.api, "LivePaths", lambda: paths)
     ran = run("inspect", "--live")
     assert ran.status == 2
     assert "--in;" in ran.stderr
@@ -285,7 +285,7 @@ def test_the_page_size_is_from_the_caller_or_the_kernel(size, reason, shown, pat
     with open_live_handover(page_size=size, paths=paths) as handover:
         assert handover.geometry_reason == reason
         assert not any("--page-size" in note for note in handover.notes)
-    monkeypatch.setattr(khodump.opening, "LivePaths", lambda: paths)
+    monkeypatch.setattr(khodump.api, "LivePaths", lambda: paths)
     option = [] if size is None else ["--page-size", size]
     told = json.loads(run("inspect", "--live", *option, "--format", "json").stdout)
     assert told["page_size_from"] == shown
@@ -293,7 +293,7 @@ def test_the_page_size_is_from_the_caller_or_the_kernel(size, reason, shown, pat
 
 @pytest.mark.parametrize("option", [[], ["--in"]])
 def test_the_command_lists_this_machine(paths, built, monkeypatch, option):
-    monkeypatch.setattr(khodump.opening, "LivePaths", lambda: paths)
+    monkeypatch.setattr(khodump.api, "LivePaths", lambda: paths)
     ran = run("inspect", "--live", *option, "--page-size", "4K", "--pages", "--format", "tsv")
     assert ran.status == 0
     rows = [line.split("\t") for line in ran.stdout.splitlines()[1:]]
@@ -301,7 +301,7 @@ def test_the_command_lists_this_machine(paths, built, monkeypatch, option):
 
 
 def test_the_command_explains_a_refusal(paths, monkeypatch):
-    monkeypatch.setattr(khodump.opening, "LivePaths", lambda: paths)
+    monkeypatch.setattr(khodump.api, "LivePaths", lambda: paths)
     refuse(monkeypatch, errno.EPERM)
     ran = run("inspect", "--live", "--page-size", "4K")
     assert (ran.status, ran.stdout) == (2, "")

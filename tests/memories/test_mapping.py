@@ -8,9 +8,9 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from khodump.locate import Landmark, LandmarkKind, landmarks
 from khodump.memories import open_memory
 from khodump.memories.mapping import mapped
+from khodump.opening.locate import Landmark, LandmarkKind, landmarks
 from tests.builders.memory import MemoryImage
 
 DATA = np.random.default_rng(1).bytes(3 * 4096 + 100)
@@ -60,8 +60,8 @@ def test_who_shrinks_the_file_waits(fd, tmp_path):
 @pytest.mark.parametrize("writable", [False, True], ids=["mapped", "read"])
 def test_landmarks_are_the_same_however_the_image_is_read(tmp_path, monkeypatch, writable):
     """Also at the seams of windows and chunks, and in a last page that is cut."""
-    monkeypatch.setattr("khodump.locate._WINDOW", 16 * 4096)
-    monkeypatch.setattr("khodump.locate._CHUNK", 4 * 4096)
+    monkeypatch.setattr("khodump.opening.locate._WINDOW", 16 * 4096)
+    monkeypatch.setattr("khodump.opening.locate._CHUNK", 4 * 4096)
     image = MemoryImage()
     pages = [0, 3, 4, 15, 16, 40]
     for page in pages:

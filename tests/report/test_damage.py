@@ -9,19 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import khodump
-from khodump.analysis.nodetree import NO_PARENT, node_tree
-from khodump.analysis.picture import paint
-from khodump.analysis.tree import Branches, listing, tree
-from khodump.analysis.view import By, Scale, View
-from khodump.report.blocks import canvas_of, draw_blocks
-from khodump.report.branches import draw_tree
-from khodump.report.scene import CANVAS
-from khodump.report.svg import draw_svg
-from tests.analysis.test_nodetree import check_shape
+from khodump.picture.blocks import canvas_of, draw_blocks
+from khodump.picture.branches import draw_tree
+from khodump.picture.picture import paint
+from khodump.picture.scene import CANVAS
+from khodump.picture.svg import draw_svg
+from khodump.picture.view import By, Scale, View
+from khodump.tables.nodetree import NO_PARENT, node_tree
+from khodump.tables.tree import Branches, listing, tree
 from tests.builders.handover import build_handover
 from tests.cli.test_every_format import SET
 from tests.cli.test_inspect import GEOMETRIES
-from tests.report.test_svg import LIMIT, parsed
+from tests.picture.test_svg import LIMIT, parsed
+from tests.tables.test_nodetree import check_shape
 from tests.trackers.damage import damaged
 
 NAMES = ["4K kho-v3", "16K kho-v3, depth 4", "64K kho-v4", "4K kho-v1a", "16K kho-v1b", "4K order table"]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from khodump.abi.khoser import chunk_capacity
-from khodump.extents import Extents
+from khodump.columns.extents import Extents
 from khodump.fdt import parse_fdt
 from khodump.memories import open_memory
 from khodump.memory import PhysicalMemory, Presence

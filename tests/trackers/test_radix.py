@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from khodump.abi.kexec_handover import PROP_PRESERVED_MEMORY_MAP, RadixGeometry
-from khodump.extents import Extents
+from khodump.columns.extents import Extents
 from khodump.fdt import parse_fdt
 from khodump.memories import open_memory
 from khodump.memory import PhysicalMemory, Presence

@@ -1,0 +1,286 @@
+"""Opening a handover: the image, the root FDT in it, and where all that is left open is settled by evidence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from khodump.abi.kexec_handover import PAGE_SIZES, PROP_FDT, PROP_PRESERVED_DATA
+from khodump.errors import FdtError, NoHandoverError, UsageError, near
+from khodump.handover import Broken, Handover
+from khodump.memories import open_memory
+from khodump.memories.live import LivePaths, open_live
+from khodump.memory import Hole, PhysicalMemory
+from khodump.opening import locate
+from khodump.opening.boot import in_devicetree_file
+from khodump.opening.candidates import Options, Survey
+from khodump.opening.locate import Progress, RootFdt
+from khodump.opening.ram_end import find_ram_end
+from khodump.opening.resolve import (
+    Found,
+    RootSource,
+    StrPath,
+    broken_root,
+    placed,
+    resolve_root,
+    search_placed,
+)
+from khodump.opening.rootless import MapRoot
+from khodump.opening.running import Running
+from khodump.opening.scratch import Scratch, read_files, read_table
+from khodump.trackers import READABLE_VERSIONS, open_tracker
+
+
+def open_handover(
+    images: StrPath | Sequence[StrPath],
+    *,
+    fdt: StrPath | int | None = None,
+    root: int | None = None,
+    version: str | None = None,
+    page_size: int | None = None,
+    assume_zero: bool = False,
+    ranges: StrPath | None = None,
+    force_placement: bool = False,
+    scratch: Sequence[StrPath] = (),
+    progress: Progress | None = None,
+) -> Handover:
+    """Open a KHO handover; also `khodump.open`.
+
+    Args:
+        images: the memory image, or the files that make one together; `FILE@BASE` places a raw file at that
+            physical address.
+        fdt: the root FDT as a file, or its physical address; by default the image is searched for it.
+        root: the physical address of the map's first page, where the root FDT is lost: there are no users then.
+        version: read the handover as this version (`kho-v4`), whatever its compatible string says.
+        page_size: bytes a page of the kernel (4096, 16384, 65536); by default worked out from evidence.
+        assume_zero: take what a dump leaves out on purpose for zeros instead of excluded.
+        ranges: a file in /proc/iomem's format, for a raw image that holds this memory without its holes.
+        force_placement: read all of a raw file, even where only a guess says where it belongs.
+        scratch: debugfs' scratch_phys and scratch_len, or the directory that holds them.
+        progress: called with (bytes searched, bytes to search) while the image is searched.
+
+    Raises:
+        UsageError: an argument makes no sense.
+        ImageError: a file cannot be opened or read, or is of no format that khodump reads.
+        FdtError: the file given as `fdt` is not an FDT.
+        NoHandoverError: there is no KHO handover of a version that khodump reads.
+    """
+    options = _checked(Options(version, page_size, force_placement=force_placement))
+    told = read_files(scratch) if scratch else None
+    memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
+    return _handover(memory, _source(fdt, root), options, told, progress)
+
+
+def open_suspect(
+    images: StrPath | Sequence[StrPath],
+    *,
+    fdt: StrPath | int | None = None,
+    root: int | None = None,
+    version: str | None = None,
+    page_size: int | None = None,
+    assume_zero: bool = False,
+    ranges: StrPath | None = None,
+    force_placement: bool = False,
+    scratch: Sequence[StrPath] = (),
+    progress: Progress | None = None,
+) -> Handover | Broken:
+    """As `open_handover`, for one that may be broken: versions that nobody knows are read as the newest.
+
+    Returns:
+        A `Broken` where a root FDT is named or found, but leads to no map.
+
+    Raises:
+        KhodumpError: as `open_handover`, but for what `Broken` stands for.
+    """
+    options = _checked(Options(version, page_size, tolerant=True, force_placement=force_placement))
+    told = read_files(scratch) if scratch else None
+    memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
+    return _suspect(memory, _source(fdt, root), options, told, progress)
+
+
+def open_in(
+    memory: PhysicalMemory,
+    *,
+    fdt: StrPath | int | None = None,
+    version: str | None = None,
+    page_size: int | None = None,
+    scratch: Scratch | None = None,
+    progress: Progress | None = None,
+) -> Handover:
+    """As `open_handover`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
+    return _handover(memory, fdt, Options(version, page_size), scratch, progress)
+
+
+def open_suspect_in(
+    memory: PhysicalMemory,
+    *,
+    fdt: StrPath | int | None = None,
+    version: str | None = None,
+    page_size: int | None = None,
+    scratch: Scratch | None = None,
+    progress: Progress | None = None,
+) -> Handover | Broken:
+    """As `open_suspect`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
+    return _suspect(memory, fdt, Options(version, page_size, tolerant=True), scratch, progress)
+
+
+def open_live_handover(
+    *,
+    incoming: bool = False,
+    version: str | None = None,
+    page_size: int | None = None,
+    paths: LivePaths | None = None,
+    progress: Progress | None = None,
+) -> Handover:
+    """Open the handover of the machine this runs on, from its memory and debugfs.
+
+    Args:
+        incoming: the one this kernel received, instead of the one it prepares.
+        version: as for `open_handover`.
+        page_size: as for `open_handover`; by default the running kernel's.
+        paths: where the kernel shows these things.
+        progress: as for `open_handover`.
+
+    Raises:
+        ImageError: the memory or debugfs cannot be read; the hint says what may be missing.
+        NoHandoverError: there is no KHO handover of a version that khodump reads.
+    """
+    paths = paths or LivePaths()
+    options = _checked(Options(version, page_size or os.sysconf("SC_PAGESIZE")))
+    fdt = paths.fdt(incoming=incoming)
+    handover = _handover(open_live(paths), fdt, options, None, progress)
+    reason = "the running kernel" if page_size is None else handover.geometry_reason
+    return replace(handover, is_received=incoming, geometry_reason=reason)
+
+
+def search(
+    images: StrPath | Sequence[StrPath],
+    *,
+    version: str | None = None,
+    page_size: int | None = None,
+    assume_zero: bool = False,
+    ranges: StrPath | None = None,
+    force_placement: bool = False,
+    devicetree: StrPath | None = None,
+    deep: bool = False,
+    progress: Progress | None = None,
+) -> tuple[PhysicalMemory, Survey, tuple[str, ...]]:
+    """The memory of an image, for the caller to close, what a search of it found, and notes on that.
+
+    The arguments are those of `open_handover`, but for `devicetree`, a machine's device tree whose /chosen is read as
+    well, and `deep`, which looks for boot_params at every address. Finding nothing is no error.
+    """
+    options = _checked(Options(version, page_size, force_placement=force_placement))
+    told = in_devicetree_file(devicetree) if devicetree else None
+    memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
+    with memory.closed_on_error():
+        memory, found, notes = search_placed(memory, options, progress, deep=deep)
+    return memory, found._replace(notices=[*([told] if told else []), *found.notices]), notes
+
+
+def _source(fdt: StrPath | int | None, root: int | None) -> RootSource:
+    if root is None:
+        return fdt
+    if fdt is not None:
+        raise UsageError(
+            "both a root FDT and the root of a map are named",
+            hint="--fdt names the root FDT, which leads to the map; --root is for where that is lost",
+        )
+    return MapRoot(root)
+
+
+def _memory(
+    images: StrPath | Sequence[StrPath], *, assume_zero: bool, ranges: StrPath | None
+) -> PhysicalMemory:
+    several = [images] if isinstance(images, str | os.PathLike) else images
+    return open_memory(several, assume_zero=assume_zero, ranges=ranges)
+
+
+def _checked(options: Options) -> Options:
+    if options.page_size is not None and options.page_size not in PAGE_SIZES:
+        raise UsageError(
+            f"no kernel has pages of {options.page_size} bytes", hint="the page size is 4K, 16K or 64K"
+        )
+    if options.version is not None and options.version not in READABLE_VERSIONS:
+        raise UsageError(
+            f"khodump cannot read a handover as {options.version}",
+            hint=f"{near(options.version, READABLE_VERSIONS)}it reads {', '.join(READABLE_VERSIONS)}",
+        )
+    return options
+
+
+def _handover(
+    memory: PhysicalMemory,
+    fdt: RootSource,
+    options: Options,
+    scratch: Scratch | None,
+    progress: Progress | None,
+) -> Handover:
+    with memory.closed_on_error():
+        found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
+        return _opened(found, options, scratch, progress)
+
+
+def _suspect(
+    memory: PhysicalMemory,
+    fdt: RootSource,
+    options: Options,
+    scratch: Scratch | None,
+    progress: Progress | None,
+) -> Handover | Broken:
+    with memory.closed_on_error():
+        try:
+            found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
+            return _opened(found, options, scratch, progress)
+        except (NoHandoverError, FdtError) as error:
+            return broken_root(memory, fdt, error, options, progress)
+
+
+def _opened(found: Found, options: Options, scratch: Scratch | None, progress: Progress | None) -> Handover:
+    """The handover of this root FDT; looks for its page when only that can settle the geometry."""
+    memory, root, notes = found.memory, found.fdt, list(found.notes)
+    running = found.running or Running(memory)
+    told_scratch = scratch if scratch is not None else running.scratch or _told_scratch(found)
+    memory.ram_end = find_ram_end(memory, found.ram, _named(root, told_scratch))
+    version, page_size = options.version_of(root), options.page_size
+    opened = open_tracker(memory, root.tree, fdt_phys=root.phys, version=version, page_size=page_size)
+    if not opened.certain and root.phys is None and not root.is_lost:
+        for phys in locate.find_copies(memory, root.blob, progress):
+            again = open_tracker(memory, root.tree, fdt_phys=phys, version=version, page_size=page_size)
+            if again.certain:
+                opened = again
+                break
+    if not opened.certain:
+        notes.append(f"how to read the map is {opened.reason}; --page-size and --as force a reading")
+    if opened.contradicts:
+        notes.append(opened.contradicts)
+    if opened.tracker.doubt:
+        notes.append(opened.tracker.doubt)
+    return Handover(
+        memory,
+        root,
+        version or root.compatible or "",
+        opened.tracker,
+        opened.reason,
+        is_guess=not opened.certain,
+        scratch=told_scratch,
+        notes=(*memory.warnings, *notes),
+        candidates=found.candidates,
+        running=running,
+    )
+
+
+def _named(root: RootFdt, scratch: Scratch | None) -> Iterator[int]:
+    """The physical addresses that the root FDT and the boot protocol name, as far as they are known."""
+    yield from (region.addr + region.size for region in scratch or ())
+    nodes = (node.u64(prop) for node in root.tree.children for prop in (PROP_PRESERVED_DATA, PROP_FDT))
+    named = (root.phys, *nodes)
+    yield from (address for address in named if address is not None)
+
+
+def _told_scratch(found: Found) -> Scratch | None:
+    """The scratch table that the boot protocol names, that told with this very FDT first; None without one."""
+    notices = sorted(found.notices, key=lambda notice: notice.fdt != found.fdt.phys)
+    tables = (read_table(found.memory, notice.scratch_addr, notice.scratch_size) for notice in notices)
+    return next((table for table in tables if table and not isinstance(table, Hole)), None)

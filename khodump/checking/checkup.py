@@ -1,0 +1,373 @@
+"""`khodump check`: what is wrong with a handover, and what the next kernel will do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from khodump.abi.kernels import Kernel
+from khodump.advice import PLACEHOLDERS, UNDECLARED, Confirmation, Invocation, Look, Words
+from khodump.checking.blanks import words_of
+from khodump.checking.case import Case, metadata_of, producer
+from khodump.checking.rule import Effect, Need, Outcome, Rule
+from khodump.checking.rules import RULES
+from khodump.checking.standing import Standing, standing
+from khodump.errors import UsageError, near
+from khodump.findings import Finding, Severity
+from khodump.handover import Broken, Handover
+from khodump.memory import Hole, PhysicalMemory
+from khodump.names import well_formed
+from khodump.opening.doubt import IN_DOUBT
+from khodump.opening.succession import STALE_INCOMING
+from khodump.problems import FdtLost, MapRootMissing
+from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
+
+_SEEN_BYTES: Final = 16
+_ADRIFT: Final = "cannot be foretold: the image does not hold the map as far as the root FDT's own page"
+_GRAVITY: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
+#: A reading in doubt gives no accusation, whatever else was found in it.
+_UNTOLD: Final = Outcome(Effect.UNKNOWN, "cannot be foretold: the image may be misread")
+_COLUMNS: Final = (
+    Column("severity", Kind.TEXT),
+    Column("rule", Kind.TEXT),
+    Column("phys", Kind.ADDRESS),
+    Column("owner", Kind.TEXT),
+    Column("message", Kind.TEXT),
+    Column("next kernel", Kind.TEXT),
+    Column("log", Kind.LINES),
+    Column("seen", Kind.TEXT),
+    Column("stands", Kind.TEXT),
+    Column("confirm", Kind.COMMAND),
+    Column("shows", Kind.TEXT),
+)
+_NOT_RUN_COLUMNS: Final = (Column("not run", Kind.TEXT), Column("because", Kind.TEXT))
+_RULE_COLUMNS: Final = (Column("rule", Kind.TEXT), Column("severity", Kind.TEXT), Column("finds", Kind.TEXT))
+_EXPLAINED: Final = (
+    *_RULE_COLUMNS,
+    Column("for the next kernel", Kind.TEXT),
+    Column("how to confirm", Kind.TEXT),
+    Column("log", Kind.LINES),
+    Column("grep -E", Kind.LINES),
+    Column("source", Kind.TEXT),
+)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A finding, and what follows from it.
+
+    Attributes:
+        finding: what a rule found.
+        outcome: what the next kernel does then.
+        seen: the bytes at its address; None where there are none.
+        stands: where the bad entry stands, or else the address, in the image; None where it does not say.
+        confirmation: how to see it for oneself.
+        words: what is known of the finding, for the commands of that.
+        is_of_broken: whether the root FDT leads to no map, so that few commands work.
+    """
+
+    finding: Finding
+    outcome: Outcome
+    seen: bytes | None
+    stands: Standing | None
+    confirmation: Confirmation
+    words: Words
+    is_of_broken: bool
+
+    def look(self, invocation: Invocation) -> Look | None:
+        """The command that confirms it, without blanks, and what it shows; None where there is none."""
+        return self.confirmation.chosen(self.words, invocation, is_broken=self.is_of_broken)
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """What the rules made of a handover.
+
+    Attributes:
+        verdict: one sentence.
+        diagnoses: the gravest first.
+        not_run: rules that lacked what they look at, and what that was.
+        ran: how many rules were run.
+    """
+
+    verdict: str
+    diagnoses: tuple[Diagnosis, ...]
+    not_run: tuple[tuple[str, str], ...]
+    ran: int
+
+    def reaches(self, severity: Severity) -> bool:
+        """Whether a finding is at least as grave."""
+        return any(self._at_least(severity))
+
+    def is_wrong(self, severity: Severity) -> bool:
+        """Whether something is known to be wrong that is at least as grave; what could not be read, or was misread, is not."""
+        if any(diagnosis.finding.rule == IN_DOUBT for diagnosis in self.diagnoses):
+            return False
+        return any(not finding.unread for finding in self._at_least(severity))
+
+    @property
+    def is_bygone(self) -> bool:
+        """Whether the handover was taken over long ago, so that nothing speaks against it."""
+        return any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in self.diagnoses)
+
+    def _at_least(self, severity: Severity) -> Iterator[Finding]:
+        limit = _GRAVITY.index(severity)
+        for diagnosis in self.diagnoses:
+            if _GRAVITY.index(diagnosis.finding.severity) <= limit:
+                yield diagnosis.finding
+
+
+def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup:
+    """Run all rules.
+
+    Args:
+        suspect: a handover, or what is left of one.
+        kernel: the one that is to receive it; by default one like that which made it.
+    """
+    case = Case(suspect, kernel or producer(suspect))
+    diagnoses: list[Diagnosis] = []
+    not_run: list[tuple[str, str]] = []
+    for rule in RULES:
+        lack = rule.lack(case) or rule.lack_in_part(case)
+        if lack is not None:
+            not_run.append((rule.name, _why_not_run(case, lack)))
+        diagnoses += _diagnosed(case, rule)
+    diagnoses += _undeclared(case)
+    if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in diagnoses):
+        diagnoses = [_bygone(diagnosis) for diagnosis in diagnoses if diagnosis.finding.rule != IN_DOUBT]
+    elif any(diagnosis.finding.rule == IN_DOUBT for diagnosis in diagnoses):
+        diagnoses = [replace(diagnosis, outcome=_UNTOLD) for diagnosis in diagnoses]
+    elif case.is_adrift:
+        diagnoses = [_doubted(diagnosis) for diagnosis in diagnoses]
+    diagnoses.sort(key=lambda diagnosis: _GRAVITY.index(diagnosis.finding.severity))
+    return Checkup(_verdict(case, diagnoses), tuple(diagnoses), tuple(not_run), len(RULES) - len(not_run))
+
+
+def _why_not_run(case: Case, lack: Need) -> str:
+    """What a rule lacks; of a handover that was taken over, no damage is the reason."""
+    taken_over = case.handover is not None and case.handover.successor is not None
+    if taken_over and lack in (Need.WHOLE_MAP, Need.WHOLE_USERS, Need.WHOLE_LISTS):
+        return "the handover was taken over: what these rules look at was given back"
+    searched = case.handover is None or case.handover.candidates is not None
+    if lack is Need.SCRATCH and not searched:
+        return f"{lack.value}, or leave --fdt out to search for them"
+    return lack.value
+
+
+def _diagnosed(case: Case, rule: Rule) -> Iterator[Diagnosis]:
+    for finding in rule.findings(case):
+        yield _diagnosis(case, finding, rule.outcome(case, finding), rule.confirm)
+
+
+def _diagnosis(case: Case, finding: Finding, outcome: Outcome, confirmation: Confirmation) -> Diagnosis:
+    stands = standing(case, finding)
+    words = words_of(case, finding, stands)
+    seen = _bytes_at(case.memory, finding.phys)
+    return Diagnosis(finding, outcome, seen, stands, confirmation, words, case.broken is not None)
+
+
+def _undeclared(case: Case) -> Iterator[Diagnosis]:
+    """What decoders found that no rule knows, as they told it."""
+    for finding in case.undeclared:
+        effect = Effect.UNKNOWN if finding.unread else Effect.UNJUDGED
+        user = (finding.owner or "").partition("/")[0]
+        outcome = Outcome(effect, f"leaves that to {user}: what follows, no rule of khodump knows")
+        yield _diagnosis(case, finding, outcome, UNDECLARED)
+
+
+def _bytes_at(memory: PhysicalMemory, phys: int | None) -> bytes | None:
+    if phys is None or not 0 <= phys < 1 << 64:
+        return None
+    seen = memory.read(phys, _SEEN_BYTES)
+    return None if isinstance(seen, Hole) else seen
+
+
+def _bygone(diagnosis: Diagnosis) -> Diagnosis:
+    """What is wrong with a handover that was taken over long ago says nothing against it."""
+    if diagnosis.finding.rule == STALE_INCOMING:
+        return diagnosis
+    finding = replace(diagnosis.finding, severity=Severity.INFO)
+    return replace(
+        diagnosis, finding=finding, outcome=Outcome(Effect.NONE, "has read it before this was overwritten")
+    )
+
+
+def _doubted(diagnosis: Diagnosis) -> Diagnosis:
+    """Where the map cannot be read as far as its root FDT's own page, only what the FDT itself says is held against it."""
+    is_of_fdt = (
+        diagnosis.finding.rule == MapRootMissing.name
+    )  # which is why there is no map to find that page in
+    if is_of_fdt or diagnosis.outcome.effect in (Effect.NONE, Effect.UNKNOWN, Effect.COLD_BOOT):
+        return diagnosis
+    return replace(diagnosis, outcome=Outcome(Effect.UNKNOWN, _ADRIFT))
+
+
+def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
+    grave = [diagnosis for diagnosis in diagnoses if diagnosis.finding.severity is not Severity.INFO]
+    by_effect: dict[Effect, list[Diagnosis]] = {}
+    for diagnosis in grave:
+        by_effect.setdefault(diagnosis.outcome.effect, []).append(diagnosis)
+    who = f"{case.kernel.root} kernels"
+    if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in grave):
+        return "This handover has been taken over by the kernel that runs in this image: nothing here speaks against it."
+    doubtful = (IN_DOUBT, FdtLost.name)
+    doubt = next((diagnosis.finding for diagnosis in grave if diagnosis.finding.rule in doubtful), None)
+    if doubt is not None:
+        return f"Whether this handover would be accepted by {who} cannot be told: {doubt.message}."
+    if Effect.COLD_BOOT in by_effect:
+        first = by_effect[Effect.COLD_BOOT][0].finding
+        return (
+            f"This handover would be refused by {who}, which boot cold and reuse all memory: {first.message}."
+        )
+    if Effect.PANIC in by_effect:
+        first = by_effect[Effect.PANIC][0].finding
+        return f"This handover would be accepted by {who}, and would panic them: {first.message}."
+    if case.broken is not None and Effect.OVERWRITTEN not in by_effect:
+        why = next((diagnosis.finding.message for diagnosis in grave), str(case.broken.problem))
+        return f"Whether this handover would be accepted by {who} cannot be told: {why}."
+    parts = [*_losses(case, by_effect)]
+    if not parts:
+        parts = ["what was found costs nothing" if grave else "nothing was found against it"]
+    return f"This handover would be accepted by {who}; {', '.join(parts)}."
+
+
+def _losses(case: Case, by_effect: dict[Effect, list[Diagnosis]]) -> Iterator[str]:
+    """What the next kernel loses, the worst first."""
+    if Effect.SESSIONS in by_effect:
+        yield "no session can be retrieved"
+    if Effect.OVERWRITTEN in by_effect:
+        yield "memory that is counted on will be reused"
+    lost = [diagnosis.finding for diagnosis in by_effect.get(Effect.FILE, ())]
+    owners = [finding.owner for finding in lost]
+    files = len({file.owner if (file := case.file_of(owner)) else owner for owner in owners})
+    files += sum(finding.evidence.get("files", 1) - 1 for finding in lost)  # of whom the first alone is named
+    if files:
+        yield f"{files} file{'s' if files > 1 else ''} will fail to restore"
+    users = {
+        (diagnosis.finding.owner or "").partition("/")[0] for diagnosis in by_effect.get(Effect.USER, ())
+    }
+    if users:
+        yield f"{', '.join(sorted(users))} will not get its memory back"
+    if Effect.UNKNOWN in by_effect:
+        yield "part of it could not be read"
+    if Effect.UNJUDGED in by_effect:
+        rules = dict.fromkeys(diagnosis.finding.rule for diagnosis in by_effect[Effect.UNJUDGED])
+        yield f"what follows from {', '.join(rules)}, no rule knows"
+
+
+def check(
+    suspect: Handover | Broken,
+    checkup: Checkup,
+    kernel: Kernel | None = None,
+    invocation: Invocation = PLACEHOLDERS,
+) -> Result:
+    """A row a finding, the verdict before them.
+
+    Args:
+        suspect: what was opened.
+        checkup: what the rules made of it.
+        kernel: the one it was held against, if one was named.
+        invocation: how the handover was named, for the commands that confirm a finding.
+    """
+    rows = [_row(diagnosis, invocation) for diagnosis in checkup.diagnoses]
+    block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
+    return Result(
+        "khodump.check/1",
+        lambda: _head(suspect, checkup, kernel or producer(suspect)),
+        Rows("findings", _COLUMNS, [block], upright=True),
+        lambda: Tail(_summary(checkup)),
+    )
+
+
+def _row(diagnosis: Diagnosis, invocation: Invocation) -> tuple[Cell, ...]:
+    finding, outcome = diagnosis.finding, diagnosis.outcome
+    look = diagnosis.look(invocation)
+    return (
+        finding.severity.value,
+        finding.rule,
+        finding.phys,
+        finding.owner,
+        well_formed(finding.message),
+        well_formed(outcome.text),
+        "\n".join(well_formed(str(line).replace("\n", " ")) for line in outcome.log)
+        or None,  # names may hold line ends
+        None if diagnosis.seen is None else diagnosis.seen.hex(" "),
+        None if diagnosis.stands is None else well_formed(str(diagnosis.stands)),
+        None if look is None else well_formed(invocation.line(look.command)),
+        None if look is None else look.shows,
+    )
+
+
+def _head(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel) -> Head:
+    metadata = metadata_of(suspect)
+    fdt = suspect.fdt
+    phys = fdt.phys if fdt else suspect.phys if isinstance(suspect, Broken) else None
+    counts = [
+        sum(diagnosis.finding.severity is severity for diagnosis in checkup.diagnoses)
+        for severity in _GRAVITY
+    ]
+    facts = (
+        Fact("verdict", well_formed(checkup.verdict), Kind.TEXT),
+        Fact("image", suspect.memory.description, Kind.TEXT),
+        Fact("fdt", phys, Kind.ADDRESS),
+        Fact("compatible", fdt.said if fdt else None, Kind.TEXT),
+        Fact("made by", metadata.release if metadata else None, Kind.TEXT),
+        Fact("next kernel", f"{kernel.release} ({kernel.root})", Kind.TEXT),
+        Fact("rules run", checkup.ran, Kind.COUNT),
+        Fact("errors", counts[0], Kind.COUNT),
+        Fact("warnings", counts[1], Kind.COUNT),
+        Fact("infos", counts[2], Kind.COUNT),
+    )
+    reasons = dict.fromkeys(why for _, why in checkup.not_run)
+    rules = [", ".join(rule for rule, why in checkup.not_run if why == reason) for reason in reasons]
+    return Head(facts, (Rows("not run", _NOT_RUN_COLUMNS, [[rules, list(reasons)]] if rules else []),))
+
+
+def _summary(checkup: Checkup) -> str:
+    skipped = f"; {len(checkup.not_run)} rules not run" if checkup.not_run else ""
+    found = len(checkup.diagnoses)
+    return f"{found} finding{'' if found == 1 else 's'} by {checkup.ran} rules{skipped}. {checkup.verdict}"
+
+
+def list_rules() -> Result:
+    """A row a rule."""
+    block = (
+        [rule.name for rule in RULES],
+        [rule.severity.value for rule in RULES],
+        [rule.title for rule in RULES],
+    )
+    return Result(
+        "khodump.rules/1",
+        lambda: Head(()),
+        Rows("rules", _RULE_COLUMNS, [block]),
+        lambda: Tail(f"{len(RULES)} rules; --explain RULE tells more of one"),
+    )
+
+
+def explain(name: str) -> Result:
+    """All that is known of one rule.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    rule = next((rule for rule in RULES if rule.name == name), None)
+    if rule is None:
+        hint = f"{near(name, [rule.name for rule in RULES])}khodump check --list names them all"
+        raise UsageError(f"there is no rule {name}", hint=hint)
+    row = (
+        rule.name,
+        rule.severity.value,
+        rule.title,
+        rule.means,
+        str(rule.confirm),
+        "\n".join(map(str, rule.log)) or None,
+        "\n".join(line.pattern for line in rule.log) or None,
+        rule.source,
+    )
+    return Result(
+        "khodump.rule/1",
+        lambda: Head(()),
+        Rows("rules", _EXPLAINED, [[[cell] for cell in row]], upright=True),
+        lambda: Tail("docs/checks.md has all of them"),
+    )

@@ -1,0 +1,98 @@
+"""Which users of KHO claim the same memory: pairs of owners, and where they meet.
+
+No count bounds what is looked through; its shape does. What is claimed twice is the union of all overlaps, so between two
+pieces of it that one claim reaches over lies memory of that claim alone: the pieces of all claims together are no more than
+three times the claims. Each piece is told with one that it meets, and not with all: every owner that shares memory is in a
+pair, and there are no more pairs than pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from khodump.columns.arrays import I64, U64
+from khodump.columns.extents import NO_ORDER
+from khodump.columns.intervals import Intervals, meet
+from khodump.findings import Entry
+from khodump.handover import Handover
+from khodump.ownership import claims_of
+from khodump.subtree import WHOLE_BLOCK, Claims
+
+
+class Shared(NamedTuple):
+    """Memory that two owners claim.
+
+    Attributes:
+        first, second: their paths, in the order in which they claim; one path twice where an owner does so itself.
+        phys: the lowest address of it.
+        size: bytes.
+        met: the address in it that the second owner names first.
+        entry: the entry that names it; None where that is not known.
+    """
+
+    first: str
+    second: str
+    phys: int
+    size: int
+    met: int
+    entry: Entry | None = None
+
+
+def shared_claims(handover: Handover, twice: Intervals) -> tuple[Shared, ...]:
+    """Pairs of owners that claim the same memory; each that shares some is in one of them.
+
+    Args:
+        handover: whose users' claims are looked through.
+        twice: the memory that more than one claim covers.
+    """
+    if not len(twice.start):
+        return ()
+    names: dict[str, int] = {}
+    met: dict[int, tuple[int, Entry | None]] = {}
+    parts: list[tuple[U64, U64, I64]] = []
+    for claims in claims_of(handover):
+        start, end = _spans(handover, claims)
+        low, high, rows, _ = meet(start, end, twice.start, twice.end)
+        if not len(low):
+            continue
+        owner = names.setdefault(claims.owner, len(names))
+        if owner not in met:
+            met[owner] = int(low[0]), claims.named(int(rows[0]))
+        parts.append((low, high, np.full(len(low), owner, np.int64)))
+    start, end, column = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    owners = tuple(names)
+    return tuple(
+        Shared(owners[first], owners[second], phys, size, *met[second])
+        for first, second, phys, size in _pairs(start, end, column)
+    )
+
+
+def _spans(handover: Handover, claims: Claims) -> tuple[U64, U64]:
+    """Start and end of each claim; a whole block that the map does not hold counts as a page."""
+    orders = handover.preserved.orders_at(claims.start)
+    orders[orders == NO_ORDER] = 0
+    blocks = np.uint64(handover.page_size) << orders.astype(np.uint64)
+    size = np.where(claims.size == WHOLE_BLOCK, blocks, claims.size)
+    return claims.start, claims.start + np.minimum(size, ~claims.start)
+
+
+def _pairs(start: U64, end: U64, owner: I64) -> Iterator[tuple[int, int, int, int]]:
+    """Each pair of owners whose pieces overlap: both, the lowest address, and bytes; the earlier owner is the first."""
+    order = np.lexsort((owner, start))
+    start, end, owner = start[order], end[order], owner[order]
+    reach = np.maximum.accumulate(end)
+    leads = np.where(end == reach, np.arange(len(end)), 0)
+    holder = np.maximum.accumulate(leads)[:-1]  # the piece that reaches furthest, of those before
+    rows = np.flatnonzero(start[1:] < reach[:-1])
+    others, mine = owner[holder[rows]], owner[rows + 1]
+    first, second = np.minimum(others, mine), np.maximum(others, mine)
+    low, size = start[rows + 1], np.minimum(end[rows + 1], reach[rows]) - start[rows + 1]
+    order = np.lexsort((low, second, first))
+    first, second, low, size = first[order], second[order], low[order], size[order]
+    fresh = np.flatnonzero(np.diff(first, prepend=-1) | np.diff(second, prepend=-1))
+    for begin, stop in pairwise([*fresh.tolist(), len(first)]):
+        yield int(first[begin]), int(second[begin]), int(low[begin]), int(size[begin:stop].sum())

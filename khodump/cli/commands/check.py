@@ -1,0 +1,75 @@
+"""`khodump check`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from khodump.cli import completion
+from khodump.cli.command import Status, command
+from khodump.cli.help import Example
+from khodump.cli.source import IMAGES, Source
+from khodump.cli.terminal import Terminal
+from khodump.errors import UsageError
+from khodump.findings import Severity
+
+
+@dataclass(frozen=True)
+class Suspect(Source):
+    """A handover in a memory image, which may be broken; none to ask about the rules alone."""
+
+    images: Annotated[list[str] | None, IMAGES] = None  # type: ignore[assignment]  # not with --list
+
+
+@command(
+    examples=[
+        Example("check vmcore", "What is wrong with it, and what the next kernel will do"),
+        Example(
+            "check vmcore --next 7.1 --fail-on warning",
+            "Whether another kernel would take it; the status is 1 if anything speaks against it",
+        ),
+        Example("check --explain claim-not-preserved", "What a rule means, and how to confirm it"),
+    ]
+)
+def check(
+    source: Suspect,
+    terminal: Terminal,
+    next_: Annotated[
+        str | None,
+        typer.Option(
+            "--next",
+            metavar="KERNEL",
+            autocompletion=completion.kernels,
+            help="The kernel that is to receive it: an ABI (kho-v4) or a release (7.3). Default: one like its own.",
+        ),
+    ] = None,
+    fail_on: Annotated[
+        Severity, typer.Option(help="The severity from which on a finding makes the status 1.")
+    ] = Severity.ERROR,
+    list_: Annotated[bool, typer.Option("--list", help="List the rules; needs no image.")] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE", autocompletion=completion.rules, help="Explain one rule; needs no image."
+        ),
+    ] = None,
+) -> Status:
+    """Say what is wrong with a handover, and what the next kernel will do with it."""
+    from khodump.abi.kernels import kernel_named
+    from khodump.checking import checkup as checking
+
+    if explain is not None:
+        return terminal.write(checking.explain(explain))
+    if list_:
+        return terminal.write(checking.list_rules())
+    if not source.images:
+        raise UsageError("no memory image named", hint="khodump check IMAGE, or khodump check --list")
+    kernel = None if next_ is None else kernel_named(next_)
+    with source.suspect(terminal) as suspect:
+        checkup = checking.examine(suspect, kernel)
+        terminal.write(checking.check(suspect, checkup, kernel, source.invocation))
+    if checkup.is_wrong(fail_on):
+        return Status.FOUND
+    return Status.PARTIAL if checkup.reaches(fail_on) else Status.DONE

@@ -1,0 +1,179 @@
+"""`khodump diff`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from khodump.cli.command import Status, command
+from khodump.cli.help import Example
+from khodump.cli.source import Source
+from khodump.cli.terminal import Terminal, Voice
+from khodump.errors import KhodumpError, UsageError
+
+if TYPE_CHECKING:
+    from khodump.handover import Handover
+
+_OF_BOTH = "As for khodump inspect, of that side."
+
+
+def _file(metavar: str, help_: str = _OF_BOTH) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(metavar=metavar, help=help_)
+    return option
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two handovers."""
+
+    old: Annotated[
+        str, typer.Argument(metavar="OLD", help="Memory image, as for khodump inspect.", show_default=False)
+    ]
+    new: Annotated[
+        str, typer.Argument(metavar="NEW", help="Another, or the same with another FDT.", show_default=False)
+    ]
+    fdt_old: Annotated[
+        str | None,
+        _file(
+            "FILE|0xPHYS", "The root FDT: a .dtb file, or its physical address. Default: search the image."
+        ),
+    ] = None
+    fdt_new: Annotated[str | None, _file("FILE|0xPHYS")] = None
+    scratch_old: Annotated[
+        list[str] | None,
+        _file("FILE", "debugfs' scratch_phys, and again for scratch_len; or their directory."),
+    ] = None
+    scratch_new: Annotated[list[str] | None, _file("FILE")] = None
+    as_old: Annotated[
+        str | None, _file("VERSION", "Read it as this version (kho-v4), whatever the FDT says.")
+    ] = None
+    as_new: Annotated[str | None, _file("VERSION")] = None
+    page_size_old: Annotated[
+        str | None,
+        _file("SIZE", "The kernel's page size: 4K, 16K or 64K. Default: worked out from evidence."),
+    ] = None
+    page_size_new: Annotated[str | None, _file("SIZE")] = None
+    image_old: Annotated[
+        list[str] | None, _file("IMAGE", "A further file of the image; may be repeated.")
+    ] = None
+    image_new: Annotated[list[str] | None, _file("IMAGE")] = None
+    ranges_old: Annotated[
+        str | None,
+        _file(
+            "FILE", "The raw image holds the memory of this file (/proc/iomem's format) without its holes."
+        ),
+    ] = None
+    ranges_new: Annotated[str | None, _file("FILE")] = None
+    assume_zero: Annotated[
+        bool, typer.Option("--assume-zero", help="Take pages that were filtered from a dump for zeros.")
+    ] = False
+    force_placement: Annotated[
+        bool,
+        typer.Option(
+            "--force-placement", help="Read all of raw files, even where only a guess says where they belong."
+        ),
+    ] = False
+
+    @contextmanager
+    def opened(self, terminal: Voice) -> Iterator[tuple[Handover, Handover]]:
+        """Both handovers, as `Source.opened`; what goes wrong says on which side."""
+        old = Source(
+            [self.old, *(self.image_old or [])],
+            as_=self.as_old,
+            page_size=self.page_size_old,
+            assume_zero=self.assume_zero,
+            ranges=self.ranges_old,
+            force_placement=self.force_placement,
+            fdt=self.fdt_old,
+            scratch=self.scratch_old,
+        )
+        new = Source(
+            [self.new, *(self.image_new or [])],
+            as_=self.as_new,
+            page_size=self.page_size_new,
+            assume_zero=self.assume_zero,
+            ranges=self.ranges_new,
+            force_placement=self.force_placement,
+            fdt=self.fdt_new,
+            scratch=self.scratch_new,
+        )
+        for side, source in (("old", old), ("new", new)):
+            with _blaming(side):
+                terminal.spare(source.inputs)
+                source.options  # noqa: B018 - what makes no sense is said before anything is read
+        with _opened("old", old, terminal) as before, _opened("new", new, terminal) as after:
+            yield before, after
+
+
+@dataclass(frozen=True)
+class _SideVoice(Voice):
+    """A voice that says which side it speaks of."""
+
+    side: str = ""
+
+    def note(self, text: str) -> None:
+        """See `Voice.note`."""
+        super().note(f"{self.side}: {_sided(text, self.side)}")
+
+
+@contextmanager
+def _opened(side: str, source: Source, terminal: Voice) -> Iterator[Handover]:
+    with ExitStack() as stack:
+        with _blaming(side):
+            voice = _SideVoice(terminal.quiet, terminal.verbose, side)
+            handover = stack.enter_context(source.opened(voice))
+        yield handover
+
+
+@contextmanager
+def _blaming(side: str) -> Iterator[None]:
+    """Errors say on which side they are."""
+    try:
+        yield
+    except KhodumpError as error:  # no handover, too, is trouble: 2, as for diff(1)
+        hint = error.worded_hint(partial(_sided, side=side))
+        raise UsageError(f"{side}: {_sided(str(error), side)}", hint=hint) from error
+
+
+def _sided(text: str, side: str) -> str:
+    """With the options that it names as this command has them."""
+    return re.sub(r"--(fdt|as|page-size|scratch|ranges)\b(?!-)", rf"--\1-{side}", text)
+
+
+@command(
+    examples=[
+        Example(
+            "diff before vmcore", "What is preserved at one moment and not at another, and what that means"
+        ),
+        Example("diff vmcore next --stat", "Totals alone"),
+        Example("diff vmcore next --owners --format json", "Every run that differs, and whose it is"),
+    ]
+)
+def diff(
+    pair: Pair,
+    terminal: Terminal,
+    pages: Annotated[
+        bool, typer.Option("--pages", help="List block by block, in the smaller of the two sides' sizes.")
+    ] = False,
+    stat: Annotated[bool, typer.Option("--stat", help="Totals alone, no runs.")] = False,
+    owners: Annotated[
+        bool, typer.Option("--owners", help="Say whose each is, and cut runs where owners change.")
+    ] = False,
+) -> Status:
+    """Compare two handovers: what is preserved, and what it means. Ends with 0 if alike, 1 if not, 2 if in doubt."""
+    from khodump.tables.diff import Diff
+
+    if stat and (pages or owners):
+        raise UsageError("--stat lists no runs", hint="leave --pages and --owners out")
+    with pair.opened(terminal) as (old, new):
+        found = Diff(old, new, owners=owners, stat=stat)
+        terminal.write(found.result(pages=pages))
+        if found.differ:
+            return Status.FOUND
+        return Status.DONE if found.complete else Status.BAD_REQUEST

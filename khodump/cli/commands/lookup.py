@@ -1,0 +1,74 @@
+"""`khodump lookup`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from khodump.cli.command import Status, command
+from khodump.cli.help import Example
+from khodump.cli.source import Source
+from khodump.cli.terminal import Terminal
+from khodump.errors import UsageError
+from khodump.numbers import parse_number
+
+
+@dataclass(frozen=True)
+class LookupSource(Source):
+    """A handover whose image stands before other arguments."""
+
+    images: Annotated[  # type: ignore[assignment]  # the first of them
+        str, typer.Argument(metavar="IMAGE", help="Memory image, as for khodump inspect.", show_default=False)
+    ]
+    more: Annotated[
+        list[str] | None,
+        typer.Option("--image", "-i", metavar="IMAGE", help="A further file of the image; may be repeated."),
+    ] = None
+
+    @property
+    def paths(self) -> list[str]:
+        """See `Image.paths`."""
+        return [str(self.images), *(self.more or [])]
+
+
+@command(
+    examples=[
+        Example(
+            "lookup vmcore 0x4022c000",
+            "Who preserves an address, by which key, and where its bytes are in the file",
+        ),
+        Example("lookup mem.img 0x61234 1M", "Several addresses at once"),
+        Example("lookup vmcore 0x7d400000 --scratch kho", "With the scratch regions from debugfs"),
+    ]
+)
+def lookup(
+    source: LookupSource,
+    terminal: Terminal,
+    addresses: Annotated[
+        list[str], typer.Argument(metavar="ADDR...", help="Physical addresses.", show_default=False)
+    ],
+) -> Status:
+    """Say of physical addresses whether they are preserved, how the map says so, by whom, and where their bytes are."""
+    from khodump.handover import Broken
+    from khodump.tables.lookup import lookup as analyse
+    from khodump.tables.lookup import lookup_bytes
+
+    wanted = [_address(text) for text in addresses]
+    with source.opened_or_broken(terminal) as suspect:
+        if not isinstance(suspect, Broken):
+            return terminal.write(analyse(suspect, wanted))
+        terminal.write(lookup_bytes(suspect, wanted))
+        raise suspect.problem
+
+
+def _address(text: str) -> int:
+    try:
+        return parse_number(text, "ADDR")
+    except UsageError as error:
+        if os.path.exists(text):  # noqa: PTH110 - Path.exists raises for a name that is too long
+            hint = "further files of the image go behind --image"
+            raise UsageError(f"{text} is a file, not an address", hint=hint) from error
+        raise

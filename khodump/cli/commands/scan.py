@@ -1,0 +1,58 @@
+"""`khodump scan`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from khodump.cli.command import Status, command
+from khodump.cli.help import Example
+from khodump.cli.source import Image
+from khodump.cli.terminal import Terminal
+
+
+@command(
+    examples=[
+        Example("scan vmcore", "Every root FDT in the image, and what speaks for each"),
+        Example(
+            "scan mem.img --deep --format json", "Also boot_params that stand in a kernel's own variables"
+        ),
+    ]
+)
+def scan(
+    source: Image,
+    terminal: Terminal,
+    devicetree: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="The machine's device tree; its /chosen may tell of KHO (arm64)."),
+    ] = None,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Look for x86's boot_params at every address, not only at page starts."),
+    ] = False,
+) -> Status:
+    """List every root FDT in a memory image, what speaks for each, and what the boot protocol says."""
+    from khodump.api import search
+    from khodump.tables.scan import scan as analyse
+
+    terminal.spare([*source.inputs, *([devicetree] if devicetree else [])])
+    with source.advising(), terminal.noting(), terminal.progress("searching for root FDTs") as progress:
+        memory, found, notes = search(
+            source.images,
+            version=source.as_,
+            page_size=source.page_bytes,
+            assume_zero=source.assume_zero,
+            ranges=source.ranges,
+            force_placement=source.force_placement,
+            devicetree=devicetree,
+            deep=deep,
+            progress=progress,
+        )
+    with memory:
+        for note in (*memory.warnings, *notes):
+            terminal.note(note)
+        if not found.candidates or found.searched.lacks:
+            terminal.note(str(found.searched))
+        status = terminal.write(analyse(memory, found))
+    return status if found.candidates else Status.NO_HANDOVER

@@ -1,0 +1,41 @@
+"""`khodump subtrees`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from khodump.cli.command import Status, command
+from khodump.cli.help import Example
+from khodump.cli.source import Source
+from khodump.cli.terminal import Terminal
+
+
+@command(
+    examples=[
+        Example("subtrees vmcore", "Every node of the root FDT, and what it leads to"),
+        Example("subtrees vmcore --dts", "The root FDT as device-tree source"),
+    ]
+)
+def subtrees(
+    source: Source,
+    terminal: Terminal,
+    as_source: Annotated[
+        bool, typer.Option("--dts", help="Print the root FDT as device-tree source.")
+    ] = False,
+) -> Status:
+    """Show the root FDT and what its nodes lead to, decoded."""
+    from khodump.handover import Broken
+    from khodump.tables.dts import dts
+    from khodump.tables.subtrees import subtrees as analyse
+
+    if not as_source:
+        with source.opened(terminal) as handover:
+            return terminal.write(analyse(handover))
+    with source.opened_or_broken(terminal) as suspect:
+        if suspect.fdt is not None:
+            terminal.write_lines(dts(suspect.fdt.tree))
+        if isinstance(suspect, Broken):
+            raise suspect.problem
+        return terminal.said(suspect.fdt.findings)

@@ -1,0 +1,118 @@
+"""What the kernel that runs in an image says of its own handovers: asked once, and only when somebody wants to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+from khodump.errors import NoHandoverError
+from khodump.kernel import HandoverPlaces, Kernel, Told, WhyNot, handover_places, live_luo, open_kernel
+from khodump.kernel.living import Living, open_living
+from khodump.layouts import RamMap
+from khodump.memory import PhysicalMemory
+from khodump.opening.boot import Notice, in_setup_data
+from khodump.opening.candidates import Candidate, Options, weigh
+from khodump.opening.locate import RootFdt, at_address
+from khodump.opening.ram import in_boot_params
+from khodump.opening.scratch import Scratch
+
+_BOOT_PARAMS = "boot_params"
+
+
+class Role(Enum):
+    """What a handover is to the kernel that runs in the image."""
+
+    OUTGOING = "the one that it prepares"
+    INCOMING = "the one that it received"
+    UNTOLD = "neither, or not known"
+
+
+@dataclass(frozen=True, eq=False)
+class Running:
+    """The kernel that runs in an image.
+
+    Attributes:
+        memory: the image.
+    """
+
+    memory: PhysicalMemory
+
+    @cached_property
+    def kernel(self) -> Kernel | WhyNot:
+        """The kernel, or why it cannot be asked."""
+        return open_kernel(self.memory)
+
+    @cached_property
+    def places(self) -> HandoverPlaces | WhyNot:
+        """Where its variables say that its handovers are."""
+        return self.kernel if isinstance(self.kernel, WhyNot) else handover_places(self.kernel)
+
+    @cached_property
+    def living(self) -> Living | WhyNot:
+        """LUO's sessions in its lists."""
+        if isinstance(self.kernel, WhyNot):
+            return self.kernel
+        luo = live_luo(self.kernel)
+        return luo if isinstance(luo, WhyNot) else open_living(self.kernel, luo)
+
+    @property
+    def outgoing(self) -> Told | WhyNot:
+        """What leads to the root FDT that it prepares."""
+        return self.places if isinstance(self.places, WhyNot) else self.places.outgoing
+
+    @property
+    def incoming(self) -> Told | WhyNot:
+        """What leads to the root FDT that it received."""
+        return self.places if isinstance(self.places, WhyNot) else self.places.incoming
+
+    @property
+    def scratch(self) -> Scratch | None:
+        """The scratch regions that it uses; None where it does not tell of any."""
+        if isinstance(self.places, WhyNot) or isinstance(self.places.scratch, WhyNot):
+            return None
+        return self.places.scratch.regions or None
+
+    def role_of(self, root: RootFdt) -> Role:
+        """What the handover of a root FDT is to it; one that was read from a file is known by its bytes."""
+        for told, role in ((self.outgoing, Role.OUTGOING), (self.incoming, Role.INCOMING)):
+            if not isinstance(told, WhyNot) and told.phys and self._is(root, told.phys):
+                return role
+        return Role.UNTOLD
+
+    def _is(self, root: RootFdt, phys: int) -> bool:
+        if root.phys is not None:
+            return root.phys == phys
+        return self.memory.read(phys, len(root.blob)) == root.blob
+
+    def candidates(self, options: Options) -> tuple[Candidate, ...]:
+        """The root FDTs that its variables lead to, weighed; the one that it prepares comes first."""
+        told = (self.outgoing, self.incoming)
+        places = [each for each in told if not isinstance(each, WhyNot) and each.phys]
+        weighed = (self._weighed(each, options) for each in places)
+        return tuple(candidate for candidate in weighed if candidate is not None)
+
+    def _weighed(self, told: Told, options: Options) -> Candidate | None:
+        try:
+            return weigh(self.memory, at_address(self.memory, told.phys), options)
+        except NoHandoverError:
+            return None
+
+    @cached_property
+    def notices(self) -> tuple[Notice, ...]:
+        """What the boot protocol told it of a handover."""
+        place = self._boot_params
+        return () if place is None else tuple(in_setup_data(self.memory, place))
+
+    @cached_property
+    def ram(self) -> tuple[RamMap, ...]:
+        """What it was told of the machine's RAM."""
+        told = None if self._boot_params is None else in_boot_params(self.memory, self._boot_params)
+        return () if told is None else (told,)
+
+    @cached_property
+    def _boot_params(self) -> int | None:
+        if isinstance(self.kernel, WhyNot):
+            return None
+        place = self.kernel.symbol_phys(_BOOT_PARAMS)
+        return None if isinstance(place, WhyNot) else place

@@ -1,0 +1,288 @@
+"""`khodump diff`: what two handovers preserve and mean, against each other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from khodump.diffing.batch import CHANGES, NO_BLOCK, Batch
+from khodump.diffing.bits import BitDiff, bit_diff
+from khodump.diffing.census import Census, census
+from khodump.diffing.map import MapDiff
+from khodump.diffing.meaning import Meaning, compare
+from khodump.diffing.owner import owner_steps
+from khodump.diffing.side import Side
+from khodump.diffing.tally import Tally
+from khodump.diffing.unknown import Unknown, unknown, unknown_steps
+from khodump.diffing.words import map_words, meaning_words
+from khodump.findings import Finding, Severity
+from khodump.handover import Handover
+from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
+
+_CHANGE = Column("change", Kind.CHANGE)
+_ORDER_COLUMNS = (Column("old order", Kind.COUNT), Column("new order", Kind.COUNT))
+_PAGE_COLUMNS = (
+    _CHANGE,
+    Column("phys", Kind.ADDRESS),
+    Column("end", Kind.ADDRESS),
+    *_ORDER_COLUMNS,
+    Column("size", Kind.SIZE),
+)
+_RUN_COLUMNS = (*_PAGE_COLUMNS[:-1], Column("count", Kind.COUNT), _PAGE_COLUMNS[-1])
+_OWNER_COLUMNS = (Column("old owner", Kind.TEXT), Column("new owner", Kind.TEXT))
+_TOTAL_COLUMNS = (_CHANGE, *_ORDER_COLUMNS, Column("runs", Kind.COUNT), Column("size", Kind.SIZE))
+_MEANING_COLUMNS = (_CHANGE, *(Column(name, Kind.TEXT) for name in ("what", "name", "field", "old", "new")))
+_COUNT_COLUMNS = (_CHANGE, Column("what", Kind.TEXT), Column("field", Kind.TEXT), Column("count", Kind.COUNT))
+_UNKNOWN_COLUMNS = (
+    Column("unknown", Kind.TEXT),
+    Column("phys", Kind.ADDRESS),
+    Column("end", Kind.ADDRESS),
+    Column("order", Kind.COUNT),
+)
+_UNSURE_COLUMNS = (Column("not compared", Kind.TEXT), Column("name", Kind.TEXT))
+_BLOCK_ROWS: Final = 1 << 16
+_EQUAL: Final = "the maps are equal"
+_SEEM_EQUAL: Final = "the maps are equal where both could be read"
+
+
+@dataclass(frozen=True)
+class Diff:
+    """Two handovers against each other.
+
+    Attributes:
+        old, new: open handovers.
+        owners: say whose each difference is, and cut runs where owners change.
+        stat: totals and counts alone; where bits tell them, runs are not even held.
+    """
+
+    old: Handover
+    new: Handover
+    owners: bool = False
+    stat: bool = False
+
+    @property
+    def differ(self) -> bool:
+        """Whether they surely do, in what is preserved or in what it means; where KHO's own pages lie does not count."""
+        return self.meaning.differ or self._tally.differ
+
+    @property
+    def complete(self) -> bool:
+        """Whether all could be read in which they may differ."""
+        if self._gone or self.meaning.unsure:
+            return False
+        return all(finding.severity is not Severity.ERROR for finding in self._findings)
+
+    @property
+    def _gone(self) -> bool:
+        """Whether it is not known what a side's map lists, so that it cannot be compared."""
+        return any(handover.is_map_unknown for _, handover in self._sides)
+
+    @cached_property
+    def meaning(self) -> Meaning:
+        """How the meanings differ."""
+        return compare(self.old, self.new)
+
+    def result(self, *, pages: bool = False) -> Result:
+        """Facts, what changed in meaning, totals, and the runs that differ.
+
+        Args:
+            pages: a row a block, of the smaller of the two sides' sizes, instead of runs. Where only a part of a block
+                differs so, the row has that part.
+        """
+        totals = Rows("totals", _TOTAL_COLUMNS, self._totals(), empty=self._equal)
+        return Result(
+            "khodump.diff/1",
+            lambda: self._head(
+                self._counts() if self.stat else self._changes(), () if self.stat else (totals,)
+            ),
+            totals if self.stat else self._rows(pages=pages),
+            self._tail,
+        )
+
+    @property
+    def _sides(self) -> tuple[tuple[str, Handover], tuple[str, Handover]]:
+        return ("old", self.old), ("new", self.new)
+
+    @property
+    def _unit(self) -> int:
+        """log2 of the smaller page size."""
+        return min(handover.tracker.page_shift for _, handover in self._sides)
+
+    @property
+    def _legible(self) -> bool:
+        """Whether both maps could be read whole."""
+        errors = (finding.severity is Severity.ERROR for side in self._census for finding in side.findings)
+        return not self._gone and not any(errors)
+
+    @property
+    def _equal(self) -> str:
+        return _EQUAL if self._legible else _SEEM_EQUAL
+
+    @cached_property
+    def _bits(self) -> BitDiff | None:
+        return bit_diff(self.old, self.new) if self.stat and not self.owners and not self._gone else None
+
+    @cached_property
+    def _census(self) -> tuple[Census, Census]:
+        return (self._bits.old, self._bits.new) if self._bits else (census(self.old), census(self.new))
+
+    @property
+    def _left_open(self) -> Iterator[tuple[str, list[Unknown]]]:
+        """What the map of each side does not tell; a map that tells nothing at all is said otherwise."""
+        for (name, handover), spans in zip(self._sides, self._unknown, strict=True):
+            if spans and not handover.is_map_unknown:
+                yield name, spans
+
+    @cached_property
+    def _unknown(self) -> tuple[list[Unknown], list[Unknown]]:
+        if self._bits:
+            return [], []  # or bits had not told
+        return unknown(self.old), unknown(self.new)
+
+    @cached_property
+    def _names(self) -> dict[str, int]:
+        """Owners and their numbers; filled as the sides are made."""
+        return {}
+
+    @cached_property
+    def _map(self) -> MapDiff:
+        return MapDiff(self._side(self.old, self._unknown[0]), self._side(self.new, self._unknown[1]))
+
+    def _side(self, handover: Handover, spans: list[Unknown]) -> Side:
+        owner = owner_steps(handover, self._unit, self._names) if self.owners else None
+        return Side(handover.preserved, unknown_steps(spans, handover.tracker.page_shift, self._unit), owner)
+
+    @cached_property
+    def _tally(self) -> Tally:
+        return self._bits.tally if self._bits else Tally.of(self._map.batches())
+
+    def _rows(self, *, pages: bool) -> Rows:
+        columns: tuple[Column, ...] = _PAGE_COLUMNS if pages else _RUN_COLUMNS
+        columns += _OWNER_COLUMNS if self.owners else ()
+        return Rows("pages" if pages else "runs", columns, self._blocks(pages=pages), empty=self._equal)
+
+    def _blocks(self, *, pages: bool) -> Iterator[Block]:
+        if not self._tally.runs:
+            return
+        batches = self._map.batches()
+        for batch in self._map.cut(batches, _BLOCK_ROWS) if pages else batches:
+            yield self._block(batch, pages=pages)
+
+    def _block(self, batch: Batch, *, pages: bool) -> Block:
+        unit = np.uint64(self._unit)
+        columns: list[npt.NDArray[Any]] = [
+            np.array(CHANGES, np.object_)[batch.change],
+            batch.start << unit,
+            batch.end << unit,
+            _orders(self.old)[batch.old],
+            _orders(self.new)[batch.new],
+        ]
+        columns += [] if pages else [batch.cells(self._unit)]
+        columns.append((batch.end - batch.start) << unit)
+        if self.owners:
+            names = np.array([None, *self._names], np.object_)
+            columns += [names[batch.old_owner], names[batch.new_owner]]
+        return columns
+
+    def _totals(self) -> Iterator[Block]:
+        """Runs and bytes by what became of them; nothing when all is the same."""
+        old_orders, new_orders = _orders(self.old), _orders(self.new)
+        rows: list[tuple[Cell, ...]] = [
+            ("same", old_orders[block], new_orders[block], None, size)
+            for block, size in self._same().items()
+            if size
+        ]
+        for (change, old, new), runs in sorted(self._tally.runs.items()):
+            size = self._tally.pages[change, old, new] << self._unit
+            rows.append((CHANGES[change], old_orders[old], new_orders[new], runs, size))
+        yield _columns(rows, _TOTAL_COLUMNS)
+
+    def _same(self) -> dict[int, int]:
+        """Bytes that both sides preserve in blocks of one size, by log2 of that."""
+        shift = self.old.tracker.page_shift
+        same = {total.order + shift: total.size for total in self._census[0].totals}
+        for (_, old, _), pages in self._tally.pages.items():
+            if old != NO_BLOCK:
+                same[old] -= pages << self._unit
+        return same
+
+    def _changes(self) -> Rows:
+        """What changed in meaning, one by one."""
+        return Rows("changes", _MEANING_COLUMNS, [_columns(self.meaning.differences, _MEANING_COLUMNS)])
+
+    def _counts(self) -> Rows:
+        """The same, counted."""
+        counts = Counter((each.change, each.what, each.field) for each in self.meaning.differences)
+        rows = [(*kind, count) for kind, count in counts.items()]
+        return Rows("changes", _COUNT_COLUMNS, [_columns(rows, _COUNT_COLUMNS)])
+
+    def _head(self, changes: Rows, totals: tuple[Rows, ...]) -> Head:
+        facts = [
+            fact
+            for (name, handover), side in zip(self._sides, self._census, strict=True)
+            for fact in _facts(name, handover, side)
+        ]
+        facts.append(Fact("same", sum(self._same().values()), Kind.SIZE))
+        facts += [Fact(change, self._tally.size(change, self._unit), Kind.SIZE) for change in CHANGES]
+        spans = [(name, *span) for name, found in self._left_open for span in found]
+        doubts = [
+            Rows(name, columns, [_columns(rows, columns)])
+            for name, columns, rows in (
+                ("not compared", _UNSURE_COLUMNS, self.meaning.unsure),
+                ("left open", _UNKNOWN_COLUMNS, spans),
+            )
+            if rows
+        ]
+        return Head(tuple(facts), (changes, *doubts, *totals))
+
+    @cached_property
+    def _findings(self) -> list[Finding]:
+        """What the maps leave open, and all that is wrong with either side."""
+        found = [_left_open(name, spans) for name, spans in self._left_open]
+        for (name, handover), side in zip(self._sides, self._census, strict=True):
+            told = handover.told([*side.findings, *handover.other_findings])
+            found += [replace(finding, message=f"{name}: {finding.message}") for finding in told]
+        return found
+
+    def _tail(self) -> Tail:
+        maps = map_words(self._tally, sum(self._same().values()), self._unit, complete=self._legible)
+        return Tail("; ".join([maps, *meaning_words(self.meaning)]), self._findings)
+
+
+def _columns(rows: Sequence[tuple[Cell, ...]], columns: tuple[Column, ...]) -> Block:
+    return list(zip(*rows, strict=True)) if rows else [[] for _ in columns]
+
+
+def _orders(handover: Handover) -> npt.NDArray[np.object_]:
+    """The order of a block by log2 of its size; None for NO_BLOCK."""
+    shift = handover.tracker.page_shift
+    return np.array([*(size - shift for size in range(NO_BLOCK)), None], np.object_)
+
+
+def _facts(name: str, handover: Handover, side: Census) -> Iterator[Fact]:
+    """What tells one side from another for a person; where it lies differs without making a difference."""
+    metadata = handover.metadata
+    yield Fact(f"{name} image", handover.memory.description, Kind.TEXT)
+    yield Fact(f"{name} release", metadata.release if metadata else None, Kind.TEXT)
+    yield Fact(f"{name} kexec count", metadata.kexec_count if metadata else None, Kind.COUNT)
+    yield Fact(f"{name} fdt", handover.fdt.phys, Kind.ADDRESS)
+    yield Fact(f"{name} root", handover.tracker.root, Kind.ADDRESS)
+    yield Fact(f"{name} nodes", side.nodes, Kind.COUNT)
+    yield Fact(f"{name} preserved", None if handover.is_refuted else side.size, Kind.SIZE)
+
+
+def _left_open(name: str, spans: list[Unknown]) -> Finding:
+    """A warning that what a map does not tell is not absent."""
+    first = spans[0]
+    more = f", and {len(spans) - 1} such stretches more" if len(spans) > 1 else ""
+    message = (
+        f"{name}: nobody can tell whether {first.start:#x}..{first.end:#x} is preserved at order {first.order}{more}: "
+        "that part of the map could not be read, so what is missing there is unknown, not absent"
+    )
+    return Finding("map-part-unknown", Severity.WARNING, None, message, {"stretches": len(spans)})

@@ -1,0 +1,253 @@
+"""`khodump sessions`: what LUO serialized, or keeps in the kernel's lists: sessions, files, and where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from khodump.abi.luo import NODE_NAME
+from khodump.columns.extents import NO_ORDER, Extents
+from khodump.errors import UsageError, choice
+from khodump.handover import Handover
+from khodump.luo_sessions import (
+    INCOMING,
+    OUTGOING,
+    SERIALIZED,
+    FoundFile,
+    FoundSession,
+    find_sessions,
+    received_words,
+    why_no_lists,
+)
+from khodump.names import meant
+from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.subtrees.luo_state import Luo
+from khodump.subtrees.memfd import Memfd
+from khodump.subtrees.text import quoted
+
+_COLUMNS = (
+    Column("session", Kind.TEXT),
+    Column("token", Kind.ADDRESS),
+    Column("handler", Kind.TEXT),
+    Column("size", Kind.SIZE),
+    Column("position", Kind.COUNT),
+    Column("seals", Kind.ADDRESS),
+    Column("folios", Kind.COUNT),
+    Column("preserved", Kind.SIZE),
+    Column("orders", Kind.TEXT),
+    Column("data", Kind.ADDRESS),
+    Column("array", Kind.ADDRESS),
+    Column("first", Kind.ADDRESS),
+    Column("runs", Kind.COUNT),
+    Column("list", Kind.TEXT),
+    Column("retrieved", Kind.TRUTH),
+    Column("name", Kind.TEXT),
+)
+_FLB_COLUMNS = (Column("flb", Kind.TEXT), Column("data", Kind.ADDRESS), Column("count", Kind.COUNT))
+_NO_FILE: tuple[Cell, ...] = (None,) * 12
+_NO_STATE: tuple[Cell, ...] = (None,) * 6
+
+
+class _Folios(NamedTuple):
+    """The folios of a file.
+
+    Attributes:
+        number: how many.
+        size: their bytes; None where the map does not tell the orders of all.
+        orders: how many of which order, in words.
+        first: the lowest physical address.
+        runs: stretches of memory, in file order; None as for `size`.
+    """
+
+    number: int
+    size: int | None
+    orders: str
+    first: int | None
+    runs: int | None
+
+
+def find_luo(handover: Handover) -> Luo | None:
+    """LUO's state as it was handed over; None when the handover has none, or it could not be decoded."""
+    return handover.luo
+
+
+def sessions(handover: Handover, *, session: str | None = None, token: int | None = None) -> Result:
+    """A row a file, and one for a session without files.
+
+    Args:
+        handover: an open handover.
+        session: only the session of this name, or that is shown so.
+        token: only files with this token.
+
+    Raises:
+        UsageError: there is no such session, or no such file in it.
+    """
+    found = find_sessions(handover)
+    if session is not None:
+        session = meant(session, (each.name for each in found))
+    chosen = [each for each in found if session in (None, each.name)]
+    if found or (handover.luo and handover.luo.is_serialized):
+        _demand(found, chosen, session, token)
+    rows = [row for each in chosen for row in _rows(handover, each, token)]
+    files = sum(row[1] is not None for row in rows)
+    block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
+    gone = _is_gone(handover, chosen, has_files=bool(files))
+    return Result(
+        "khodump.sessions/1",
+        lambda: _head(handover, handover.luo, len(found)),
+        Rows("files", _COLUMNS, [block]),
+        lambda: _tail(handover, chosen, files, gone=gone),
+    )
+
+
+def _is_gone(handover: Handover, chosen: Sequence[FoundSession], *, has_files: bool) -> bool:
+    """Whether what is listed is but what is left of LUO's state, which a successor gave back."""
+    if any(session.list != SERIALIZED for session in chosen):
+        return False
+    users = [subtree for subtree in handover.subtrees if subtree.name == NODE_NAME]
+    return bool(handover.gone_of(users)) or (has_files and handover.is_map_gone)
+
+
+def _demand(
+    found: Sequence[FoundSession], chosen: Sequence[FoundSession], session: str | None, token: int | None
+) -> None:
+    """Raise when what was asked for is not there."""
+    if session is not None and not chosen:
+        names = [each.name for each in found]
+        raise UsageError(f"there is no session {quoted(session)}", hint=choice("sessions", names, session))
+    tokens = [file.file.token for each in chosen for file in each.files]
+    if token is not None and token not in tokens:
+        where = "there" if session is None else f"in session {quoted(session)}"
+        hint = choice("files", [f"{each:#x}" for each in tokens], f"{token:#x}")
+        raise UsageError(f"no file {where} has token {token:#x}", hint=hint)
+
+
+def _rows(handover: Handover, session: FoundSession, token: int | None) -> Iterator[tuple[Cell, ...]]:
+    files = [file for file in session.files if token in (None, file.file.token)]
+    if not files and token is None:
+        yield session.name, *_NO_FILE, session.list, session.is_retrieved, None
+    for file in files:
+        yield session.name, *_file(handover, file), session.list, file.is_retrieved, file.name
+
+
+def _file(handover: Handover, found: FoundFile) -> tuple[Cell, ...]:
+    file, state = found.file, found.file.state
+    if state is None:
+        return file.token, file.handler or None, *_NO_STATE, file.data, None, None, None
+    folios = _folios(handover, state, found.orders)
+    array = int(state.array.blocks[0]) if len(state.array.blocks) else None
+    return (
+        file.token,
+        state.version,
+        state.size,
+        state.pos,
+        state.seals,
+        folios.number,
+        folios.size,
+        folios.orders,
+        file.data,
+        array,
+        folios.first,
+        folios.runs,
+    )
+
+
+def _folios(handover: Handover, memfd: Memfd, preserved: Extents) -> _Folios:
+    """What a memfd's folios come to; those that are not preserved count as a page."""
+    totals = np.zeros(NO_ORDER + 1, np.int64)
+    size = runs = 0
+    missing = 0
+    nameless = 0
+    first: int | None = None
+    previous = np.zeros(1, np.uint64)
+    for batch in memfd.folios():
+        missing += batch.missing
+        nameless += len(batch.nameless)
+        if not len(batch.phys):
+            continue
+        orders = preserved.orders_at(batch.phys)
+        totals += np.bincount(orders, minlength=NO_ORDER + 1)
+        length = np.uint64(handover.page_size) << np.where(orders == NO_ORDER, 0, orders).astype(np.uint64)
+        size += int(length.sum())
+        ends = np.concatenate([previous, batch.phys + length])
+        runs += int((batch.phys != ends[:-1]).sum())
+        lowest, previous = int(batch.phys.min()), ends[-1:]
+        first = lowest if first is None else min(first, lowest)
+    told = [f"{totals[order]} of order {order}" for order in np.flatnonzero(totals[:NO_ORDER]).tolist()]
+    lost = int(totals[NO_ORDER])
+    if lost and preserved is not handover.preserved:
+        told.append(f"{lost} of unknown order")
+        return _Folios(int(totals.sum()), None, ", ".join(told), first, None)
+    if lost and not handover.is_whole:
+        told.append(f"{lost} not found in what could be read of the map")
+        return _Folios(int(totals.sum()), None, ", ".join(told), first, None)
+    told += _lacking(lost, missing, nameless)
+    return _Folios(int(totals.sum()), size, ", ".join(told), first, runs)
+
+
+def _lacking(unpreserved: int, missing: int, nameless: int) -> list[str]:
+    """What is amiss with the folios of a file, in words."""
+    counts = {"not preserved": unpreserved, "not listed": missing, "listed without an address": nameless}
+    return [f"{count} {what}" for what, count in counts.items() if count]
+
+
+def _head(handover: Handover, luo: Luo | None, sessions: int) -> Head:
+    facts = [
+        Fact("image", handover.memory.description, Kind.TEXT),
+        Fact("LUO", luo.version if luo else None, Kind.TEXT),
+    ]
+    if luo is not None:
+        facts += [
+            Fact("live update number", luo.number, Kind.COUNT),
+            Fact("serialized", luo.is_serialized, Kind.TRUTH),
+            Fact("sessions", sessions, Kind.COUNT),
+        ]
+    flbs: Block = [
+        [flb.name for flb in luo.flbs] if luo else [],
+        [flb.data for flb in luo.flbs] if luo else [],
+        [flb.count for flb in luo.flbs] if luo else [],
+    ]
+    return Head(tuple(facts), (Rows("flbs", _FLB_COLUMNS, [flbs]),) if luo else ())
+
+
+def _tail(handover: Handover, chosen: Sequence[FoundSession], files: int, *, gone: bool) -> Tail:
+    summary = _summary(handover, chosen, files, gone=gone)
+    return Tail(summary, handover.told(handover.all_findings), is_partial=gone)
+
+
+def _summary(handover: Handover, chosen: Sequence[FoundSession], files: int, *, gone: bool) -> str:
+    luo, sessions = handover.luo, len(chosen)
+    if gone:
+        left = f"{sessions} sessions, {files} files are left of" if luo else "nothing is left of"
+        return f"{left} LUO's state: the kernel that took this handover over has given it back"
+    if not chosen:
+        return _nothing(handover)
+    return "; ".join([f"{sessions} sessions, {files} files", *_bases(handover, chosen)])
+
+
+def _nothing(handover: Handover) -> str:
+    """Why there is nothing to list."""
+    luo, lack = handover.luo, why_no_lists(handover)
+    also = f"; nor can the kernel's lists be read: {lack}" if lack else ""
+    if luo is None and handover.live_luo is None:
+        return f"this handover has no LUO state that can be read{also}"
+    if luo is not None and luo.is_serialized:
+        return "0 sessions, 0 files"
+    if handover.live_luo is not None:
+        return "there are no sessions: nothing is serialized, and the kernel's lists are empty"
+    return f"LUO has not serialized: sessions are written down only on the reboot into the next kernel{also}"
+
+
+def _bases(handover: Handover, chosen: Sequence[FoundSession]) -> Iterator[str]:
+    """What the sessions that are listed rest on, where that is more than what was serialized."""
+    lists = {session.list for session in chosen}
+    received = received_words(handover)
+    if INCOMING in lists and received:
+        yield received
+        failed = sum(session.failed for session in chosen)
+        if failed:
+            yield f"{failed} files failed to be retrieved"
+    if OUTGOING in lists:
+        yield "from the kernel's lists, not yet serialized"

@@ -1,3 +1,0 @@
-"""Tests of khodump.analysis."""
-
-from __future__ import annotations
