@@ -19,7 +19,6 @@ from khodump.abi.memfd import MEMFD_LUO_FOLIO_SER, PFN_BITS
 from khodump.memories import open_memory
 from khodump.memory import PhysicalMemory
 from khodump.opening.locate import landmarks
-from khodump.ownership import own
 from khodump.trackers.radix import RadixTracker
 
 
@@ -63,7 +62,7 @@ def ownership(image: str) -> Callable[[], None]:
     """Who owns what; the map and the users' state are read before."""
     handover = open_handover(f"{image}@0", fdt=FDT)
     handover.preserved, handover.subtrees  # noqa: B018 - read now
-    return lambda: _ignore(own(handover))
+    return lambda: _ignore(handover.ownership)
 
 
 def folios(array: str) -> Callable[[], None]:

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from khodump.abi.kexec_handover import PAGE_SIZES, PROP_FDT, PROP_PRESERVED_DATA
 from khodump.errors import FdtError, NoHandoverError, UsageError, near
-from khodump.handover import Broken, Handover
+from khodump.handover import Handover
 from khodump.memories import open_memory
 from khodump.memories.live import LivePaths, open_live
 from khodump.memory import Hole, PhysicalMemory
 from khodump.opening import locate
 from khodump.opening.boot import in_devicetree_file
+from khodump.opening.broken import Broken
 from khodump.opening.candidates import Options, Survey
 from khodump.opening.locate import Progress, RootFdt
 from khodump.opening.ram_end import find_ram_end

@@ -10,7 +10,7 @@ import numpy as np
 from khodump.columns.arrays import U64
 from khodump.findings import Entry
 from khodump.handover import Handover
-from khodump.ownership import claims_of, resolved
+from khodump.ownership import resolved
 from khodump.subtree import Claims
 
 #: Of a hostile image that claims an address over and over, the first are enough.
@@ -33,7 +33,7 @@ def find_claimants(handover: Handover, addresses: Sequence[int]) -> Mapping[int,
     """Those that claim each of these addresses, in the order in which they claim; reads all lists once."""
     wanted = np.unique(np.array(addresses, np.uint64))
     by_address: dict[int, list[Claimant]] = {int(address): [] for address in wanted}
-    for claims in claims_of(handover):
+    for claims in handover.claims():
         start, end = resolved(claims, handover.preserved, handover.page_size)
         _add(by_address, wanted, claims, start, end)
     return {address: tuple(claimants) for address, claimants in by_address.items()}

@@ -10,7 +10,6 @@ from typing import Final, NamedTuple, Self
 
 from khodump.abi.luo import NODE_NAME as LUO_NODE
 from khodump.columns.extents import Extents
-from khodump.errors import KhodumpError
 from khodump.findings import Finding, Severity
 from khodump.kernel import WhyNot
 from khodump.kernel.living import Living, LivingSession, as_luo, disagreements
@@ -18,14 +17,16 @@ from khodump.memory import PhysicalMemory
 from khodump.opening import locate
 from khodump.opening.candidates import Candidate, survey
 from khodump.opening.doubt import IN_DOUBT, bytes_outside, doubts, not_listed
-from khodump.opening.locate import Progress, RootFdt
+from khodump.opening.locate import FDT_OWNER, Progress, RootFdt
 from khodump.opening.ram_end import reaching
 from khodump.opening.running import Role, Running
 from khodump.opening.scratch import Scratch, scratch_findings
 from khodump.opening.succession import RECEIVED, Successor, find_successor
-from khodump.subtree import Context, Subtree
+from khodump.ownership import Ownership, own
+from khodump.subtree import Claims, Context, Subtree
 from khodump.subtrees import open_subtrees
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
+from khodump.subtrees.luo_memory import luo_claims
 from khodump.subtrees.luo_state import Luo
 from khodump.tracker import Nodes, Tracker, Walk, watched
 
@@ -36,42 +37,6 @@ class _Walked(NamedTuple):
     preserved: Extents
     nodes: Nodes
     findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A root FDT that leads to no map, but is what the next kernel is handed.
-
-    Attributes:
-        memory: the image.
-        phys: physical address of the root FDT, when known.
-        blob: its bytes, as far as its header tells.
-        fdt: what they say, where they are a valid FDT.
-        problem: why there is no handover.
-    """
-
-    memory: PhysicalMemory
-    phys: int | None
-    blob: bytes
-    fdt: RootFdt | None
-    problem: KhodumpError
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """As `Handover.notes`: what is wrong with the image as a whole."""
-        return self.memory.warnings
-
-    def close(self) -> None:
-        """Close the image files."""
-        self.memory.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True)
@@ -211,6 +176,20 @@ class Handover:
         """LUO's state as it was handed over; None where there is none, or it could not be decoded."""
         contents = (subtree.decoded.content for subtree in self.subtrees if subtree.name == LUO_NODE)
         return next((content for content in contents if isinstance(content, Luo)), None)
+
+    def claims(self) -> Iterator[Claims]:
+        """What every user, and KHO itself, says is its own, in bounded batches; reads all lists of all users."""
+        if self.fdt.phys is not None:
+            yield Claims.of(FDT_OWNER, (self.fdt.phys, self.page_size))
+        for subtree in self.subtrees:
+            yield from subtree.claims(self.page_size)
+        if self.unserialized is not None:
+            yield from luo_claims(self.unserialized)
+
+    @cached_property
+    def ownership(self) -> Ownership:
+        """Who preserved what."""
+        return own(self.preserved, self.claims(), self.page_size)
 
     @property
     def own_live_sessions(self) -> tuple[LivingSession, ...]:

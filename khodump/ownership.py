@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -11,13 +11,10 @@ import numpy as np
 from khodump.columns.arrays import I64, U8, U64
 from khodump.columns.extents import NO_ORDER, Extents
 from khodump.columns.intervals import Intervals, meet, without
-from khodump.handover import Handover
 from khodump.subtree import WHOLE_BLOCK, Claims
-from khodump.subtrees.luo_memory import luo_claims
 
 #: The owner of what nobody claims.
 NOBODY: Final = -1
-ROOT_FDT: Final = "KHO/root FDT"
 
 _SLICE: Final = 1 << 16  # runs that are cut together
 
@@ -66,30 +63,25 @@ class Ownership:
         return self.name(int(self.owner[row[0]])) if len(row) else None
 
 
-def own(handover: Handover) -> Ownership:
-    """Join the claims of all users with the preserved map; claims come and are matched in bounded batches."""
-    preserved = handover.preserved
+def own(preserved: Extents, claimed: Iterable[Claims], page_size: int) -> Ownership:
+    """Join the claims of all users with the preserved map; claims come and are matched in bounded batches.
+
+    Args:
+        preserved: the map.
+        claimed: the claims, those that come first in the order in which they win.
+        page_size: bytes, of a claimed block that the map does not hold.
+    """
     owners: dict[str, int] = {}
     parts: list[tuple[U64, U64, I64]] = []
-    for claims in claims_of(handover):
+    for claims in claimed:
         owner = owners.setdefault(claims.owner, len(owners))
-        start, end = resolved(claims, preserved, handover.page_size)
+        start, end = resolved(claims, preserved, page_size)
         parts.append(_joined(start, end, owner))
     none = np.zeros(0, np.uint64)
     start = np.concatenate([none, *(part[0] for part in parts)])
     end = np.concatenate([none, *(part[1] for part in parts)])
     owner_column = np.concatenate([none.astype(np.int64), *(part[2] for part in parts)])
     return _own(preserved, tuple(owners), start, end, owner_column)
-
-
-def claims_of(handover: Handover) -> Iterator[Claims]:
-    """What every user, and KHO itself, says is its own, in bounded batches."""
-    if handover.fdt.phys is not None:
-        yield Claims.of(ROOT_FDT, (handover.fdt.phys, handover.page_size))
-    for subtree in handover.subtrees:
-        yield from subtree.claims(handover.page_size)
-    if handover.unserialized is not None:
-        yield from luo_claims(handover.unserialized)
 
 
 def resolved(claims: Claims, preserved: Extents, page_size: int) -> tuple[U64, U64]:

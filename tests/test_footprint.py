@@ -10,7 +10,6 @@ import pytest
 import khodump
 from khodump.checking.checkup import examine
 from khodump.handover import Handover
-from khodump.ownership import own
 from khodump.picture.axis import Canvas
 from khodump.picture.picture import paint
 from khodump.picture.view import By, View
@@ -20,7 +19,7 @@ LEAVES = 32
 ROOM = Canvas(800, 4, 8)
 
 ASKED: dict[str, tuple[Callable[[Handover], object], int]] = {
-    "owners": (own, 80),
+    "owners": (lambda handover: handover.ownership, 80),
     "check": (examine, 100),
     "map": (lambda handover: paint(handover, View(), ROOM), 110),
     "map by owner": (lambda handover: paint(handover, View(by=By.OWNER), ROOM), 110),

@@ -17,17 +17,17 @@ from khodump.columns.arrays import U64
 from khodump.columns.extents import NO_ORDER
 from khodump.columns.intervals import Intervals, without
 from khodump.findings import Finding, Severity
-from khodump.handover import Broken, Handover
+from khodump.handover import Handover
 from khodump.memory import PhysicalMemory
 from khodump.opening import locate
+from khodump.opening.broken import Broken
 from khodump.opening.locate import RootFdt
-from khodump.opening.maker import maker_release
-from khodump.ownership import Ownership, own
+from khodump.ownership import Ownership
 from khodump.problems import PROBLEMS, FlbListInvalid, SessionFileCountMismatch
 from khodump.subtree import WHOLE_BLOCK, Claims
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
 from khodump.subtrees.luo_state import Luo, LuoFile, file_owner, session_owner
-from khodump.tables.sessions import find_luo
+from khodump.subtrees.maker import maker_release
 from khodump.trackers import map_property, posted_property
 
 #: Whose the preserved-memory map is. Its trackers are the only decoders that name no owner.
@@ -132,7 +132,7 @@ class Case:
         handover = self.opened
         if handover.fdt.phys is None and self.fdt_phys is not None:
             handover = replace(handover, fdt=replace(handover.fdt, phys=self.fdt_phys))
-        return own(handover)
+        return handover.ownership
 
     @cached_property
     def shared_claims(self) -> tuple[Shared, ...]:
@@ -206,7 +206,7 @@ class Case:
     @cached_property
     def luo(self) -> Luo | None:
         """LUO's state, where there is one that can be read; sessions that are not serialized are from the kernel's lists."""
-        luo = find_luo(self.handover) if self.handover else None
+        luo = self.handover.luo if self.handover else None
         living = self.handover.unserialized if self.handover else None
         return luo if luo is None or living is None else replace(luo, sessions=living.sessions)
 

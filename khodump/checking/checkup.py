@@ -15,9 +15,10 @@ from khodump.checking.rules import RULES
 from khodump.checking.standing import Standing, standing
 from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
-from khodump.handover import Broken, Handover
+from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory
 from khodump.names import well_formed
+from khodump.opening.broken import Broken
 from khodump.opening.doubt import IN_DOUBT
 from khodump.opening.succession import STALE_INCOMING
 from khodump.problems import FdtLost, MapRootMissing

@@ -19,7 +19,6 @@ from khodump.columns.extents import NO_ORDER
 from khodump.columns.intervals import Intervals, meet
 from khodump.findings import Entry
 from khodump.handover import Handover
-from khodump.ownership import claims_of
 from khodump.subtree import WHOLE_BLOCK, Claims
 
 
@@ -54,7 +53,7 @@ def shared_claims(handover: Handover, twice: Intervals) -> tuple[Shared, ...]:
     names: dict[str, int] = {}
     met: dict[int, tuple[int, Entry | None]] = {}
     parts: list[tuple[U64, U64, I64]] = []
-    for claims in claims_of(handover):
+    for claims in handover.claims():
         start, end = _spans(handover, claims)
         low, high, rows, _ = meet(start, end, twice.start, twice.end)
         if not len(low):

@@ -17,7 +17,8 @@ from khodump.errors import KhodumpError
 from khodump.numbers import parse_number
 
 if TYPE_CHECKING:
-    from khodump.handover import Broken, Handover
+    from khodump.handover import Handover
+from khodump.opening.broken import Broken
 
 IMAGES = typer.Argument(
     metavar="IMAGE...",
@@ -221,7 +222,7 @@ class Source(Image):
         Unlike `suspect`, versions that nobody knows are not read as others.
         """
         from khodump.errors import FdtError, NoHandoverError
-        from khodump.handover import Broken
+        from khodump.opening.broken import Broken
 
         with ExitStack() as opening:
             suspect: Handover | Broken

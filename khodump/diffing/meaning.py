@@ -17,7 +17,6 @@ from khodump.subtree import Subtree
 from khodump.subtrees.luo_state import Luo, LuoFile
 from khodump.subtrees.memfd import COMPATIBLES as MEMFD_COMPATIBLES
 from khodump.subtrees.memfd import Memfd
-from khodump.tables.sessions import find_luo
 
 #: What kind of thing it is, and its name.
 Key: TypeAlias = tuple[str, str]
@@ -150,7 +149,7 @@ def _serialized(key: Key, old: Thing | None, new: Thing | None) -> Iterator[Diff
 
 
 def _serialization(old: Handover, new: Handover) -> Serialization | None:
-    before, after = find_luo(old), find_luo(new)
+    before, after = old.luo, new.luo
     if before is None or after is None or before.is_serialized == after.is_serialized:
         return None
     return Serialization(after.is_serialized, len((after if after.is_serialized else before).sessions))
@@ -170,7 +169,7 @@ def _all_things(handover: Handover) -> Iterator[tuple[Key, Thing]]:
     yield (HANDOVER, ""), _handover(handover)
     for subtree in handover.subtrees:
         yield ("subtree", subtree.name), _subtree(subtree)
-    luo = find_luo(handover)
+    luo = handover.luo
     if luo is not None:
         yield from _luo(luo)
     for region in handover.scratch or ():

@@ -6,7 +6,7 @@ import numpy as np
 
 from khodump.columns.steps import Steps
 from khodump.handover import Handover
-from khodump.ownership import NOBODY, own
+from khodump.ownership import NOBODY
 
 
 def owner_steps(handover: Handover, unit: int, names: dict[str, int]) -> Steps:
@@ -17,7 +17,7 @@ def owner_steps(handover: Handover, unit: int, names: dict[str, int]) -> Steps:
         unit: log2 of the bytes that page numbers count.
         names: numbers of owners, from 1 on; new ones are added.
     """
-    ownership = own(handover)
+    ownership = handover.ownership
     extents, owner = ownership.extents(handover.tracker.page_shift)
     numbers = [names.setdefault(name, len(names) + 1) for name in ownership.owners]
     state = np.array([*numbers, 0], np.uint64)[np.where(owner == NOBODY, len(numbers), owner)]

@@ -19,8 +19,9 @@ from khodump.cli.command import command as _command
 from khodump.cli.terminal import Terminal, Voice
 from khodump.drgn.opening import open_program, open_suspect_program
 from khodump.errors import KhodumpError
-from khodump.handover import Broken, Handover
+from khodump.handover import Handover
 from khodump.numbers import parse_number, parse_order, parse_range
+from khodump.opening.broken import Broken
 from khodump.output.text import printable
 
 _program: ContextVar[Program] = ContextVar("program")

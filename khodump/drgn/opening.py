@@ -12,8 +12,9 @@ from khodump.api import open_in, open_suspect_in
 from khodump.drgn.memory import ProgramMemory
 from khodump.drgn.statics import incoming_fdt, outgoing_fdt, scratch_table
 from khodump.errors import NoHandoverError
-from khodump.handover import Broken, Handover
+from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory
+from khodump.opening.broken import Broken
 from khodump.opening.locate import Progress
 from khodump.opening.scratch import Scratch, read_table
 

@@ -30,9 +30,8 @@ from khodump.findings import Finding, Severity
 from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
 from khodump.opening.boot import Notice, in_setup_data
-from khodump.opening.locate import LandmarkKind, find_copies, landmarks
+from khodump.opening.locate import FDT_OWNER, LandmarkKind, find_copies, landmarks
 from khodump.opening.scratch import read_table
-from khodump.ownership import ROOT_FDT
 from khodump.problems import SubtreeIncomplete
 from khodump.subtree import Keep, Subtree
 
@@ -66,7 +65,7 @@ def _root(handover: Handover, notes: list[Finding]) -> Iterator[Keep]:
         own = [copy for copy in copies if handover.tracker.holds(copy, 0)]
         phys = next(iter(own or copies), None)
     if phys is not None:
-        yield Keep.of_fdt(ROOT_FDT, "root FDT", phys, handover.fdt.blob)
+        yield Keep.of_fdt(FDT_OWNER, "root FDT", phys, handover.fdt.blob)
         return
     message = (
         f"the image does not hold the root FDT ({handover.fdt.source}): hand it on beside the slim image"

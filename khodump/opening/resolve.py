@@ -9,12 +9,12 @@ from khodump.abi.kexec_handover import COMPATIBLE_PREFIX
 from khodump.advice import SCAN, Advice
 from khodump.errors import FdtError, FdtTruncatedError, KhodumpError, NoHandoverError, UnknownVersionError
 from khodump.fdt import read_fdt, total_size
-from khodump.handover import Broken
 from khodump.kernel import Reason, WhyNot
 from khodump.layouts import RamMap
 from khodump.memory import Hole, PhysicalMemory
 from khodump.opening import locate
 from khodump.opening.boot import Notice
+from khodump.opening.broken import Broken
 from khodump.opening.candidates import Candidate, Options, Survey, survey, weigh
 from khodump.opening.locate import Progress, RootFdt
 from khodump.opening.placing import notes_of, place

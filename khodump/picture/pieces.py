@@ -14,7 +14,7 @@ from khodump.columns.extents import NO_ORDER
 from khodump.handover import Handover
 from khodump.memory import Presence
 from khodump.numbers import format_size
-from khodump.ownership import NOBODY, Ownership, own
+from khodump.ownership import NOBODY, Ownership
 from khodump.picture.view import By
 
 #: Owners or orders that get a lane of their own; the rest share one.
@@ -106,7 +106,7 @@ def collect(handover: Handover, by: By) -> tuple[tuple[Lane, ...], Pieces, tuple
         start = np.array([region.addr for region in regions], np.uint64)
         end = np.array([region.end for region in regions], np.uint64)
         found.add("scratch", Category.SCRATCH, start, end)
-    ownership = own(handover)
+    ownership = handover.ownership
     if by is By.ORDER:
         found.add_orders(ownership)
     else:

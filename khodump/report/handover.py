@@ -15,9 +15,10 @@ from khodump.checking.checkup import Checkup, Diagnosis
 from khodump.checking.rules import RULES
 from khodump.columns.extents import Extents
 from khodump.findings import Severity
-from khodump.handover import Broken, Handover
+from khodump.handover import Handover
 from khodump.memory import Presence
 from khodump.numbers import format_size
+from khodump.opening.broken import Broken
 from khodump.picture.picture import paint
 from khodump.picture.scene import CANVAS
 from khodump.picture.svg import draw_svg

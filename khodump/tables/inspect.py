@@ -105,9 +105,7 @@ def inspect(
 
 def _owned(handover: Handover, selection: Selection, *, pages: bool) -> Result:
     """As `inspect`, with a column that says whose it is."""
-    from khodump.ownership import own  # noqa: PLC0415 - most runs do not ask
-
-    ownership = own(handover)
+    ownership = handover.ownership
     extents, owner = ownership.extents(handover.tracker.page_shift)
     chosen, kept = extents.selected(orders=selection.orders, start=selection.start, end=selection.end)
     nobody = handover.nobody if handover.user_findings else None

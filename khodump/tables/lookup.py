@@ -10,9 +10,9 @@ import numpy as np
 from khodump.claimants import Claimant, find_claimants
 from khodump.columns.extents import Preservation
 from khodump.findings import Severity
-from khodump.handover import Broken, Handover
+from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory
-from khodump.ownership import own
+from khodump.opening.broken import Broken
 from khodump.rows import Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.subtrees.luo_state import file_owner
 from khodump.subtrees.memfd import Memfd
@@ -163,7 +163,7 @@ class _Finder:
     def __init__(self, handover: Handover, addresses: Sequence[int]) -> None:
         self._handover = handover
         self._preserved = handover.preserved
-        self._ownership = own(handover)
+        self._ownership = handover.ownership
         self._memfds = _memfds(handover)
         self._regions = [region for region in handover.scratch or () if not region.wraps]
         self._no_owner = handover.nobody if handover.user_findings else None

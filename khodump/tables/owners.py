@@ -8,9 +8,8 @@ from khodump.columns.arrays import I64, U64
 from khodump.columns.extents import NO_ORDER
 from khodump.handover import Handover
 from khodump.numbers import format_size
-from khodump.ownership import NOBODY, Ownership, own
+from khodump.ownership import NOBODY, Ownership
 from khodump.rows import Block, Column, Fact, Head, Kind, Result, Rows, Tail
-from khodump.tables.sessions import find_luo
 
 _COLUMNS = (
     Column("owner", Kind.TEXT),
@@ -32,7 +31,7 @@ def owners(handover: Handover) -> Result:
 
     What a map does not list that could not be walked whole, may be preserved: then `not preserved` is left open.
     """
-    ownership = own(handover)
+    ownership = handover.ownership
     sizes = _sizes(ownership.owner, ownership.end - ownership.start, len(ownership.owners))
     missing = _sizes(
         ownership.missing_owner, ownership.missing_end - ownership.missing_start, len(ownership.owners)
@@ -119,7 +118,7 @@ def _tail(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
         summary = "what was preserved cannot be read"
     elif handover.is_refuted:
         summary = "what is preserved is not listed"
-    luo = find_luo(handover)
+    luo = handover.luo
     if handover.basis_of_sessions:
         summary += f" ({handover.basis_of_sessions})"
     elif sizes[-1] and luo is not None and not luo.is_serialized:

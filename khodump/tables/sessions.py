@@ -68,11 +68,6 @@ class _Folios(NamedTuple):
     runs: int | None
 
 
-def find_luo(handover: Handover) -> Luo | None:
-    """LUO's state as it was handed over; None when the handover has none, or it could not be decoded."""
-    return handover.luo
-
-
 def sessions(handover: Handover, *, session: str | None = None, token: int | None = None) -> Result:
     """A row a file, and one for a session without files.
 

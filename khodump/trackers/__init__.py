@@ -18,7 +18,7 @@ from khodump.errors import NoHandoverError, UnknownVersionError
 from khodump.fdt import FdtNode
 from khodump.memory import PhysicalMemory
 from khodump.numbers import format_size
-from khodump.opening.maker import maker_release
+from khodump.subtrees.maker import maker_release
 from khodump.tracker import Tracker
 from khodump.trackers import bitmap_chain, evidence, order_table, radix
 from khodump.trackers.evidence import Choice, PageSizes, Readings

@@ -15,8 +15,8 @@ from khodump.checking.rules import RULES
 from khodump.errors import NoHandoverError, UsageError
 from khodump.fdt import FdtNode
 from khodump.findings import Severity
-from khodump.handover import Broken
 from khodump.memory import Platform
+from khodump.opening.broken import Broken
 from khodump.opening.locate import RootFdt
 from tests.builders.boot import machine_tree
 from tests.builders.fdt import u64

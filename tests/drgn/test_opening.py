@@ -12,7 +12,7 @@ import khodump
 import khodump.drgn
 from khodump.abi.kexec_handover import KhoScratch
 from khodump.errors import NoHandoverError, UsageError
-from khodump.handover import Broken
+from khodump.opening.broken import Broken
 from tests.builders.handover import BuiltHandover, Description, build_handover
 from tests.captures import CAPTURES, HISTORIC
 from tests.drgn import kernel

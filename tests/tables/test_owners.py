@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 import khodump
-from khodump.ownership import NOBODY, own
+from khodump.ownership import NOBODY
 from tests.builders.fdt import u64
 from tests.builders.handover import Description, MapFormat, build_handover
 from tests.builders.luo import Luo, LuoFile, Session
@@ -23,7 +23,7 @@ WHOLLY_OWNED = ["luo-memfd serialized", "luo-memfd next-out", "kho-test serializ
 @pytest.mark.parametrize("name", WHOLLY_OWNED)
 def test_every_preserved_page_of_a_real_kernel_has_one_owner(name):
     with khodump.open(CAPTURES[name].path) as handover:
-        ownership = own(handover)
+        ownership = handover.ownership
         assert NOBODY not in ownership.owner
         assert len(ownership.missing_start) == 0
         assert ownership.claimed_twice.size == 0
@@ -32,7 +32,7 @@ def test_every_preserved_page_of_a_real_kernel_has_one_owner(name):
 
 def test_before_serialization_files_have_no_owner_on_record_but_nothing_is_missing():
     with khodump.open(CAPTURES["luo-memfd pre"].path) as handover:
-        ownership = own(handover)
+        ownership = handover.ownership
         assert NOBODY in ownership.owner
         assert len(ownership.missing_start) == 0
         assert ownership.claimed_twice.size == 0
@@ -58,7 +58,7 @@ def opened(built, tmp_path):
 @pytest.mark.parametrize("page_size", [4096, 16384, 65536])
 def test_every_page_that_the_builders_preserve_has_one_owner(page_size, tmp_path):
     with opened(build_handover(described(page_size=page_size)), tmp_path) as handover:
-        ownership = own(handover)
+        ownership = handover.ownership
         assert NOBODY not in ownership.owner
         assert len(ownership.missing_start) == 0
         assert ownership.claimed_twice.size == 0
@@ -78,14 +78,14 @@ def test_owners_do_not_depend_on_the_map(map_format, tmp_path):
         build_handover(described(compatible="kho-v1", map_format=map_format, kexec_count=None)), tmp_path
     ) as handover:
         unsized = {subtree.name for subtree in handover.subtrees if subtree.blob is None}
-        ownership = own(handover)
+        ownership = handover.ownership
         assert unsized == {"LUO", "somebody"}  # kho-v1 knows FDTs only
         assert "kho_test/folios" in ownership.owners
 
 
 def test_a_leak_belongs_to_nobody(tmp_path):
     with opened(build_handover(described(preservations=((0x8000_0000, 4),))), tmp_path) as handover:
-        ownership = own(handover)
+        ownership = handover.ownership
         rows = (ownership.owner == NOBODY).nonzero()[0].tolist()
         assert [(int(ownership.start[row]), int(ownership.order[row])) for row in rows] == [(0x8000_0000, 4)]
         assert ownership.at(0x8000_0000, 4) is None
@@ -98,7 +98,7 @@ def test_a_claim_that_is_not_preserved_is_named(tmp_path):
     data = built.image.read(fdt, 4096)
     built.image.write(fdt, data.replace(u64(0x30_0000), u64(0x40_0000)))
     with opened(built, tmp_path) as handover:
-        ownership = own(handover)
+        ownership = handover.ownership
         assert ownership.missing_start.tolist() == [0x4030_0000]
         assert ownership.missing_end.tolist() == [0x4040_0000]
         assert ownership.name(int(ownership.missing_owner[0])) == 'memblock/reserve_mem "trace"'
@@ -111,7 +111,7 @@ def test_what_two_claim_is_counted(tmp_path):
     first, second = built.places["LUO/sessions/0/files/0"][0], built.places["LUO/sessions/0/files/entries"][1]
     built.image.write(second + 48, u64(first))  # luo_file_ser.data of the second file
     with opened(built, tmp_path) as handover:
-        ownership = own(handover)
+        ownership = handover.ownership
         assert ownership.claimed_twice.size == handover.page_size * 6  # state, array, its chunk, three folios
         assert NOBODY in ownership.owner
 

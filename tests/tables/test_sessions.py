@@ -8,7 +8,6 @@ import pytest
 
 import khodump
 from khodump.subtrees.kho_test import KhoTest
-from khodump.tables.sessions import find_luo
 from tests.builders.handover import Description, build_handover
 from tests.builders.luo import Flb, Luo, LuoFile, Session
 from tests.builders.memfd import Memfd, MemfdFormat, folios_of
@@ -34,7 +33,7 @@ def said_by_user_space():
 def test_every_session_is_what_user_space_said():
     names, files = said_by_user_space()
     with khodump.open(LUO_MEMFD / "serialized.elf") as handover:
-        luo = find_luo(handover)
+        luo = handover.luo
     assert luo
     assert sorted(session.name for session in luo.sessions) == sorted(names)
     found = {
@@ -107,7 +106,7 @@ def test_every_version_of_luo_gives_the_same(version, page_size, tmp_path):
     )
     built = build_handover(Description(page_size=page_size, subtrees={"LUO": described}))
     with khodump.open(built.image.to_raw(tmp_path / "mem.img")) as handover:
-        luo = find_luo(handover)
+        luo = handover.luo
         assert luo
         assert (luo.version, luo.number, luo.is_serialized) == (f"luo-v{version}", 3, True)
         assert [(session.name, len(session.files)) for session in luo.sessions] == [
@@ -125,7 +124,7 @@ def test_every_version_of_memfd_gives_the_same_folios(format_, tmp_path):
     described = Luo(sessions=(Session(b"s", (LuoFile(1, memfd(format_, pos=9)),)),))
     built = build_handover(Description(subtrees={"LUO": described}))
     with khodump.open(built.image.to_raw(tmp_path / "mem.img")) as handover:
-        luo = find_luo(handover)
+        luo = handover.luo
         assert luo
         state = luo.sessions[0].files[0].state
         assert state

@@ -16,16 +16,17 @@ from khodump.checking.log import MEMFD_NO_FOLIO, Errno
 from khodump.checking.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Entry, Finding, Severity
 from khodump.numbers import format_size
+from khodump.opening.locate import FDT_OWNER
 from khodump.opening.succession import STALE_INCOMING
-from khodump.ownership import NOBODY, ROOT_FDT, claims_of
+from khodump.ownership import NOBODY
 
 
 def _not_preserved(case: Case) -> Iterator[Hit]:
     """One hit an owner; the root FDT and the blobs have rules of their own."""
     first: dict[str, tuple[int, Entry | None]] = {}
     counts: Counter[str] = Counter()
-    for claims in claims_of(case.opened):
-        if claims.owner == ROOT_FDT or claims.owner.endswith("/blob"):
+    for claims in case.opened.claims():
+        if claims.owner == FDT_OWNER or claims.owner.endswith("/blob"):
             continue
         lost = case.not_preserved(claims)
         if not len(lost):
@@ -90,7 +91,7 @@ def _stale(case: Case) -> Iterator[Hit]:
     successor = case.opened.successor
     if successor is not None:
         evidence = {} if successor.fdt is None else {"value": successor.fdt}
-        yield Hit(case.fdt_phys, successor.message, ROOT_FDT, evidence)
+        yield Hit(case.fdt_phys, successor.message, FDT_OWNER, evidence)
 
 
 RULES: Final = (

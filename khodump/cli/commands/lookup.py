@@ -52,7 +52,7 @@ def lookup(
     ],
 ) -> Status:
     """Say of physical addresses whether they are preserved, how the map says so, by whom, and where their bytes are."""
-    from khodump.handover import Broken
+    from khodump.opening.broken import Broken
     from khodump.tables.lookup import lookup as analyse
     from khodump.tables.lookup import lookup_bytes
 

@@ -26,7 +26,7 @@ def subtrees(
     ] = False,
 ) -> Status:
     """Show the root FDT and what its nodes lead to, decoded."""
-    from khodump.handover import Broken
+    from khodump.opening.broken import Broken
     from khodump.tables.dts import dts
     from khodump.tables.subtrees import subtrees as analyse
 

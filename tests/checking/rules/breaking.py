@@ -13,7 +13,8 @@ from khodump.abi.kernels import Kernel
 from khodump.api import open_suspect
 from khodump.checking.checkup import Checkup, examine
 from khodump.checking.rule import MAP_OWNER, Effect
-from khodump.handover import Broken, Handover
+from khodump.handover import Handover
+from khodump.opening.broken import Broken
 from tests.builders.fdt import u64
 from tests.builders.handover import BuiltHandover, Description, build_handover
 from tests.builders.luo import Luo, LuoFile, Session
@@ -24,7 +25,7 @@ DISABLED = "KHO: disabling KHO revival"
 PANIC = (
     "Kernel panic - not syncing: The incoming tree failed to initialize properly [-22], disabling live update"
 )
-ROOT_FDT = "KHO/root FDT"
+FDT_OWNER = "KHO/root FDT"
 FILE = 'LUO/session "vm"/file 0x1 (memfd)'
 SESSION_FAILS = "luo: Failed to deserialize files for session [vm] -22"
 

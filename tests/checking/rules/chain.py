@@ -13,7 +13,7 @@ from tests.builders.handover import BuiltHandover, MapFormat
 from tests.builders.users import Memblock, ReserveMem
 from tests.checking.rules.breaking import (
     DISABLED,
-    ROOT_FDT,
+    FDT_OWNER,
     Break,
     breaks,
     flipped,
@@ -62,7 +62,7 @@ def without_property(release: str, effect: Effect, then: str, *log: str) -> Brea
     built = handed_over({}, **OLD)
     changed = flipped(built, in_fdt(built, b"preserved-memory-map\0"), 0)
     broken = for_kernel(release, built, *changed, effect, then)
-    return replace(broken, owner=ROOT_FDT, phys=built.fdt_phys, log=log)
+    return replace(broken, owner=FDT_OWNER, phys=built.fdt_phys, log=log)
 
 
 @breaks("map-root-missing")

@@ -8,9 +8,9 @@ from tests.builders.memfd import Memfd, folios_of
 from tests.builders.users import Memblock, ReserveMem
 from tests.checking.rules.blobs import place
 from tests.checking.rules.breaking import (
+    FDT_OWNER,
     FILE,
     LOGS,
-    ROOT_FDT,
     Break,
     bit_of,
     breaks,
@@ -94,4 +94,4 @@ def its_reader_runs() -> Break:
         built.image.write(start, later.image.read(start, end - start))
     at, data = bit_of(built, built.fdt_phys, 0)
     then = "is the one that took this memory over, and has reused it since"
-    return Break(built, at, data, Effect.NONE, then, ROOT_FDT, built.fdt_phys)
+    return Break(built, at, data, Effect.NONE, then, FDT_OWNER, built.fdt_phys)

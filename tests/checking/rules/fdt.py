@@ -7,7 +7,7 @@ from khodump.checking.rule import MAP_OWNER, Effect
 from khodump.fdt import FDT_HEADER
 from tests.checking.rules.breaking import (
     DISABLED,
-    ROOT_FDT,
+    FDT_OWNER,
     Asked,
     Break,
     bit_of,
@@ -30,7 +30,7 @@ def magic() -> Break:
         *flipped(built, built.fdt_phys, 0),
         Effect.COLD_BOOT,
         COLD,
-        ROOT_FDT,
+        FDT_OWNER,
         built.fdt_phys,
         (line, DISABLED),
     )
@@ -46,7 +46,7 @@ def version() -> Break:
         *flipped(built, built.fdt_phys + 23, 4),
         Effect.COLD_BOOT,
         COLD,
-        ROOT_FDT,
+        FDT_OWNER,
         built.fdt_phys,
         (line, DISABLED),
     )
@@ -61,7 +61,7 @@ def where_the_structure_lies() -> Break:
         *flipped(built, built.fdt_phys + 8, 0),
         Effect.COLD_BOOT,
         COLD,
-        ROOT_FDT,
+        FDT_OWNER,
         built.fdt_phys,
         (line, DISABLED),
     )
@@ -73,7 +73,7 @@ def a_tag() -> Break:
     built = handed_over()
     then = "finds nothing wrong with the header; unless it can follow the rest"
     return Break(
-        built, *flipped(built, built.fdt_phys + 56, 30), Effect.UNKNOWN, then, ROOT_FDT, built.fdt_phys
+        built, *flipped(built, built.fdt_phys + 56, 30), Effect.UNKNOWN, then, FDT_OWNER, built.fdt_phys
     )
 
 
@@ -81,7 +81,7 @@ def a_tag() -> Break:
 def longer_than_its_page() -> Break:
     built = handed_over()
     then = "finds all there is in that page"
-    return Break(built, *flipped(built, built.fdt_phys + 6, 6), Effect.NONE, then, ROOT_FDT, built.fdt_phys)
+    return Break(built, *flipped(built, built.fdt_phys + 6, 6), Effect.NONE, then, FDT_OWNER, built.fdt_phys)
 
 
 def _incompatible(built, says: str, code: int, **other) -> Break:
@@ -91,7 +91,7 @@ def _incompatible(built, says: str, code: int, **other) -> Break:
         **other,
         effect=Effect.COLD_BOOT,
         then=COLD,
-        owner=ROOT_FDT,
+        owner=FDT_OWNER,
         phys=built.fdt_phys,
         log=(line, DISABLED),
     )
@@ -131,7 +131,7 @@ def file_cut() -> Break:
     built = handed_over()
     at, data = flipped(built, built.fdt_phys + 6, 4)
     then = "reads the kho-v4 FDT from memory, of which this is a part"
-    return Break(built, at, data, Effect.UNKNOWN, then, ROOT_FDT, asked=Asked.BY_FILE, before=("unclaimed",))
+    return Break(built, at, data, Effect.UNKNOWN, then, FDT_OWNER, asked=Asked.BY_FILE, before=("unclaimed",))
 
 
 @breaks("reading-in-doubt")
@@ -147,14 +147,14 @@ def the_end() -> Break:
     built = handed_over()
     header = FDT_HEADER.parse(built.image.read(built.fdt_phys, FDT_HEADER.size))
     end = built.fdt_phys + header.off_dt_struct + header.size_dt_struct - 4
-    return Break(built, *flipped(built, end + 3, 1), Effect.UNKNOWN, BEHIND, ROOT_FDT, built.fdt_phys)
+    return Break(built, *flipped(built, end + 3, 1), Effect.UNKNOWN, BEHIND, FDT_OWNER, built.fdt_phys)
 
 
 @breaks("fdt-odd")
 def a_later_version() -> Break:
     built = handed_over()
     at = flipped(built, built.fdt_phys + 23, 1)
-    return Break(built, *at, Effect.NONE, "finds all of it", ROOT_FDT, built.fdt_phys)
+    return Break(built, *at, Effect.NONE, "finds all of it", FDT_OWNER, built.fdt_phys)
 
 
 @breaks("fdt-lost")
@@ -166,7 +166,7 @@ def only_the_map() -> Break:
         b"",
         Effect.UNKNOWN,
         "needs the root FDT",
-        ROOT_FDT,
+        FDT_OWNER,
         asked=Asked.AS_LOST,
         dropped=built.fdt_phys,
     )

@@ -9,8 +9,8 @@ from tests.builders.radix import geometry_of, write_radix
 from tests.builders.users import Memblock, ReserveMem
 from tests.checking.rules.breaking import (
     DISABLED,
+    FDT_OWNER,
     LOGS,
-    ROOT_FDT,
     Break,
     bit_of,
     breaks,
@@ -46,7 +46,7 @@ def root_is_0() -> Break:
 def no_root_property() -> Break:
     built = handed_over({})
     at, data = flipped(built, in_fdt(built, b"preserved-memory-map\0"), 0)
-    return Break(built, at, data, Effect.COLD_BOOT, COLD, ROOT_FDT, built.fdt_phys, NO_MAP)
+    return Break(built, at, data, Effect.COLD_BOOT, COLD, FDT_OWNER, built.fdt_phys, NO_MAP)
 
 
 @breaks("map-pointer-unaligned")

@@ -19,7 +19,8 @@ from khodump.api import open_suspect
 from khodump.checking.checkup import examine
 from khodump.errors import KhodumpError
 from khodump.fdt import FDT_HEADER
-from khodump.handover import Broken, Handover
+from khodump.handover import Handover
+from khodump.opening.broken import Broken
 from khodump.tables.diff import Diff
 from tests.builders.handover import Description, build_handover
 from tests.builders.luo import Flb, Luo, LuoFile, Session

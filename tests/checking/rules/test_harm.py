@@ -10,7 +10,6 @@ from khodump.api import open_suspect
 from khodump.checking.case import Case
 from khodump.checking.harm import harm
 from khodump.checking.rule import Effect
-from khodump.ownership import own
 from tests.builders.luo import Flb, Luo, LuoFile, Session
 from tests.builders.users import Memblock, ReserveMem
 from tests.checking.rules.breaking import MEMFD, handed_over
@@ -26,7 +25,7 @@ def test_only_what_luo_cannot_start_without_panics(version, tmp_path):
     path = built.image.to_elf(tmp_path / "core", machine="EM_X86_64")
     with open_suspect(path) as suspect:
         case = Case(suspect, kernel_named("7.3"))
-        owners = own(case.opened).owners
+        owners = case.opened.ownership.owners
         assert "LUO/flbs" in owners
         panic = {owner for owner in owners if harm(case, owner).effect is Effect.PANIC}
     in_blocks = luo_version(f"luo-v{version}").sessions_in_blocks
