@@ -2,10 +2,11 @@
 
     with khodump.open("mem.img", fdt="kho.dtb") as handover:
         for phys, order in handover.preserved: ...
+        print(khodump.check(handover, next="7.3").verdict)
 
 `handover.preserved` is an `Extents`: columns `phys`, `order`, `count`, and iteration, `len()`, `totals()`,
-`lookup(phys)`. What was wrong with the data is in `handover.findings`; a request that makes no sense raises a
-`KhodumpError`.
+`lookup(phys)`. What was wrong with the data is in `handover.all_findings`; a request that makes no sense raises a
+`KhodumpError`. What is not named in `khodump.__all__` may change with any version.
 """
 
 from __future__ import annotations
@@ -15,39 +16,69 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "Checkup",
     "Extents",
+    "FdtError",
+    "FdtTruncatedError",
     "Finding",
     "Handover",
+    "ImageError",
     "KhodumpError",
+    "MissingExtraError",
     "NoHandoverError",
+    "NoOutgoingFdtError",
     "Preservation",
+    "Severity",
+    "UnknownVersionError",
+    "UsageError",
     "__version__",
+    "check",
     "open",
+    "open_live",
 ]
 
 if TYPE_CHECKING:
     from khodump.api import open_handover as open  # noqa: A004 - as in khodump.open()
+    from khodump.api import open_live_handover as open_live
+    from khodump.checking.checkup import Checkup, check
     from khodump.columns.extents import Extents, Preservation
-    from khodump.errors import KhodumpError, NoHandoverError
-    from khodump.findings import Finding
+    from khodump.errors import (
+        FdtError,
+        FdtTruncatedError,
+        ImageError,
+        KhodumpError,
+        MissingExtraError,
+        NoHandoverError,
+        NoOutgoingFdtError,
+        UnknownVersionError,
+        UsageError,
+    )
+    from khodump.findings import Finding, Severity
     from khodump.handover import Handover
 
 # Imported on first use: `khodump --version` must not wait for numpy and construct.
 _HOMES = {
-    "Extents": ("khodump.columns.extents", "Extents"),
-    "Finding": ("khodump.findings", "Finding"),
-    "Handover": ("khodump.handover", "Handover"),
-    "KhodumpError": ("khodump.errors", "KhodumpError"),
-    "NoHandoverError": ("khodump.errors", "NoHandoverError"),
-    "Preservation": ("khodump.columns.extents", "Preservation"),
-    "open": ("khodump.api", "open_handover"),
+    "Checkup": "khodump.checking.checkup",
+    "Extents": "khodump.columns.extents",
+    "Finding": "khodump.findings",
+    "Handover": "khodump.handover",
+    "Preservation": "khodump.columns.extents",
+    "Severity": "khodump.findings",
+    "check": "khodump.checking.checkup",
+    "open": "khodump.api",
+    "open_live": "khodump.api",
 }
+_NAMES = {"open": "open_handover", "open_live": "open_live_handover"}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - module attributes are of any type
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'khodump' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - see above
 
-    module, attribute = _HOMES[name]
-    return getattr(import_module(module), attribute)
+    home = import_module(_HOMES.get(name, "khodump.errors"))
+    return getattr(home, _NAMES.get(name, name))
+
+
+def __dir__() -> list[str]:
+    return __all__

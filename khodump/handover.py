@@ -39,7 +39,7 @@ class _Walked(NamedTuple):
     findings: tuple[Finding, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Handover:
     """What a kernel wrote down for the next one. Use as a context manager, or `close()` it.
 
@@ -70,6 +70,10 @@ class Handover:
     candidates: tuple[Candidate, ...] | None = None
     is_received: bool = False
     running: Running | None = None
+
+    def __repr__(self) -> str:
+        where = "" if self.fdt.phys is None else f" at {self.fdt.phys:#x}"
+        return f"<Handover {self.version}{where} in {self.memory.description}>"
 
     @property
     def page_size(self) -> int:

@@ -1,4 +1,4 @@
-"""`khodump check`: what is wrong with a handover, and what the next kernel will do with it."""
+"""The rules run over a handover, and the verdict: what is wrong, and what the next kernel will do with it."""
 
 from __future__ import annotations
 
@@ -6,52 +6,27 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from khodump.abi.kernels import Kernel
-from khodump.advice import PLACEHOLDERS, UNDECLARED, Confirmation, Invocation, Look, Words
+from khodump.abi.kernels import Kernel, kernel_named
+from khodump.advice import UNDECLARED, Confirmation, Invocation, Look, Words
 from khodump.checking.blanks import words_of
-from khodump.checking.case import Case, metadata_of, producer
+from khodump.checking.case import Case, producer
 from khodump.checking.rule import Effect, Need, Outcome, Rule
 from khodump.checking.rules import RULES
 from khodump.checking.standing import Standing, standing
-from khodump.errors import UsageError, near
 from khodump.findings import Finding, Severity
 from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory
-from khodump.names import well_formed
 from khodump.opening.broken import Broken
 from khodump.opening.doubt import IN_DOUBT
 from khodump.opening.succession import STALE_INCOMING
 from khodump.problems import FdtLost, MapRootMissing
-from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
 
 _SEEN_BYTES: Final = 16
 _ADRIFT: Final = "cannot be foretold: the image does not hold the map as far as the root FDT's own page"
-_GRAVITY: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
+#: The gravest first.
+GRAVITY: Final = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 #: A reading in doubt gives no accusation, whatever else was found in it.
 _UNTOLD: Final = Outcome(Effect.UNKNOWN, "cannot be foretold: the image may be misread")
-_COLUMNS: Final = (
-    Column("severity", Kind.TEXT),
-    Column("rule", Kind.TEXT),
-    Column("phys", Kind.ADDRESS),
-    Column("owner", Kind.TEXT),
-    Column("message", Kind.TEXT),
-    Column("next kernel", Kind.TEXT),
-    Column("log", Kind.LINES),
-    Column("seen", Kind.TEXT),
-    Column("stands", Kind.TEXT),
-    Column("confirm", Kind.COMMAND),
-    Column("shows", Kind.TEXT),
-)
-_NOT_RUN_COLUMNS: Final = (Column("not run", Kind.TEXT), Column("because", Kind.TEXT))
-_RULE_COLUMNS: Final = (Column("rule", Kind.TEXT), Column("severity", Kind.TEXT), Column("finds", Kind.TEXT))
-_EXPLAINED: Final = (
-    *_RULE_COLUMNS,
-    Column("for the next kernel", Kind.TEXT),
-    Column("how to confirm", Kind.TEXT),
-    Column("log", Kind.LINES),
-    Column("grep -E", Kind.LINES),
-    Column("source", Kind.TEXT),
-)
 
 
 @dataclass(frozen=True)
@@ -97,6 +72,11 @@ class Checkup:
     not_run: tuple[tuple[str, str], ...]
     ran: int
 
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the rules found, the gravest first."""
+        return tuple(diagnosis.finding for diagnosis in self.diagnoses)
+
     def reaches(self, severity: Severity) -> bool:
         """Whether a finding is at least as grave."""
         return any(self._at_least(severity))
@@ -113,10 +93,23 @@ class Checkup:
         return any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in self.diagnoses)
 
     def _at_least(self, severity: Severity) -> Iterator[Finding]:
-        limit = _GRAVITY.index(severity)
+        limit = GRAVITY.index(severity)
         for diagnosis in self.diagnoses:
-            if _GRAVITY.index(diagnosis.finding.severity) <= limit:
+            if GRAVITY.index(diagnosis.finding.severity) <= limit:
                 yield diagnosis.finding
+
+
+def check(handover: Handover, *, next: str | None = None) -> Checkup:  # noqa: A002 - as the command line's --next
+    """Say what is wrong with a handover, and what the next kernel will do with it; also `khodump.check`.
+
+    Args:
+        handover: an open handover.
+        next: the kernel that is to receive it, an ABI (`kho-v4`) or a release (`7.3`); by default one like its maker.
+
+    Raises:
+        UsageError: khodump knows no such kernel.
+    """
+    return examine(handover, None if next is None else kernel_named(next))
 
 
 def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup:
@@ -141,7 +134,7 @@ def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup
         diagnoses = [replace(diagnosis, outcome=_UNTOLD) for diagnosis in diagnoses]
     elif case.is_adrift:
         diagnoses = [_doubted(diagnosis) for diagnosis in diagnoses]
-    diagnoses.sort(key=lambda diagnosis: _GRAVITY.index(diagnosis.finding.severity))
+    diagnoses.sort(key=lambda diagnosis: GRAVITY.index(diagnosis.finding.severity))
     return Checkup(_verdict(case, diagnoses), tuple(diagnoses), tuple(not_run), len(RULES) - len(not_run))
 
 
@@ -255,120 +248,3 @@ def _losses(case: Case, by_effect: dict[Effect, list[Diagnosis]]) -> Iterator[st
     if Effect.UNJUDGED in by_effect:
         rules = dict.fromkeys(diagnosis.finding.rule for diagnosis in by_effect[Effect.UNJUDGED])
         yield f"what follows from {', '.join(rules)}, no rule knows"
-
-
-def check(
-    suspect: Handover | Broken,
-    checkup: Checkup,
-    kernel: Kernel | None = None,
-    invocation: Invocation = PLACEHOLDERS,
-) -> Result:
-    """A row a finding, the verdict before them.
-
-    Args:
-        suspect: what was opened.
-        checkup: what the rules made of it.
-        kernel: the one it was held against, if one was named.
-        invocation: how the handover was named, for the commands that confirm a finding.
-    """
-    rows = [_row(diagnosis, invocation) for diagnosis in checkup.diagnoses]
-    block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
-    return Result(
-        "khodump.check/1",
-        lambda: _head(suspect, checkup, kernel or producer(suspect)),
-        Rows("findings", _COLUMNS, [block], upright=True),
-        lambda: Tail(_summary(checkup)),
-    )
-
-
-def _row(diagnosis: Diagnosis, invocation: Invocation) -> tuple[Cell, ...]:
-    finding, outcome = diagnosis.finding, diagnosis.outcome
-    look = diagnosis.look(invocation)
-    return (
-        finding.severity.value,
-        finding.rule,
-        finding.phys,
-        finding.owner,
-        well_formed(finding.message),
-        well_formed(outcome.text),
-        "\n".join(well_formed(str(line).replace("\n", " ")) for line in outcome.log)
-        or None,  # names may hold line ends
-        None if diagnosis.seen is None else diagnosis.seen.hex(" "),
-        None if diagnosis.stands is None else well_formed(str(diagnosis.stands)),
-        None if look is None else well_formed(invocation.line(look.command)),
-        None if look is None else look.shows,
-    )
-
-
-def _head(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel) -> Head:
-    metadata = metadata_of(suspect)
-    fdt = suspect.fdt
-    phys = fdt.phys if fdt else suspect.phys if isinstance(suspect, Broken) else None
-    counts = [
-        sum(diagnosis.finding.severity is severity for diagnosis in checkup.diagnoses)
-        for severity in _GRAVITY
-    ]
-    facts = (
-        Fact("verdict", well_formed(checkup.verdict), Kind.TEXT),
-        Fact("image", suspect.memory.description, Kind.TEXT),
-        Fact("fdt", phys, Kind.ADDRESS),
-        Fact("compatible", fdt.said if fdt else None, Kind.TEXT),
-        Fact("made by", metadata.release if metadata else None, Kind.TEXT),
-        Fact("next kernel", f"{kernel.release} ({kernel.root})", Kind.TEXT),
-        Fact("rules run", checkup.ran, Kind.COUNT),
-        Fact("errors", counts[0], Kind.COUNT),
-        Fact("warnings", counts[1], Kind.COUNT),
-        Fact("infos", counts[2], Kind.COUNT),
-    )
-    reasons = dict.fromkeys(why for _, why in checkup.not_run)
-    rules = [", ".join(rule for rule, why in checkup.not_run if why == reason) for reason in reasons]
-    return Head(facts, (Rows("not run", _NOT_RUN_COLUMNS, [[rules, list(reasons)]] if rules else []),))
-
-
-def _summary(checkup: Checkup) -> str:
-    skipped = f"; {len(checkup.not_run)} rules not run" if checkup.not_run else ""
-    found = len(checkup.diagnoses)
-    return f"{found} finding{'' if found == 1 else 's'} by {checkup.ran} rules{skipped}. {checkup.verdict}"
-
-
-def list_rules() -> Result:
-    """A row a rule."""
-    block = (
-        [rule.name for rule in RULES],
-        [rule.severity.value for rule in RULES],
-        [rule.title for rule in RULES],
-    )
-    return Result(
-        "khodump.rules/1",
-        lambda: Head(()),
-        Rows("rules", _RULE_COLUMNS, [block]),
-        lambda: Tail(f"{len(RULES)} rules; --explain RULE tells more of one"),
-    )
-
-
-def explain(name: str) -> Result:
-    """All that is known of one rule.
-
-    Raises:
-        UsageError: there is none of that name.
-    """
-    rule = next((rule for rule in RULES if rule.name == name), None)
-    if rule is None:
-        hint = f"{near(name, [rule.name for rule in RULES])}khodump check --list names them all"
-        raise UsageError(f"there is no rule {name}", hint=hint)
-    row = (
-        rule.name,
-        rule.severity.value,
-        rule.title,
-        rule.means,
-        str(rule.confirm),
-        "\n".join(map(str, rule.log)) or None,
-        "\n".join(line.pattern for line in rule.log) or None,
-        rule.source,
-    )
-    return Result(
-        "khodump.rule/1",
-        lambda: Head(()),
-        Rows("rules", _EXPLAINED, [[[cell] for cell in row]], upright=True),
-        lambda: Tail("docs/checks.md has all of them"),
-    )

@@ -185,13 +185,14 @@ def check(
 ) -> Status:
     """Say what is wrong with the handover, and what the next kernel will do with it."""
     from khodump.abi.kernels import kernel_named
-    from khodump.checking import checkup as checking
+    from khodump.checking.checkup import examine
     from khodump.findings import Severity
+    from khodump.tables import check as tables
 
     kernel = None if next_ is None else kernel_named(next_)
     with source.suspect(terminal) as suspect:
-        checkup = checking.examine(suspect, kernel)
-        terminal.write(checking.check(suspect, checkup, kernel, source.invocation))
+        checkup = examine(suspect, kernel)
+        terminal.write(tables.check(suspect, checkup, kernel, source.invocation))
     if checkup.is_wrong(Severity.ERROR):
         return Status.FOUND
     return Status.PARTIAL if checkup.reaches(Severity.ERROR) else Status.DONE

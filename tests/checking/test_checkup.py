@@ -10,7 +10,7 @@ from khodump.abi.kernels import kernel_named
 from khodump.abi.kexec_handover import PROP_PRESERVED_MEMORY_MAP, PROP_PRESERVED_PAGE_RADIX_TREE
 from khodump.api import open_suspect
 from khodump.checking.case import producer
-from khodump.checking.checkup import Checkup, examine, explain
+from khodump.checking.checkup import Checkup, examine
 from khodump.checking.rules import RULES
 from khodump.errors import NoHandoverError, UsageError
 from khodump.fdt import FdtNode
@@ -18,6 +18,7 @@ from khodump.findings import Severity
 from khodump.memory import Platform
 from khodump.opening.broken import Broken
 from khodump.opening.locate import RootFdt
+from khodump.tables.check import explain
 from tests.builders.boot import machine_tree
 from tests.builders.fdt import u64
 from tests.builders.handover import Description, build_handover

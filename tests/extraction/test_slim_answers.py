@@ -11,13 +11,14 @@ from typing import NamedTuple
 import pytest
 
 from khodump.api import open_handover, open_in
-from khodump.checking.checkup import check, examine
+from khodump.checking.checkup import examine
 from khodump.columns.arrays import U8
 from khodump.errors import KhodumpError
 from khodump.extraction.slim import Slim
 from khodump.handover import Handover
 from khodump.memory import PhysicalMemory
 from khodump.rows import Cell, Result
+from khodump.tables.check import check
 from khodump.tables.diff import Diff
 from khodump.tables.inspect import Selection, inspect
 from khodump.tables.lookup import lookup

@@ -58,18 +58,19 @@ def check(
 ) -> Status:
     """Say what is wrong with a handover, and what the next kernel will do with it."""
     from khodump.abi.kernels import kernel_named
-    from khodump.checking import checkup as checking
+    from khodump.checking.checkup import examine
+    from khodump.tables import check as tables
 
     if explain is not None:
-        return terminal.write(checking.explain(explain))
+        return terminal.write(tables.explain(explain))
     if list_:
-        return terminal.write(checking.list_rules())
+        return terminal.write(tables.list_rules())
     if not source.images:
         raise UsageError("no memory image named", hint="khodump check IMAGE, or khodump check --list")
     kernel = None if next_ is None else kernel_named(next_)
     with source.suspect(terminal) as suspect:
-        checkup = checking.examine(suspect, kernel)
-        terminal.write(checking.check(suspect, checkup, kernel, source.invocation))
+        checkup = examine(suspect, kernel)
+        terminal.write(tables.check(suspect, checkup, kernel, source.invocation))
     if checkup.is_wrong(fail_on):
         return Status.FOUND
     return Status.PARTIAL if checkup.reaches(fail_on) else Status.DONE
