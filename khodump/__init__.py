@@ -26,7 +26,6 @@ __all__ = [
     "KhodumpError",
     "MissingExtraError",
     "NoHandoverError",
-    "NoOutgoingFdtError",
     "Preservation",
     "Severity",
     "UnknownVersionError",
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
         KhodumpError,
         MissingExtraError,
         NoHandoverError,
-        NoOutgoingFdtError,
         UnknownVersionError,
         UsageError,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from khodump.abi.kexec_handover import PAGE_SIZES, PROP_FDT, PROP_PRESERVED_DATA
 from khodump.errors import FdtError, NoHandoverError, UsageError, near
@@ -17,6 +18,7 @@ from khodump.opening.boot import in_devicetree_file
 from khodump.opening.broken import Broken
 from khodump.opening.candidates import Options, Survey
 from khodump.opening.locate import Progress, RootFdt
+from khodump.opening.machine import lead, scratch_of
 from khodump.opening.ram_end import find_ram_end
 from khodump.opening.resolve import (
     Found,
@@ -147,12 +149,54 @@ def open_live_handover(
         ImageError: the memory or debugfs cannot be read; the hint says what may be missing.
         NoHandoverError: there is no KHO handover of a version that khodump reads.
     """
-    paths = paths or LivePaths()
-    options = _checked(Options(version, page_size or os.sysconf("SC_PAGESIZE")))
-    fdt = paths.fdt(incoming=incoming)
-    handover = _handover(open_live(paths), fdt, options, None, progress)
+    options = Options(version, page_size or os.sysconf("SC_PAGESIZE"))
+    opened = _live(options, paths or LivePaths(), progress, incoming=incoming, opener=_handover)
+    return _by_machine(opened, page_size, incoming=incoming)
+
+
+def open_live_suspect(
+    *,
+    incoming: bool = False,
+    version: str | None = None,
+    page_size: int | None = None,
+    paths: LivePaths | None = None,
+    progress: Progress | None = None,
+) -> Handover | Broken:
+    """As `open_live_handover`, for one that may be broken: see `open_suspect`."""
+    options = Options(version, page_size or os.sysconf("SC_PAGESIZE"), tolerant=True)
+    opened = _live(options, paths or LivePaths(), progress, incoming=incoming, opener=_suspect)
+    return _by_machine(opened, page_size, incoming=incoming) if isinstance(opened, Handover) else opened
+
+
+def _by_machine(handover: Handover, page_size: int | None, *, incoming: bool) -> Handover:
+    """The handover of this machine, whose page size its kernel told, unless it was forced."""
     reason = "the running kernel" if page_size is None else handover.geometry_reason
     return replace(handover, is_received=incoming, geometry_reason=reason)
+
+
+_Opened = TypeVar("_Opened", bound=Handover | Broken)
+_Opener = Callable[[PhysicalMemory, RootSource, Options, Scratch | None, Progress | None], _Opened]
+
+
+def _live(
+    options: Options,
+    paths: LivePaths,
+    progress: Progress | None,
+    *,
+    incoming: bool,
+    opener: _Opener[_Opened],
+) -> _Opened:
+    """The handover of this machine, by what leads to it."""
+    _checked(options)
+    memory = open_live(paths)
+    with memory.closed_on_error():
+        running = Running(memory)
+        found = lead(running, paths, incoming=incoming)
+        scratch = scratch_of(running, paths)
+    opened = opener(memory, found.fdt, options, scratch, progress)
+    if not isinstance(opened, Handover):
+        return opened
+    return replace(opened, notes=(*opened.notes, *found.notes))
 
 
 def search(

@@ -69,10 +69,6 @@ class ImageError(KhodumpError):
     """A memory image that cannot be opened or read."""
 
 
-class NoOutgoingFdtError(ImageError):
-    """A running kernel that shows no root FDT of what it hands over."""
-
-
 class MissingExtraError(ImageError):
     """An optional library that an image, or a format to write, needs and that is not installed."""
 

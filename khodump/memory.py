@@ -204,6 +204,14 @@ class PhysicalMemory(ABC):
         return iter(())
 
     @property
+    def beneath(self) -> PhysicalMemory:
+        """The memory that is read where reading is not to be noted."""
+        return self
+
+    def note(self, phys: int, size: int) -> None:  # noqa: B027 - most keep no book
+        """`size` bytes from `phys` are decoded, of more that was read; for those that keep book of it."""
+
+    @property
     def is_placed(self) -> bool:
         """Whether it is known which physical memory the image holds; until then file offsets are taken for addresses."""
         return True

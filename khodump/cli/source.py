@@ -13,7 +13,7 @@ import typer
 from khodump.advice import Invocation, Option
 from khodump.cli import completion
 from khodump.cli.terminal import Voice
-from khodump.errors import KhodumpError
+from khodump.errors import KhodumpError, UsageError
 from khodump.numbers import parse_number
 
 if TYPE_CHECKING:
@@ -39,6 +39,14 @@ class Options(TypedDict):
     ranges: str | None
     force_placement: bool
     scratch: Sequence[str]
+
+
+class LiveOptions(TypedDict):
+    """How to open the handover of the machine this runs on."""
+
+    incoming: bool
+    version: str | None
+    page_size: int | None
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class Image:
     @property
     def paths(self) -> list[str]:
         """The files that make the image."""
-        return self.images
+        return self.images or []
 
     @property
     def inputs(self) -> list[str]:
@@ -133,13 +141,18 @@ class Image:
 
 @dataclass(frozen=True)
 class Source(Image):
-    """A handover in a memory image."""
+    """A handover in a memory image, or that of the machine this runs on."""
 
+    images: Annotated[list[str] | None, IMAGES] = None  # type: ignore[assignment]  # not with --live
+    live: Annotated[
+        bool, typer.Option("--live", help="This machine: its memory, and what its kernel prepares.")
+    ] = False
+    incoming: Annotated[bool, typer.Option("--in", help="With --live: what this kernel received.")] = False
     fdt: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|0xPHYS",
-            help="The root FDT: a .dtb file, or its physical address. Default: search the image.",
+            help="The root FDT: a .dtb file, or its physical address. Default: where the kernel in the image says, else search.",
         ),
     ] = None
     root: Annotated[
@@ -174,6 +187,9 @@ class Source(Image):
     def invocation(self) -> Invocation:
         """See `Image.invocation`."""
         options: list[Option] = []
+        for name, is_said in (("--live", self.live), ("--in", self.incoming)):
+            if is_said:
+                options.append((name,))
         for name, value in (("--fdt", self.fdt), ("--root", self.root)):
             if value is not None:
                 options.append((name, value))
@@ -185,11 +201,15 @@ class Source(Image):
     @contextmanager
     def opened(self, terminal: Voice) -> Iterator[Handover]:
         """The handover, with progress and notes on stderr; closed afterwards."""
-        from khodump.api import open_handover
+        from khodump.api import open_handover, open_live_handover
 
+        self._check()
         terminal.spare(self.inputs)
         with self.advising(), terminal.noting(), terminal.progress("searching for the root FDT") as progress:
-            handover = open_handover(self.paths, progress=progress, **self.options)
+            if self.live:
+                handover = open_live_handover(progress=progress, **self._live_options)
+            else:
+                handover = open_handover(self.paths, progress=progress, **self.options)
         handover = self.worded(handover)
         with self.advising(), handover:
             for note in handover.notes:
@@ -200,12 +220,16 @@ class Source(Image):
     @contextmanager
     def suspect(self, terminal: Voice) -> Iterator[Handover | Broken]:
         """As `opened`, for one that may be broken."""
-        from khodump.api import open_suspect
+        from khodump.api import open_live_suspect, open_suspect
         from khodump.handover import Handover
 
+        self._check()
         terminal.spare(self.inputs)
         with self.advising(), terminal.noting(), terminal.progress("searching for the root FDT") as progress:
-            suspect = open_suspect(self.paths, progress=progress, **self.options)
+            if self.live:
+                suspect = open_live_suspect(progress=progress, **self._live_options)
+            else:
+                suspect = open_suspect(self.paths, progress=progress, **self.options)
         with self.advising(), suspect:
             for note in suspect.notes:
                 terminal.note(note)
@@ -234,6 +258,31 @@ class Source(Image):
                 if isinstance(rest, Broken):
                     suspect = replace(rest, problem=error)
             yield suspect
+
+    @property
+    def named_images(self) -> list[str]:
+        """The images that are named; none with --live."""
+        return self.images or []
+
+    @property
+    def _live_options(self) -> LiveOptions:
+        return {"incoming": self.incoming, "version": self.as_, "page_size": self.page_bytes}
+
+    def _check(self) -> None:
+        """Refuse what does not go together."""
+        describing = (self.fdt, self.root, self.ranges, self.scratch, self.assume_zero, self.force_placement)
+        if self.live and (self.named_images or any(describing)):
+            raise UsageError(
+                "--live names this machine's memory and FDT itself",
+                hint="leave the image, and what describes one, out",
+            )
+        if self.incoming and not self.live:
+            raise UsageError(
+                "--in goes with --live",
+                hint="for an image, pass the FDT with --fdt, or none to search for it",
+            )
+        if not self.live and not self.named_images:
+            raise UsageError("no memory image named", hint="name an image, or this machine with --live")
 
     @property
     def options(self) -> Options:

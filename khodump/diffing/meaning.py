@@ -24,8 +24,9 @@ Key: TypeAlias = tuple[str, str]
 HANDOVER: Final = "handover"
 SCRATCH: Final = "scratch"
 SERIALIZED: Final = "serialized"
-#: Things that are on record only once LUO has serialized.
-_ON_RECORD: Final = ("session", "file", "flb")
+#: Things that are on record once LUO has serialized; the kernel's own lists may tell of the former before.
+_IN_LISTS: Final = ("session", "file")
+_ON_RECORD: Final = (*_IN_LISTS, "flb")
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def compare(old: Handover, new: Handover) -> Meaning:
             unsure.append(key)
         elif first is not None and second is not None:
             differences += _changed(key, first, second)
-        elif serialization is not None and what in _ON_RECORD:
+        elif serialization is not None and not (_is_told(what, old) and _is_told(what, new)):
             differences += _serialized(key, first, second)
         else:
             differences.append(_came_or_went(key, first, second))
@@ -113,12 +114,24 @@ def _comparable(what: str, thing: Thing | None, handover: Handover) -> bool:
     """Whether one side tells of a thing, or surely has none."""
     if thing is not None:
         return thing.known
+    if what in _IN_LISTS and handover.unserialized is not None:
+        return handover.live_luo is not None and handover.live_luo.is_whole
     return what not in _ON_RECORD or not any(
         finding.severity is Severity.ERROR
         for subtree in handover.subtrees
         if subtree.name == LUO_NODE
         for finding in subtree.decoded.findings
     )
+
+
+def _is_told(what: str, handover: Handover) -> bool:
+    """Whether something tells of all things of a kind that a handover has."""
+    if what not in _ON_RECORD:
+        return True
+    luo = handover.luo
+    if luo is not None and luo.is_serialized:
+        return True
+    return what in _IN_LISTS and handover.unserialized is not None
 
 
 def _changed(key: Key, old: Thing, new: Thing) -> Iterator[Difference]:
@@ -169,9 +182,7 @@ def _all_things(handover: Handover) -> Iterator[tuple[Key, Thing]]:
     yield (HANDOVER, ""), _handover(handover)
     for subtree in handover.subtrees:
         yield ("subtree", subtree.name), _subtree(subtree)
-    luo = handover.luo
-    if luo is not None:
-        yield from _luo(luo)
+    yield from _luo(handover.luo, handover.unserialized)
     for region in handover.scratch or ():
         yield (SCRATCH, f"{region.addr:#x}"), Thing({"size": str(region.size)})
 
@@ -209,12 +220,14 @@ def _value(fact: Fact) -> str:
     return f"{value:#x}" if fact.kind is Kind.ADDRESS else str(value)
 
 
-def _luo(luo: Luo) -> Iterator[tuple[Key, Thing]]:
-    for session in luo.sessions:
+def _luo(written: Luo | None, listed: Luo | None) -> Iterator[tuple[Key, Thing]]:
+    """What LUO keeps: of its sessions the kernel's lists tell where what was written down does not, or not any more."""
+    told = listed or written
+    for session in told.sessions if told else ():
         yield ("session", session.name), Thing({"files": str(session.count)})
         for file in session.files:
             yield ("file", f"{session.name}/{file.token:#x}"), _file(file)
-    for flb in luo.flbs:
+    for flb in written.flbs if written else ():
         yield ("flb", flb.name), Thing({"data": f"{flb.data:#x}", "count": str(flb.count)})
 
 

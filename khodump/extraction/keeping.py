@@ -25,6 +25,7 @@ from khodump.abi.khoser import KHOSER_MEM_BITMAP_PTR, KHOSER_MEM_CHUNK_HDR, chun
 from khodump.abi.layout import dtype_of
 from khodump.columns.arrays import I64, U64, Bool, among
 from khodump.columns.intervals import Intervals
+from khodump.extraction.keeping_kernel import is_asked, kernel_keeps
 from khodump.fdt import FDT_HEADER, MAGIC
 from khodump.findings import Finding, Severity
 from khodump.handover import Handover
@@ -47,10 +48,15 @@ _NO_BLOCK: Final = 36
 _MAX_ENTRIES: Final = 256  # of the boot protocol's list, as `khodump.opening.boot` follows it
 
 
-def keeps(handover: Handover, notes: list[Finding]) -> Iterator[Keep]:
+def keeps(handover: Handover, notes: list[Finding], *, keep_kernel: bool) -> Iterator[Keep]:
     """All bytes that are looked at, in bounded batches; `notes` takes what cannot be kept, but for missing pages."""
     users = (keep for subtree in handover.subtrees for keep in _subtree(subtree))
-    return chain(_root(handover, notes), _map(handover), users, _scratch(handover, notes))
+    described = chain(_root(handover, notes), _map(handover), users)
+    if not keep_kernel:
+        return chain(described, _scratch(handover, notes))
+    told = handover.running.scratch if handover.running and is_asked(handover) else None
+    scratch: Iterator[Keep] = iter(()) if told == handover.scratch else _scratch(handover, notes)
+    return chain(described, kernel_keeps(handover), scratch)
 
 
 def _root(handover: Handover, notes: list[Finding]) -> Iterator[Keep]:

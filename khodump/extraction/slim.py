@@ -19,6 +19,7 @@ from khodump.columns.intervals import Intervals, meet
 from khodump.errors import ImageError, KhodumpError
 from khodump.extraction.copying import Progress, Sink
 from khodump.extraction.keeping import BOOT, keeps, strangers
+from khodump.extraction.keeping_kernel import KERNEL, kernel_lines, tells_the_same
 from khodump.findings import Finding, Severity
 from khodump.handover import Handover
 from khodump.memories.elf_writer import core_head
@@ -26,6 +27,7 @@ from khodump.memories.excerpt import Excerpt
 from khodump.memory import Hole, PhysicalMemory, Platform, Presence
 from khodump.numbers import format_size
 from khodump.rows import Block, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.subtree import Keep
 from khodump.trackers import open_tracker
 
 _COLUMNS = (
@@ -116,18 +118,19 @@ class Slim:
     gone: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, handover: Handover, *, keep_unknown: bool = False) -> Self:
+    def of(cls, handover: Handover, *, keep_unknown: bool = False, keep_kernel: bool = True) -> Self:
         """What to keep of this handover.
 
         Args:
             handover: an open handover.
             keep_unknown: keep what is doubtful as well: it may be anybody's data.
+            keep_kernel: keep what the running kernel is asked by, where there is one that tells of the handover.
 
         Raises:
             ImageError: the image cannot be read.
         """
         notes: list[Finding] = []
-        spans = _collected(handover, notes, keep_unknown=keep_unknown)
+        spans = _collected(keeps(handover, notes, keep_kernel=keep_kernel), keep_unknown=keep_unknown)
         memory, size = handover.memory, handover.page_size
         edges = [part.columns for part in spans.values()]
         pages = _present(memory, _union([part.pages(size) for part in spans.values()]))
@@ -139,7 +142,7 @@ class Slim:
             *handover.told(handover.all_findings),
             *notes,
             *_missing(memory, spans, pages, size),
-            *(left_out or _differences(handover, excerpt)),
+            *(left_out or _differences(handover, excerpt, has_kernel=_has_kernel(spans))),
         ]
         rows = tuple(_row(key, part, pages, size) for key, part in spans.items())
         gone = (*(["KHO/map"] if handover.is_map_gone else []), *handover.gone_of(handover.subtrees))
@@ -211,10 +214,10 @@ class Slim:
         return Tail(summary, self.findings, is_partial=bool(self.gone))
 
 
-def _collected(handover: Handover, notes: list[Finding], *, keep_unknown: bool) -> dict[_Key, _Spans]:
-    """The bytes to keep, by owner and what they are; `notes` takes what cannot be kept, but for missing pages."""
+def _collected(kept: Iterable[Keep], *, keep_unknown: bool) -> dict[_Key, _Spans]:
+    """The bytes to keep, by owner and what they are."""
     spans: dict[_Key, _Spans] = {}
-    for keep in keeps(handover, notes):
+    for keep in kept:
         if len(keep.start):
             part = spans.setdefault((keep.owner, keep.what), _Spans())
             if keep.doubtful and not keep_unknown:
@@ -312,7 +315,7 @@ def _excerpt(
     """The memory that the core holds, which tells the page size where it is not found without being told."""
     memory = handover.memory
     start, end, _, _ = meet(wanted.start, wanted.end, pages.start, pages.end)
-    platform = Platform(_machine(handover, spans), _vmcoreinfo(memory))
+    platform = Platform(_machine(handover, spans), _vmcoreinfo(memory, has_kernel=_has_kernel(spans)))
     excerpt = Excerpt(memory, pages, Intervals(start, end), _spoken_of(memory).minus(pages), platform)
     if _reread(handover, excerpt) is not None:
         return excerpt
@@ -320,14 +323,19 @@ def _excerpt(
     return excerpt.telling(replace(platform, vmcoreinfo=told))
 
 
-def _vmcoreinfo(memory: PhysicalMemory) -> dict[str, str]:
-    """The lines that tell how to read the map, and no others."""
+def _has_kernel(spans: Mapping[_Key, _Spans]) -> bool:
+    """Whether the core holds what the running kernel is asked by."""
+    return any(owner == KERNEL for owner, _ in spans)
+
+
+def _vmcoreinfo(memory: PhysicalMemory, *, has_kernel: bool) -> dict[str, str]:
+    """The lines that tell how to read the map, those that lead to the kernel where it is kept, and no others."""
     told = memory.platform.vmcoreinfo
     release, page_size = told.get("OSRELEASE", ""), told.get("PAGESIZE", "")
     lines = {"OSRELEASE": release} if 0 < len(release) <= _MAX_RELEASE else {}
     if page_size in map(str, PAGE_SIZES):
         lines["PAGESIZE"] = page_size
-    return lines
+    return lines | kernel_lines(told) if has_kernel else lines
 
 
 def _reread(handover: Handover, excerpt: Excerpt) -> Handover | None:
@@ -342,7 +350,7 @@ def _reread(handover: Handover, excerpt: Excerpt) -> Handover | None:
     return replace(handover, memory=excerpt, tracker=found.tracker, is_guess=not found.certain, watch=None)
 
 
-def _differences(handover: Handover, excerpt: Excerpt) -> Iterator[Finding]:
+def _differences(handover: Handover, excerpt: Excerpt, *, has_kernel: bool) -> Iterator[Finding]:
     """A finding where the core would not answer as the image does, though nothing was left out for its sake."""
     again = _reread(handover, excerpt)
     if again is None:
@@ -355,6 +363,11 @@ def _differences(handover: Handover, excerpt: Excerpt) -> Iterator[Finding]:
     elif not _alike(again.preserved, handover.preserved):
         message = "the slim image lists other preservations than the image: hand on the image itself"
         yield Finding("slim-differs", Severity.ERROR, handover.fdt.phys, message)
+    if has_kernel and not tells_the_same(handover, excerpt):
+        message = (
+            "the kernel in the slim image does not tell what that in the image does: hand on the image itself"
+        )
+        yield Finding("slim-differs", Severity.ERROR, None, message)
 
 
 def _alike(one: Extents, other: Extents) -> bool:

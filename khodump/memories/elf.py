@@ -160,6 +160,11 @@ def warnings(file: ByteSource, table: Segments) -> Iterator[str]:
         )
 
 
+def vmcoreinfo_of(notes: bytes) -> dict[str, str]:
+    """The KEY=VALUE lines of the VMCOREINFO note among these notes of an ELF64 core."""
+    return _vmcoreinfo(notes, core_structs())
+
+
 def _vmcoreinfo(notes: bytes, structs: Any) -> dict[str, str]:  # noqa: ANN401 - pyelftools makes its structs at run time
     """The KEY=VALUE lines of the VMCOREINFO note among `notes`, if it is there and whole."""
     at, header_size = 0, structs.Elf_Nhdr.sizeof()

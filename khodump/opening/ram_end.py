@@ -26,12 +26,19 @@ def find_ram_end(memory: PhysicalMemory, told: Iterable[RamMap], named: Iterable
         told: what is found in it of the machine's own words; some may be another machine's, such as a guest's.
         named: physical addresses that the handover names, without the one that leads to its map.
     """
-    if memory.ram_end is not None and memory.ram_end.is_told:
-        return memory.ram_end
-    fitting = [ram for ram in told if not _is_contradicted(ram, memory)]
-    if fitting:
-        highest = max(fitting, key=lambda ram: ram.end)
-        return RamEnd(highest.end, f"as {highest.source} says", is_told=True)
+    header = memory.ram_end if memory.ram_end is not None and memory.ram_end.is_told else None
+    # A dump's header knows of the memory that its maker saw. makedumpfile counts to the end of the core that it read,
+    # which a tool may have reduced, so that the machine's own words may know of more.
+    above = [ram for ram in told if header is None or ram.end > header.address]
+    ends = [
+        RamEnd(ram.end, f"as {ram.source} says", is_told=True)
+        for ram in above
+        if not _is_contradicted(ram, memory)
+    ]
+    if header is not None:
+        ends.append(header)
+    if ends:
+        return max(ends, key=lambda end: end.address)
     return min(_bounds(memory, named), key=lambda bound: bound.address)
 
 

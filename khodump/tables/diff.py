@@ -275,6 +275,8 @@ def _facts(name: str, handover: Handover, side: Census) -> Iterator[Fact]:
     yield Fact(f"{name} root", handover.tracker.root, Kind.ADDRESS)
     yield Fact(f"{name} nodes", side.nodes, Kind.COUNT)
     yield Fact(f"{name} preserved", None if handover.is_refuted else side.size, Kind.SIZE)
+    if handover.basis_of_sessions:
+        yield Fact(f"{name} sessions", handover.basis_of_sessions, Kind.TEXT)
 
 
 def _left_open(name: str, spans: list[Unknown]) -> Finding:

@@ -6,6 +6,7 @@ import numpy as np
 
 from khodump.columns.arrays import I64, U64
 from khodump.columns.extents import NO_ORDER
+from khodump.extraction.contents import preserved_contents
 from khodump.handover import Handover
 from khodump.numbers import format_size
 from khodump.ownership import NOBODY, Ownership
@@ -75,6 +76,7 @@ def _head(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
         Fact("claimed by nobody", None if gone or handover.user_findings else int(sizes[-1]), Kind.SIZE),
         Fact("owner not known", _not_known(handover, int(sizes[-1])), Kind.SIZE),
         Fact("claimed but not preserved", None if open_ else int(missing.sum()), Kind.SIZE),
+        Fact("not in the image", None if gone else preserved_contents(handover).lost, Kind.SIZE),
         Fact("claimed twice", ownership.claimed_twice.size, Kind.SIZE),
         Fact("map's own pages", _pages(handover), Kind.COUNT),
         Fact("map's size", spent, Kind.SIZE),

@@ -10,6 +10,7 @@ import numpy as np
 from khodump.abi.luo import NODE_NAME
 from khodump.columns.extents import NO_ORDER, Extents
 from khodump.errors import UsageError, choice
+from khodump.extraction.contents import contents
 from khodump.handover import Handover
 from khodump.luo_sessions import (
     INCOMING,
@@ -219,7 +220,10 @@ def _summary(handover: Handover, chosen: Sequence[FoundSession], files: int, *, 
         return f"{left} LUO's state: the kernel that took this handover over has given it back"
     if not chosen:
         return _nothing(handover)
-    return "; ".join([f"{sessions} sessions, {files} files", *_bases(handover, chosen)])
+    lost = contents(handover, chosen).words
+    return "; ".join(
+        [f"{sessions} sessions, {files} files", *_bases(handover, chosen), *([lost] if lost else [])]
+    )
 
 
 def _nothing(handover: Handover) -> str:

@@ -16,7 +16,7 @@ from khodump.columns.arrays import U8
 from khodump.errors import KhodumpError
 from khodump.extraction.slim import Slim
 from khodump.handover import Handover
-from khodump.memory import PhysicalMemory
+from khodump.memory import Hole, PhysicalMemory
 from khodump.rows import Cell, Result
 from khodump.tables.check import check
 from khodump.tables.diff import Diff
@@ -27,9 +27,13 @@ from khodump.tables.sessions import sessions
 from khodump.tables.subtrees import subtrees
 from khodump.tables.tree import Branches, tree
 from tests.builders.handover import Description, build_handover
+from tests.builders.kernel.living import LivingKernel
+from tests.builders.kernel.luo_lists import BuiltSession
+from tests.builders.memfd import Folio, Memfd
 from tests.fuzz.memory import memory_of
 from tests.fuzz.mutators import PAGE, execute, programs
 from tests.fuzz.seeds import DESCRIPTIONS, Seed, seed
+from tests.kernel.moments import MOMENTS
 
 SEEDS = (*DESCRIPTIONS, "kho-test serialized", "luo-memfd next-out", "v1a", "v1b", "rfc1")
 #: More for a longer run.
@@ -118,15 +122,19 @@ def memory_from(grown: Seed, program: bytes) -> PhysicalMemory:
     return memory_of(data, [page for page, _ in grown.pages], lost, grown.machine)
 
 
-def compared(handover: Handover, path: Path) -> list[str]:
-    """Where a slim core answers otherwise than its image; nothing where slim itself says that it may."""
+def compared(handover: Handover, path: Path, *, is_named: bool = True) -> list[str]:
+    """Where a slim core answers otherwise than its image; nothing where slim itself says that it may.
+
+    Without a name, the core has to lead to the root FDT by itself.
+    """
     core = Slim.of(handover)
     sink = Bytes()
     core.write(sink)
     path.write_bytes(sink.data)
     if SAID & {finding.rule for finding in core.findings}:
         return []
-    with open_handover([path], fdt=handover.fdt.phys, version=handover.version) as again:
+    fdt = handover.fdt.phys if is_named else None
+    with open_handover([path], fdt=fdt, version=handover.version) as again:
         pairs = [(ours, admitted(ours, theirs)) for ours, theirs in both(handover, again)]
         different = [f"{ours}\n{theirs}" for ours, theirs in pairs if normal(ours) != normal(theirs)]
         if all(subtree.decoded.content is not None for subtree in handover.subtrees):
@@ -202,3 +210,68 @@ def test_the_machines_memory_ends_where_it_did(tmp_path):
         assert compared(handover, tmp_path / "core") == []
         with open_handover([tmp_path / "core"]) as again:
             assert again.memory.end == handover.memory.end == 1 << 30
+
+
+@pytest.mark.parametrize("is_incoming", [False, True])
+@pytest.mark.parametrize("name", MOMENTS)
+def test_a_running_kernel_in_a_slim_core_answers_as_in_its_image(moments, name, is_incoming, tmp_path):
+    """Its own sessions, owners and scratch are told by symbols, types and lists, all of which are in the core."""
+    facts = moments[name].facts
+    incoming = int(facts["in_fdt_phys"], 16)
+    if is_incoming and not incoming:
+        return  # it was not booted through KHO
+    with open_handover(moments[name].image, fdt=incoming if is_incoming else None) as handover:
+        assert compared(handover, tmp_path / "core", is_named=is_incoming) == []
+        assert not SAID & {finding.rule for finding in Slim.of(handover).findings}
+        with open_handover([tmp_path / "core"], fdt=handover.fdt.phys) as again:
+            assert again.role is handover.role
+            assert again.scratch == handover.scratch
+            assert again.live_luo is not None
+
+
+DISK = Memfd((Folio(0, b"of the guest" * 300, 1), Folio(2, b"end of the guest")))
+
+
+def living() -> LivingKernel:
+    """A kernel that prepares one session, and received another."""
+    kernel = LivingKernel.of(DISK)
+    kernel.lists.write(incoming=[BuiltSession("old", kernel.receive(DISK))], outgoing=[kernel.prepared(1)])
+    return kernel
+
+
+def slim_core(handover: Handover, path: Path, *, keep_kernel: bool) -> bytes:
+    core, sink = Slim.of(handover, keep_kernel=keep_kernel), Bytes()
+    core.write(sink)
+    path.write_bytes(sink.data)
+    return bytes(sink.data)
+
+
+def test_of_the_kernel_no_byte_is_kept_that_was_not_decoded(tmp_path):
+    built = living()
+    secret = b"what lies beside LUO's objects"
+    lists = built.kernel.object(secret)
+    with built.kernel.opened() as memory, open_in(memory) as handover:
+        data = slim_core(handover, tmp_path / "core", keep_kernel=True)
+        page = built.kernel.phys(lists) // 4096 * 4096
+        with open_handover([tmp_path / "core"]) as again:
+            different = [
+                ours.command for ours, theirs in both(handover, again) if normal(ours) != normal(theirs)
+            ]
+            assert different == ["check"]  # which says how much of the contents is there to be extracted
+            there = again.memory.read(page, 4096)
+            assert not isinstance(there, Hole)
+    assert secret not in data
+    assert b"of the guest" not in data
+    assert any(there)
+
+
+def test_a_switch_leaves_the_kernel_out(tmp_path):
+    built = living()
+    with built.kernel.opened() as memory, open_in(memory) as handover:
+        with_kernel = slim_core(handover, tmp_path / "whole", keep_kernel=True)
+        without = slim_core(handover, tmp_path / "core", keep_kernel=False)
+        assert len(without) < len(with_kernel)
+        assert b"kallsyms" not in without
+        with open_handover([tmp_path / "core"]) as again:
+            assert again.live_luo is None
+            assert again.fdt.phys == handover.fdt.phys

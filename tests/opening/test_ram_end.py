@@ -137,3 +137,21 @@ def test_what_was_told_is_not_reached_beyond():
     guessed = RamEnd.far_above(GIB)
     assert reaching(guessed, GIB) == guessed
     assert reaching(guessed, 1 << 46) == RamEnd.of_architecture()
+
+
+@pytest.mark.parametrize(("told", "accused"), [(1 << 31, False), (1 << 29, True)])
+def test_the_machines_own_words_may_know_of_more_than_a_dumps_header(tmp_path, told, accused):
+    """makedumpfile counts max_mapnr to the end of the core that it read; a core that was reduced ends too early."""
+    built = handed_over((FAR,))
+    write_boot_params(built.image, E820_AT, e820=((0, told, 1),))
+    spans = built.image.ranges
+    pages = {
+        at: built.image.read(at, 4096)
+        for start, end in spans
+        for at in range(start // 4096 * 4096, end, 4096)
+    }
+    path = tmp_path / "dump"
+    path.write_bytes(build_kdump(pages))
+    with open_suspect(path) as suspect:
+        rules_fired = {each.finding.rule for each in examine(suspect).diagnoses}
+    assert ("map-key-impossible" in rules_fired) is accused

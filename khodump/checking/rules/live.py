@@ -99,7 +99,7 @@ def _hit(handover: Handover, session: FoundSession, waiting: list[FoundFile]) ->
         first = int(plan.runs.pfn.min()) * plan.page_size if len(plan.runs) else None
         phys = first if phys is None or (first is not None and first < phys) else phys
         if not missing:
-            whole.append(f"{name}/{file.file.token:#x}")
+            whole.append(f"{file.file.token:#x}")
     message = f"{len(waiting)} of {len(session.files)} files of session {quoted(name)} are not retrieved"
     if unplanned < len(waiting):
         where = "" if phys is None else f", the lowest at {phys:#x}"
@@ -108,11 +108,22 @@ def _hit(handover: Handover, session: FoundSession, waiting: list[FoundFile]) ->
             f"{format_size(size - lost)} of that are in this image, {len(whole)} files wholly"
         )
     if whole:
-        message += f": khodump extract --memfd {quoted(whole[0])} rebuilds the first"
+        message += (
+            f": khodump extract --memfd {quoted(f'{name}/{whole[0]}')} rebuilds the first{_others(whole[1:])}"
+        )
     if unplanned:
         message += f"; of {unplanned} the handler is not known, or the state cannot be read"
     evidence = {"files": len(waiting), "bytes": size, "missing": lost}
     return Hit(phys, message, session_owner(name), evidence)
+
+
+def _others(tokens: list[str]) -> str:
+    """The tokens of further files, for the same command; not all of very many."""
+    shown = tokens[:_NAMED]
+    if not shown:
+        return ""
+    more = f" and {len(tokens) - len(shown)} more" if len(tokens) > len(shown) else ""
+    return f", and likewise {', '.join(shown)}{more}"
 
 
 RULES: Final = (

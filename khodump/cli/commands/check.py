@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -10,17 +9,10 @@ import typer
 from khodump.cli import completion
 from khodump.cli.command import Status, command
 from khodump.cli.help import Example
-from khodump.cli.source import IMAGES, Source
+from khodump.cli.source import Source
 from khodump.cli.terminal import Terminal
 from khodump.errors import UsageError
 from khodump.findings import Severity
-
-
-@dataclass(frozen=True)
-class Suspect(Source):
-    """A handover in a memory image, which may be broken; none to ask about the rules alone."""
-
-    images: Annotated[list[str] | None, IMAGES] = None  # type: ignore[assignment]  # not with --list
 
 
 @command(
@@ -34,7 +26,7 @@ class Suspect(Source):
     ]
 )
 def check(
-    source: Suspect,
+    source: Source,
     terminal: Terminal,
     next_: Annotated[
         str | None,
@@ -65,7 +57,7 @@ def check(
         return terminal.write(tables.explain(explain))
     if list_:
         return terminal.write(tables.list_rules())
-    if not source.images:
+    if not source.images and not source.live:
         raise UsageError("no memory image named", hint="khodump check IMAGE, or khodump check --list")
     kernel = None if next_ is None else kernel_named(next_)
     with source.suspect(terminal) as suspect:

@@ -41,7 +41,8 @@ class Pair:
     fdt_old: Annotated[
         str | None,
         _file(
-            "FILE|0xPHYS", "The root FDT: a .dtb file, or its physical address. Default: search the image."
+            "FILE|0xPHYS",
+            "The root FDT: a .dtb file, or its physical address. Default: where the kernel in the image says, else search.",
         ),
     ] = None
     fdt_new: Annotated[str | None, _file("FILE|0xPHYS")] = None

@@ -31,7 +31,16 @@ class LookupSource(Source):
     @property
     def paths(self) -> list[str]:
         """See `Image.paths`."""
-        return [str(self.images), *(self.more or [])]
+        return [*self.named_images, *(self.more or [])]
+
+    @property
+    def named_images(self) -> list[str]:
+        """See `Source.named_images`: with --live, addresses stand where an image would."""
+        return [] if self.live else [str(self.images)]
+
+    def addresses(self, named: list[str]) -> list[str]:
+        """The addresses: those that are named, and with --live what stands before them."""
+        return [str(self.images), *named] if self.live else named
 
 
 @command(
@@ -48,15 +57,17 @@ def lookup(
     source: LookupSource,
     terminal: Terminal,
     addresses: Annotated[
-        list[str], typer.Argument(metavar="ADDR...", help="Physical addresses.", show_default=False)
-    ],
+        list[str] | None, typer.Argument(metavar="ADDR...", help="Physical addresses.", show_default=False)
+    ] = None,
 ) -> Status:
     """Say of physical addresses whether they are preserved, how the map says so, by whom, and where their bytes are."""
     from khodump.opening.broken import Broken
     from khodump.tables.lookup import lookup as analyse
     from khodump.tables.lookup import lookup_bytes
 
-    wanted = [_address(text) for text in addresses]
+    wanted = [_address(text) for text in source.addresses(addresses or [])]
+    if not wanted:
+        raise UsageError("no address named", hint="khodump lookup IMAGE ADDR, or khodump lookup --live ADDR")
     with source.opened_or_broken(terminal) as suspect:
         if not isinstance(suspect, Broken):
             return terminal.write(analyse(suspect, wanted))

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 class Subject(Source):
     """What a report is on: a handover, or an old one against a new one."""
 
-    images: Annotated[
-        list[str],
+    images: Annotated[  # not with --live
+        list[str] | None,
         typer.Argument(
             metavar="IMAGE [NEW]",
             help="Memory image, as for khodump inspect; with a second one, the report compares the two.",
             show_default=False,
         ),
-    ]
+    ] = None
     image: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE", help="A further file of the (first) image; may be repeated."),
@@ -43,23 +43,23 @@ class Subject(Source):
     @property
     def paths(self) -> list[str]:
         """The files that make the first image."""
-        return [self.images[0], *(self.image or [])]
+        return [*self.named_images[:1], *(self.image or [])]
 
     @property
     def inputs(self) -> list[str]:
         """See `Image.inputs`."""
         fdt = None if self.fdt_new is None else named_fdt(self.fdt_new, "--fdt-new")
-        return [*super().inputs, *self.images[1:], *([fdt] if isinstance(fdt, str) else [])]
+        return [*super().inputs, *self.named_images[1:], *([fdt] if isinstance(fdt, str) else [])]
 
     @property
     def compares(self) -> bool:
         """Whether two are named."""
-        if len(self.images) > 2:
+        if len(self.named_images) > 2:
             raise UsageError(
                 "a report is on one image, or on two against each other",
                 hint="name further files of the first image with --image",
             )
-        return len(self.images) == 2
+        return len(self.named_images) == 2
 
     @contextmanager
     def opened_new(self, voice: Voice) -> Iterator[Handover]:
@@ -70,7 +70,9 @@ class Subject(Source):
     @property
     def newer(self) -> Subject:
         """What names the second handover."""
-        return replace(self, images=self.images[1:], image=None, fdt=self.fdt_new, scratch=None, ranges=None)
+        return replace(
+            self, images=self.named_images[1:], image=None, fdt=self.fdt_new, scratch=None, ranges=None
+        )
 
 
 @command(

@@ -51,6 +51,13 @@ def slim(
             help="Keep blobs of unknown users, and what may be no metadata any more: it may be anybody's data.",
         ),
     ] = False,
+    kernel: Annotated[
+        bool,
+        typer.Option(
+            "--kernel/--no-kernel",
+            help="Keep what the running kernel is asked by: symbols, types, LUO's lists. They take some MiB.",
+        ),
+    ] = True,
 ) -> Status:
     """Write an ELF core with KHO's metadata and nothing that was preserved, and list what it holds."""
     from khodump.extraction.slim import Slim
@@ -65,7 +72,7 @@ def slim(
         source.opened(terminal) as handover,
         new_file(output, force=terminal.force, inputs=source.inputs) as sink,
     ):
-        core = Slim.of(handover, keep_unknown=keep_unknown)
+        core = Slim.of(handover, keep_unknown=keep_unknown, keep_kernel=kernel)
         with terminal.progress(f"writing {output}") as progress:
             core.write(sink, progress)
     if is_stdout(output):

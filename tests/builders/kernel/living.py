@@ -25,11 +25,13 @@ class LivingKernel:
         kernel: it.
         handover: what it prepares.
         lists: LUO's own.
+        first_received: the lowest physical address of the folios that it received.
     """
 
     kernel: BuiltKernel
     handover: BuiltHandover
     lists: LuoLists
+    first_received: int | None = None
 
     @classmethod
     def of(cls, *memfds: Memfd, name: str = "vm", serialized: bool = False) -> LivingKernel:
@@ -52,6 +54,7 @@ class LivingKernel:
         """Files that the last kernel handed over; the map that held them was given back, only struct pages tell of it."""
         writer = Writer(self.kernel.image, 4096)
         files = [BuiltFile(token, memfd.write(writer)) for token, memfd in enumerate(memfds, 1)]
+        self.first_received = min(writer.places.get("contents", []), default=None)
         if has_orders:
             self._struct_pages(writer.blocks)
         return tuple(files)

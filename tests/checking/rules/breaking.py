@@ -58,6 +58,7 @@ class Break:
         asked: how the root FDT is named.
         options: of open_suspect().
         dropped: physical address of a page that the broken one's image does not hold.
+        vmcoreinfo: lines that lead to a running kernel in the image, where there is one.
     """
 
     built: BuiltHandover
@@ -74,6 +75,7 @@ class Break:
     asked: Asked = Asked.BY_ADDRESS
     options: dict[str, Any] = field(default_factory=dict)
     dropped: int | None = None
+    vmcoreinfo: dict[str, str] | None = None
 
     @contextmanager
     def opened(self, directory: Path, *, broken: bool) -> Iterator[Handover | Broken]:
@@ -94,7 +96,8 @@ class Break:
             fdt.write_bytes(image.read(self.built.fdt_phys, len(self.built.fdt)))
             image.drop(self.built.fdt_phys)
         machine = "EM_X86_64" if self.built.geometry.page_size == 4096 else "EM_AARCH64"
-        path = image.to_elf(directory / "core", machine=machine)
+        told: dict[str, Any] = {} if self.vmcoreinfo is None else {"vmcoreinfo": self.vmcoreinfo}
+        path = image.to_elf(directory / "core", machine=machine, **told)
         if self.asked is Asked.BY_FILE:
             image.write(self.built.fdt_phys, self.built.fdt)
         image.write(self.at, before)

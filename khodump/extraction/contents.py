@@ -1,0 +1,62 @@
+"""How much of what is preserved an image holds: dumps leave contents out that a dump tool takes for page cache or zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from khodump.columns.arrays import U64
+from khodump.columns.extents import NO_ORDER
+from khodump.columns.intervals import Intervals
+from khodump.handover import Handover
+from khodump.luo_sessions import FoundFile, FoundSession
+from khodump.memory import PhysicalMemory, Presence
+from khodump.numbers import format_size
+
+
+class Contents(NamedTuple):
+    """Bytes of contents: of all, and of those that the image does not hold."""
+
+    size: int
+    lost: int
+
+    @property
+    def words(self) -> str | None:
+        """What is missing, in words; None where nothing is."""
+        if not self.lost:
+            return None
+        return (
+            f"{format_size(self.lost)} of the {format_size(self.size)} in their folios are not in the image"
+        )
+
+
+def preserved_contents(handover: Handover) -> Contents:
+    """Of all that the map lists."""
+    return _held(handover.memory, Intervals.covering(handover.preserved.phys, handover.preserved.end))
+
+
+def contents(handover: Handover, sessions: Iterable[FoundSession]) -> Contents:
+    """Of the folios of these sessions' files, a page each where their orders are not known."""
+    none = np.zeros(0, np.uint64)
+    parts = [part for session in sessions for file in session.files for part in _folios(handover, file)]
+    start = np.concatenate([none, *(first for first, _ in parts)])
+    end = np.concatenate([none, *(last for _, last in parts)])
+    return _held(handover.memory, Intervals.covering(start, end))
+
+
+def _folios(handover: Handover, file: FoundFile) -> Iterator[tuple[U64, U64]]:
+    """Start and end of the blocks of a file, in batches."""
+    state = file.file.state
+    for batch in state.folios() if state else ():
+        orders = file.orders.orders_at(batch.phys)
+        known = np.where(orders == NO_ORDER, 0, orders).astype(np.uint64)
+        yield batch.phys, batch.phys + (np.uint64(handover.page_size) << known)
+
+
+def _held(memory: PhysicalMemory, wanted: Intervals) -> Contents:
+    present = [(span.start, span.end) for span in memory.ranges if span.presence is Presence.PRESENT]
+    edges = np.array(present, np.uint64).reshape(-1, 2)
+    lost = wanted.minus(Intervals.covering(edges[:, 0], edges[:, 1]))
+    return Contents(wanted.size, lost.size)
