@@ -304,14 +304,18 @@ class Handover:
 
     def _held_against(self, walk: Walk, batches: Iterator[Extents]) -> Iterator[Extents]:
         placement = self.memory.placement
-        outside = 0
+        outside, withheld = 0, False
         for extents in batches:
             if placement is not None:
                 outside += bytes_outside(placement.layout, extents)
-            if not self.is_refuted:
+            if self.is_refuted:
+                withheld = True
+            else:
                 yield extents
-        if self.is_refuted:
-            walk.findings.append(not_listed(self.fdt.phys, self.geometry_reason))
+        if withheld:
+            is_outside = self.tracker.holds(self.fdt.phys or 0, 0) is False
+            finding = not_listed(self.fdt.phys, self.geometry_reason, is_outside=is_outside)
+            walk.findings.append(finding)
             return
         walk.findings.extend(doubts(self.tracker, self.fdt.phys, placement, outside, tuple(walk.findings)))
 

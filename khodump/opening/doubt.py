@@ -50,16 +50,18 @@ def doubts(
         yield ReadingInDoubt(outside).finding(None, message)
 
 
-def not_listed(fdt_phys: int | None, guess: str) -> Finding:
+def not_listed(fdt_phys: int | None, guess: str, *, is_outside: bool) -> Finding:
     """The finding that takes the place of a map whose reading is a guess that nothing bears out.
 
     Args:
         fdt_phys: where the root FDT is.
         guess: how the map was read, and what else it may be.
+        is_outside: whether the FDT's own page is not in the map; else the part that says so is lost.
     """
+    where = "is not in it" if is_outside else "would be in a part that cannot be read"
     message = (
         f"what is preserved is not listed: how to read the map is {guess}, and the root FDT's own page, {fdt_phys or 0:#x}, "
-        f"which every kernel keeps in its map, is in none of these: the map is damaged, or was given back since; "
+        f"which every kernel keeps in its map, {where}: the map is damaged, or was given back since; "
         f"--page-size and --as list it by one reading"
     )
     return ReadingInDoubt().finding(fdt_phys, message)

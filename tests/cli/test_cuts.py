@@ -27,6 +27,7 @@ LACKING = (
     "no end mark",
     "damaged",
     "not in the dump",
+    "are not read",
     "no handover",
 )
 
