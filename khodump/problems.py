@@ -291,6 +291,10 @@ class SessionFileCountMismatch(
     found: int
 
 
+class SessionNameInvalid(Problem, name="session-name-invalid", title="the name of a session has no end"):
+    """All of its 64 bytes are in use, and the last of them is a NUL in what a kernel writes."""
+
+
 @dataclass(frozen=True)
 class FlbListInvalid(
     Problem,
@@ -454,6 +458,7 @@ PROBLEMS: Final[tuple[type[Problem], ...]] = (
     VmallocInvalid,
     VmallocBlockUnaligned,
     SessionFileCountMismatch,
+    SessionNameInvalid,
     FlbListInvalid,
     MemfdFolioCount,
     MemfdListUnread,

@@ -12,6 +12,8 @@ from khodump.api import open_suspect
 from khodump.checking.checkup import examine
 from khodump.checking.rule import Effect
 from khodump.errors import KhodumpError
+from khodump.handover import Handover
+from khodump.kernel import WhyNot
 from tests.captures import CAPTURES, HISTORIC
 from tests.kernel.moments import MOMENTS
 from tests.lacking import lacking
@@ -65,6 +67,26 @@ def test_what_an_image_lacks_accuses_nobody(name, tmp_path):
 @pytest.mark.parametrize("name", MOMENTS)
 def test_what_an_image_of_a_running_kernel_lacks_accuses_nobody(name, moments, tmp_path):
     assert accusations(moments[name].image, tmp_path / "core", MOST_OF_A_MOMENT) == []
+
+
+def test_scratch_regions_of_a_running_kernel_are_not_lost_in_silence(moments, tmp_path):
+    """A note says why they are not known, wherever its variables still lead to a root FDT."""
+    whole, image = moments["outgoing"].image, tmp_path / "core"
+    lost = 0
+    for what, make in lacking(whole.read_bytes(), 24):
+        image.write_bytes(make())
+        try:
+            with open_suspect(image) as suspect:
+                if isinstance(suspect, Handover) and suspect.scratch is None:
+                    running = suspect.running
+                    told = running is not None and not isinstance(running.places, WhyNot)
+                    assert told == any("scratch regions are not known" in note for note in suspect.notes), (
+                        what
+                    )
+                    lost += told
+        except KhodumpError:
+            continue
+    assert lost
 
 
 def answer(command, image):

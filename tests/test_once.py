@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from khodump import handover
+from khodump.ownership import own
 from khodump.trackers.radix import RadixTracker
 from tests.captures import SAMPLES
 from tests.transcript import run
@@ -29,7 +30,7 @@ def test_the_map_is_walked_and_owners_are_joined_once(line, monkeypatch, tmp_pat
 
         return call
 
-    monkeypatch.setattr(handover, "own", counted("own", handover.own))
+    monkeypatch.setattr(handover, "own", counted("own", own))
     monkeypatch.setattr(RadixTracker, "walk", counted("walk", RadixTracker.walk))
     monkeypatch.chdir(tmp_path)
     assert run(line[0], IMAGE, *line[1:]).status == 0

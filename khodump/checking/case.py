@@ -23,7 +23,7 @@ from khodump.opening import locate
 from khodump.opening.broken import Broken
 from khodump.opening.locate import RootFdt
 from khodump.ownership import Ownership
-from khodump.problems import PROBLEMS, FlbListInvalid, SessionFileCountMismatch
+from khodump.problems import PROBLEMS, FlbListInvalid, SessionFileCountMismatch, SessionNameInvalid
 from khodump.subtree import WHOLE_BLOCK, Claims
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
 from khodump.subtrees.luo_state import Luo, LuoFile, file_owner, session_owner
@@ -35,7 +35,7 @@ MAP_OWNER: Final = "KHO/map"
 
 _DECLARED: Final = frozenset(problem.name for problem in PROBLEMS)
 #: Problems that leave no list of sessions and files unread.
-_TELLING: Final = (SessionFileCountMismatch.name, FlbListInvalid.name)
+_TELLING: Final = (SessionFileCountMismatch.name, SessionNameInvalid.name, FlbListInvalid.name)
 _Found = TypeVar("_Found")
 
 

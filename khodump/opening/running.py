@@ -73,6 +73,13 @@ class Running:
             return None
         return self.places.scratch.regions or None
 
+    @property
+    def lacks_scratch(self) -> str | None:
+        """Why the scratch regions that it uses are not known, though its variables are; None where nothing lacks."""
+        if isinstance(self.places, WhyNot) or not isinstance(self.places.scratch, WhyNot):
+            return None
+        return self.places.scratch.message
+
     def role_of(self, root: RootFdt) -> Role:
         """What the handover of a root FDT is to it; one that was read from a file is known by its bytes."""
         for told, role in ((self.outgoing, Role.OUTGOING), (self.incoming, Role.INCOMING)):

@@ -41,6 +41,7 @@ from khodump.problems import (
     BlobTooSmall,
     ListPageShared,
     SessionFileCountMismatch,
+    SessionNameInvalid,
 )
 from khodump.rows import Fact, Kind
 from khodump.subtree import Blob, Context, Decoded, Keep
@@ -142,7 +143,12 @@ class _Reader:
     def _session(self, row: Any, place: int) -> Session:  # noqa: ANN401 - a numpy record
         name, head, count = text(bytes(row["name"])), int(row["files"]), int(row["count"])
         what, size = f"session {quoted(name)}", self._context.page_size
-        context, told = self._context.of(session_owner(name)), len(self.findings)
+        context = self._context.of(session_owner(name))
+        if b"\0" not in bytes(row["name"]):
+            message = f"the name of {what} fills its field, and has no end"
+            entry = Entry("name of the session's entry", place + offset_of(LUO_SESSION_SER, "name"))
+            self.findings.append(context.problem(SessionNameInvalid(), head or None, message, entry=entry))
+        told = len(self.findings)
         if head and context.refuses_next(head):
             self._shared_lists.add(context, head)
             return Session(name, head, count, (), (), place)

@@ -87,6 +87,60 @@ def test_no_header_of_flbs_can_change_unseen(files, field, value):
         assert run("sessions", path).status in (0, 4)
 
 
+#: Of the entries of FLBs: the name, the owner's own data, and the users.
+FLB_FIELDS = {"name": (0, 48), "data": (48, 8), "count": (56, 8)}
+
+
+@given(entry=st.integers(0, 1), field=st.sampled_from([*FLB_FIELDS]), data=st.data())
+@FEW
+def test_an_entry_of_flbs_may_be_anything(files, entry, field, data):
+    """What no kernel writes is found: no name, one without an end, no users; of the rest, each value is somebody's."""
+    offset, size = FLB_FIELDS[field]
+    value = data.draw(st.binary(min_size=size, max_size=size) | st.just(bytes(size)) | st.just(b"x" * size))
+    at = files.places["LUO/flbs/entries"][entry] + offset
+    with mutated(files, at, value) as path:
+        is_odd = {
+            "name": value[0] == 0 or 0 not in value,
+            "data": False,
+            "count": not any(value),
+        }[field]
+        rules = {diagnosis.finding.rule for diagnosis in checked(path).diagnoses}
+        assert rules == ({"flb-list-invalid"} if is_odd else set())
+        for command in COMMANDS:
+            ran = run(command, path)
+            assert ran.status in (0, 1, 4)
+            assert not is_odd or "flb-list-invalid" in ran.screen
+
+
+@given(value=st.binary(min_size=64, max_size=64) | st.just(bytes(64)) | st.just(b"x" * 64))
+@FEW
+def test_the_name_of_a_session_may_be_anything_that_ends(files, value):
+    with mutated(files, files.places["LUO/sessions/entries"][0], value) as path:
+        rules = {diagnosis.finding.rule for diagnosis in checked(path).diagnoses}
+        assert rules == (set() if 0 in value else {"session-name-invalid"})
+        for command in COMMANDS:
+            ran = run(command, path)
+            assert ran.status in (0, 1, 4)
+            assert 0 in value or "session-name-invalid" in ran.screen
+
+
+#: What leads to the list of folios, in struct memfd_luo_ser: offset and size.
+LIST_FIELDS = {"nr_folios": (24, 8), "first": (32, 8), "total_pages": (40, 4), "order": (46, 2)}
+
+
+@given(field=st.sampled_from([*LIST_FIELDS]), data=st.data())
+@FEW
+def test_nothing_that_leads_to_a_list_of_folios_can_change_unseen(files, field, data):
+    offset, size = LIST_FIELDS[field]
+    at = files.places["LUO/sessions/0/files/0"][0] + offset
+    value = data.draw(st.binary(min_size=size, max_size=size))
+    assume(files.image.read(at, size) != value)
+    with mutated(files, at, value) as path:
+        assert checked(path).diagnoses
+        for command in COMMANDS:
+            assert run(command, path).status in (0, 1, 4)
+
+
 @pytest.fixture(scope="module")
 def told() -> BuiltHandover:
     """A handover whose scratch regions the boot protocol tells."""

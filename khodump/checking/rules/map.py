@@ -32,6 +32,8 @@ from khodump.trackers.radix import RadixTracker
 _WALK: Final = "__kho_radix_walk_tree() and kho_mem_retrieve(), kernel/liveupdate/kexec_handover.c"
 _FAULTS: Final = {"x86_64": FAULT_X86, "aarch64": FAULT_ARM64}
 _TWO_GIB: Final = 31
+#: 1 << order in an int, pages of a block in kho_restore_page() of 7.2 and 7.3.
+_ORDER_31: Final = 31
 #: The release whose map is a radix tree, and whose lines speak of a map.
 _RADIX: Final = (7, 1)
 _WITHOUT_MAP: Final = {
@@ -139,6 +141,18 @@ def _shift_overflow(case: Case) -> Iterator[Hit]:
             "their size in 32 bits"
         )
         yield Hit(int(large.phys[0]), message, MAP_OWNER, {"order": order, "count": len(large)})
+    countless = extents.take(extents.order >= _ORDER_31)
+    if countless and not kernels:
+        message = f"{len(countless)} blocks are of order 31 and more; 7.2 and 7.3 count the pages of a block in 32 bits"
+        seen = {"order": int(countless.order.max()), "count": len(countless), "pages": 1}
+        yield Hit(int(countless.phys[0]), message, MAP_OWNER, seen)
+
+
+def _shift_overflow_outcome(case: Case, finding: Finding) -> Outcome:  # noqa: ARG001 - as all
+    if "pages" in finding.evidence:
+        text = "reserves these blocks, and counts their pages in 32 bits where they are restored: nobody gets them back whole"
+        return Outcome(Effect.UNJUDGED, text)
+    return Outcome(Effect.OVERWRITTEN, "reserves a wrong size for these blocks, and reuses what is left out")
 
 
 def _bitmap_size(case: Case) -> Iterator[Hit]:
@@ -343,14 +357,16 @@ RULES: Final = (
     Rule(
         "order-shift-overflow",
         Severity.ERROR,
-        "blocks of 2 GiB and more meet a kernel that computes their size in 32 bits",
-        "The size sign-extends at 2 GiB and wraps above, so that the reservation is wrong.",
+        "blocks are larger than the kernel can compute in 32 bits, where it does so",
+        "Before 7.2 the size sign-extends at 2 GiB and wraps above, so that the reservation is wrong. 7.2 and 7.3 reserve the "
+        "right size, and still count pages as an int: for blocks of order 31 and more it overflows.",
         confirm(
             see("lookup", Blank.PHYS, shows="shows the order of the block, and where it ends"),
             remark="7.2 and later have the fix, and stable releases before may.",
         ),
-        "3a0b8fa2eb36 (pushed 2026-07-29): u64 sz in kho_preserved_memory_reserve(), kernel/liveupdate/kexec_handover.c",
-        Outcome(Effect.OVERWRITTEN, "reserves a wrong size for these blocks, and reuses what is left out"),
+        "3a0b8fa2eb36 (pushed 2026-07-29): u64 sz in kho_preserved_memory_reserve(), and 1 << order in "
+        "kho_restore_page(), kernel/liveupdate/kexec_handover.c",
+        _shift_overflow_outcome,
         look=_shift_overflow,
     ),
     Rule(

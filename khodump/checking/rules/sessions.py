@@ -14,7 +14,7 @@ from khodump.checking.harm import TAKEN_ON_TRUST, harm, sessions_lost
 from khodump.checking.log import FILE_COUNT, FILES_FAILED, NO_HANDLER, SESSION_FAILED, Errno
 from khodump.checking.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Finding, Severity
-from khodump.problems import FlbListInvalid, SessionFileCountMismatch
+from khodump.problems import FlbListInvalid, SessionFileCountMismatch, SessionNameInvalid
 from khodump.subtrees.luo_state import Session, entry_of, session_owner
 from khodump.subtrees.text import quoted
 
@@ -133,6 +133,19 @@ RULES: Final = (
         log=(NO_HANDLER,),
         needs=_LISTS,
         look=_unknown_handlers,
+    ),
+    Rule(
+        SessionNameInvalid.name,
+        SessionNameInvalid.severity,
+        SessionNameInvalid.title,
+        "It copies the name as far as its own field goes: the session is known by the first 63 bytes alone.",
+        confirm(
+            see("sessions", "--session", Blank.SESSION, shows="shows the name"),
+            see("lookup", Blank.ENTRY, shows="shows where the name begins"),
+            remark="No kernel takes one of more than 63 bytes.",
+        ),
+        "luo_session_alloc(), kernel/liveupdate/luo_session.c",
+        Outcome(Effect.UNJUDGED, "knows the session by the first 63 bytes of its name, which nobody gave it"),
     ),
     Rule(
         "session-name-repeated",

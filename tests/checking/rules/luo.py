@@ -47,6 +47,15 @@ def of_no_kernel() -> Break:
     return Break(built, at, data, Effect.SESSIONS, NO_SESSION, FILE, None, log, also=("unclaimed",))
 
 
+@breaks("session-name-invalid")
+def a_session_name_without_an_end() -> Break:
+    built = handed_over({"LUO": luo(name="v" * 63)})
+    owner = f'LUO/session "{"v" * 64}"'
+    then = "knows the session by the first 63 bytes"
+    at = place(built, "LUO/sessions/entries") + 63
+    return Break(built, at, b"v", Effect.UNJUDGED, then, owner)
+
+
 @breaks("session-name-repeated")
 def one_name() -> Break:
     built = handed_over({"LUO": luo(more=(Session("vl"),))})

@@ -155,6 +155,17 @@ def the_trees_own_page() -> Break:
 
 
 @breaks("order-shift-overflow")
+def of_more_pages_than_an_int_counts() -> Break:
+    """8 TiB of order 31, of nobody."""
+    built = handed_over({}, empties=((1 << 43, 31),))
+    then = "counts their pages in 32 bits"
+    what = bit_of(built, 1 << 43, 31)
+    return Break(
+        built, *what, Effect.UNJUDGED, then, phys=1 << 43, also=("unclaimed",), before=("map-empty-nodes",)
+    )
+
+
+@breaks("order-shift-overflow")
 def taken_by_7_1() -> Break:
     """One order less is right for it, too: here two blocks of 1 GiB become one of 2 GiB."""
     built = handed_over(
