@@ -292,8 +292,7 @@ def _opened(found: Found, options: Options, scratch: Scratch | None, progress: P
     memory.ram_end = find_ram_end(memory, found.ram, _named(root, told_scratch))
     version, page_size = options.version_of(root), options.page_size
     opened = open_tracker(memory, root.tree, fdt_phys=root.phys, version=version, page_size=page_size)
-    is_open = not (opened.certain and opened.tracker.sound())
-    if is_open and root.phys is None and not root.is_lost:
+    if not opened.certain and root.phys is None and not root.is_lost:
         for phys in locate.find_copies(memory, root.blob, progress):
             again = open_tracker(memory, root.tree, fdt_phys=phys, version=version, page_size=page_size)
             if again.certain or again.tracker.holds(phys, 0):

@@ -21,7 +21,7 @@ from khodump.numbers import format_size
 from khodump.subtrees.maker import maker_release
 from khodump.tracker import Tracker
 from khodump.trackers import bitmap_chain, evidence, order_table, radix
-from khodump.trackers.evidence import Choice, PageSizes, Readings
+from khodump.trackers.evidence import Choice, PageSizes, Readings, no_readings
 
 
 class MapFormat(NamedTuple):
@@ -131,21 +131,29 @@ def _weighed(readings: Callable[[int], Readings], sizes: PageSizes, fdt_phys: in
     told = [readings(size) for size in sizes.sizes]
     likely = _likely(told)
     choice = evidence.choose(likely, sizes.source, fdt_phys)
-    if evidence.bears_out(choice.tracker, fdt_phys):
-        return choice
-    unlikely = [tracker for each in told for tracker in each.unlikely()]
-    if unlikely and fdt_phys is not None:
+    rivals = [each.unlikely for each in told if each.unlikely is not no_readings]
+    if fdt_phys is None:
+        choice = _doubted(choice) if rivals else choice
+    elif not evidence.bears_out(choice.tracker, fdt_phys):
+        unlikely = [tracker for others in rivals for tracker in others()]
         against = evidence.choose([*likely, *unlikely], sizes.source, fdt_phys)
         if evidence.bears_out(against.tracker, fdt_phys):
             return against
     return _against_hearsay(choice, readings, sizes, fdt_phys)
 
 
+def _doubted(choice: Choice) -> Choice:
+    """The same choice, a guess where the map is unsound so, as another reading may have been ruled out wrongly."""
+    if not choice.certain or choice.tracker.sound():
+        return choice
+    return choice._replace(certain=False, reason=f"a guess: {choice.tracker.reading} fit best, and not well")
+
+
 def _against_hearsay(
     choice: Choice, readings: Callable[[int], Readings], sizes: PageSizes, fdt_phys: int | None
 ) -> Choice:
     """The best reading with page sizes that the image speaks against, where the map bears it out; else `choice`."""
-    if not sizes.others:
+    if not sizes.others or evidence.bears_out(choice.tracker, fdt_phys):
         return choice
     other = evidence.choose(_likely(map(readings, sizes.others)), "", fdt_phys)
     if not evidence.bears_out(other.tracker, fdt_phys):
