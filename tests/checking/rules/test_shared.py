@@ -30,11 +30,9 @@ def shared_by(batches):
         return np.full(len(start), NO_ORDER, np.uint8)
 
     handover = SimpleNamespace(
-        fdt=SimpleNamespace(phys=None),
         page_size=PAGE,
-        unserialized=None,
         preserved=SimpleNamespace(orders_at=none_preserved),
-        subtrees=[SimpleNamespace(claims=lambda _: iter(Claims(*batch) for batch in batches))],
+        claims=lambda: iter(Claims(*batch) for batch in batches),
     )
     start = np.concatenate([batch[1] for batch in batches])
     end = start + np.concatenate([batch[2] for batch in batches])
