@@ -64,7 +64,7 @@ def test_check_says_which_sessions_are_left_and_how_to_rescue_them(dump, tmp_pat
             'retrieved ("taken"); files are still to be retrieved of 1 ("waiting")'
             in messages["sessions-received"]
         )
-        command = 'khodump extract IMAGE --memfd "waiting/0x1" --output FILE'
+        command = 'khodump extract --memfd "waiting/0x1"'
         assert command in messages["files-not-retrieved"]
         assert "1 files wholly" in messages["files-not-retrieved"]
     out = tmp_path / "disk.img"
