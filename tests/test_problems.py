@@ -19,7 +19,10 @@ DECODERS = [
     *sorted((ROOT / "khodump" / "subtrees").glob("*.py")),
     *sorted((ROOT / "khodump" / "trackers").glob("*.py")),
     *sorted((ROOT / "khodump" / "kernel").glob("*.py")),
-    *(ROOT / "khodump" / name for name in ("tracker.py", "scratch.py", "doubt.py", "locate.py", "living.py")),
+    *(
+        ROOT / "khodump" / name
+        for name in ("tracker.py", "opening/scratch.py", "opening/doubt.py", "opening/locate.py")
+    ),
 ]
 
 
@@ -47,7 +50,7 @@ def test_what_no_rule_looks_for_a_decoder_finds():
 
 
 #: What finds something on behalf of all decoders, or of none.
-SHARED = [ROOT / "khodump" / "subtree.py", ROOT / "khodump" / "doubt.py"]
+SHARED = [ROOT / "khodump" / "subtree.py", ROOT / "khodump" / "opening" / "doubt.py"]
 
 
 @pytest.mark.parametrize("path", DECODERS, ids=lambda path: str(Path(path).relative_to(ROOT / "khodump")))
