@@ -18,11 +18,14 @@ from tests.builders.dense import RUNS_A_LEAF, build_dense
 LEAVES = 32
 ROOM = Canvas(800, 4, 8)
 
+#: A picture holds the columns of owners and of pieces at once: the handover keeps the former, so that a report joins once.
+PICTURE = 112
+
 ASKED: dict[str, tuple[Callable[[Handover], object], int]] = {
     "owners": (lambda handover: handover.ownership, 80),
     "check": (examine, 100),
-    "map": (lambda handover: paint(handover, View(), ROOM), 110),
-    "map by owner": (lambda handover: paint(handover, View(by=By.OWNER), ROOM), 110),
+    "map": (lambda handover: paint(handover, View(), ROOM), PICTURE),
+    "map by owner": (lambda handover: paint(handover, View(by=By.OWNER), ROOM), PICTURE),
 }
 
 

@@ -112,11 +112,9 @@ def collect(handover: Handover, by: By) -> tuple[tuple[Lane, ...], Pieces, tuple
     else:
         found.add_owners(ownership)
     nodes = handover.nodes
-    owners = ownership.owners
-    del ownership  # its columns are as large as those of all pieces
     size = np.where(nodes.level == 0, handover.tracker.leaf_size, handover.page_size).astype(np.uint64)
     found.add("map's own pages", Category.TRACKER, nodes.phys, nodes.phys + size)
-    return tuple(found.lanes), Pieces.concatenate(found.parts), owners
+    return tuple(found.lanes), Pieces.concatenate(found.parts), ownership.owners
 
 
 def _memory(handover: Handover, found: _Collector) -> None:
