@@ -18,7 +18,7 @@ from khodump.numbers import parse_number
 
 if TYPE_CHECKING:
     from khodump.handover import Handover
-from khodump.opening.broken import Broken
+    from khodump.opening.broken import Broken
 
 IMAGES = typer.Argument(
     metavar="IMAGE...",
