@@ -22,7 +22,8 @@ COMMANDS = (
 # Where in the file a finding stands, and the command that looks at the file again.
 OF_THE_FILE = {"stands", "confirm"}
 # What names the file, or says how the search through it went; a slim core says itself where its page size is from.
-NAMES_OF_THE_FILE = {"image", "fdt_source", "page_size_from", "summary"}
+#: Names of the file, and how much of the contents it lacks: a slim file lacks all.
+NAMES_OF_THE_FILE = {"image", "fdt_source", "page_size_from", "summary", "not_in_the_image"}
 
 
 def hold(case: Case) -> None:
