@@ -88,6 +88,12 @@ CHECK: Final = Command("check")
 Option = tuple[str, ...]
 
 
+def given(options: Mapping[str, str | bool | None]) -> tuple[Option, ...]:
+    """Those of these options that were given: with a value that is a text, by itself where it is True."""
+    said = ((name, value) for name, value in options.items() if value is not None and value is not False)
+    return tuple((name,) if value is True else (name, str(value)) for name, value in said)
+
+
 @dataclass(frozen=True)
 class Invocation:
     """How a handover was named at a prompt: what a command that is to look at it again has to be given.
@@ -99,6 +105,7 @@ class Invocation:
         program: what the commands belong to.
         commands: those that it has; None for all.
         fdt_file: the root FDT, where a file was given for it.
+        live_options: what names this machine; commands that take no handover read its memory from `images` instead.
     """
 
     images: tuple[str, ...] = ()
@@ -107,6 +114,7 @@ class Invocation:
     program: str = "khodump"
     commands: tuple[str, ...] | None = None
     fdt_file: str | None = None
+    live_options: tuple[Option, ...] = ()
 
     def has(self, command: Command) -> bool:
         """Whether the command can be given here."""
@@ -122,7 +130,9 @@ class Invocation:
 
     def _images(self, command: Command, words: list[str]) -> list[str]:
         """The files and the command's own words, in the order in which it takes them."""
-        images = [] if command.takes is Takes.NOTHING else [_as_argument(image) for image in self.images]
+        is_live = bool(self.live_options) and command.takes is Takes.HANDOVER
+        is_named = command.takes is not Takes.NOTHING and not is_live
+        images = [_as_argument(image) for image in self.images] if is_named else []
         option = _ONE_IMAGE.get(command.name)
         if option is None:
             return [*images, *words]
@@ -134,7 +144,7 @@ class Invocation:
         options = {
             Takes.NOTHING: (),
             Takes.IMAGE: self.image_options,
-            Takes.HANDOVER: (*self.image_options, *self.handover_options),
+            Takes.HANDOVER: (*self.live_options, *self.image_options, *self.handover_options),
         }
         return [word for option in options[takes] if option[0] not in words for word in option]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, TypedDict
 
 import typer
 
-from khodump.advice import Invocation, Option
+from khodump.advice import Invocation, Option, given
 from khodump.cli import completion
 from khodump.cli.terminal import Voice
 from khodump.errors import KhodumpError, UsageError
@@ -103,17 +103,15 @@ class Image:
     @property
     def image_options(self) -> tuple[Option, ...]:
         """How to read the image, as it was said."""
-        options: list[Option] = []
-        for name, value in (("--as", self.as_), ("--page-size", self.page_size), ("--ranges", self.ranges)):
-            if value is not None:
-                options.append((name, value))
-        for name, is_said in (
-            ("--assume-zero", self.assume_zero),
-            ("--force-placement", self.force_placement),
-        ):
-            if is_said:
-                options.append((name,))
-        return tuple(options)
+        return given(
+            {
+                "--as": self.as_,
+                "--page-size": self.page_size,
+                "--ranges": self.ranges,
+                "--assume-zero": self.assume_zero,
+                "--force-placement": self.force_placement,
+            }
+        )
 
     @property
     def invocation(self) -> Invocation:
@@ -186,17 +184,17 @@ class Source(Image):
     @property
     def invocation(self) -> Invocation:
         """See `Image.invocation`."""
-        options: list[Option] = []
-        for name, is_said in (("--live", self.live), ("--in", self.incoming)):
-            if is_said:
-                options.append((name,))
-        for name, value in (("--fdt", self.fdt), ("--root", self.root)):
-            if value is not None:
-                options.append((name, value))
-        options += [("--scratch", file) for file in self.scratch or ()]
+        scratch = tuple(("--scratch", file) for file in self.scratch or ())
+        options = (*given({"--fdt": self.fdt, "--root": self.root}), *scratch)
         fdt = self.fdt_argument
         fdt_file = fdt if isinstance(fdt, str) else None
-        return replace(super().invocation, handover_options=tuple(options), fdt_file=fdt_file)
+        named = replace(super().invocation, handover_options=options, fdt_file=fdt_file)
+        if not self.live:
+            return named
+        from khodump.memories.live import LivePaths
+
+        live = given({"--live": self.live, "--in": self.incoming})
+        return replace(named, images=(str(LivePaths().kcore),), live_options=live)
 
     @contextmanager
     def opened(self, terminal: Voice) -> Iterator[Handover]:

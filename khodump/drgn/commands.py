@@ -13,7 +13,7 @@ from drgn import Program
 from drgn.commands import CommandError
 from typer.main import get_command
 
-from khodump.advice import Invocation, Option
+from khodump.advice import Invocation, given
 from khodump.cli.command import Status
 from khodump.cli.command import command as _command
 from khodump.cli.terminal import Terminal, Voice
@@ -64,14 +64,14 @@ class ProgramSource:
     @property
     def invocation(self) -> Invocation:
         """How the handover was named, for commands that are to look at it again."""
-        options: list[Option] = []
-        for name, is_said in (("--in", self.incoming), ("--search", self.search)):
-            if is_said:
-                options.append((name,))
-        for name, value in (("--fdt", self.fdt), ("--as", self.as_), ("--page-size", self.page_size)):
-            if value is not None:
-                options.append((name, value))
-        return Invocation(handover_options=tuple(options), program="%kho", commands=_COMMANDS)
+        options = {
+            "--in": self.incoming,
+            "--search": self.search,
+            "--fdt": self.fdt,
+            "--as": self.as_,
+            "--page-size": self.page_size,
+        }
+        return Invocation(handover_options=given(options), program="%kho", commands=_COMMANDS)
 
     @contextmanager
     def opened(self, voice: Voice) -> Iterator[Handover]:
