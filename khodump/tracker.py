@@ -281,12 +281,12 @@ class Tracker(ABC):
         return Coverage.empty()
 
     @abstractmethod
-    def sound(self) -> bool:
-        """Whether its upper pages can be read and hold nothing that no kernel writes: a quick look, no full walk."""
-
     def flaws(self) -> set[str]:
-        """The rules of what is wrong with its upper pages, by the same quick look; a doubt where they lead nowhere."""
-        return set() if self.sound() else {READING_IN_DOUBT}
+        """The rules of what is wrong with its upper pages, by a quick look, no full walk; a doubt where they lead nowhere."""
+
+    def sound(self) -> bool:
+        """Whether its upper pages can be read and hold nothing that no kernel writes, by the same quick look."""
+        return not self.flaws()
 
     def demand_root(self, walk: Walk) -> bool:
         """Whether there is a root to start from; a finding if not."""

@@ -117,12 +117,6 @@ class BitmapChainTracker(Tracker):
         size = np.uint64(self.bitmap_size.size * 8) << (order.astype(np.uint64) + np.uint64(self.page_shift))
         return Coverage(node, order, start, start + size)
 
-    def sound(self) -> bool:
-        """See `Tracker.sound`."""
-        walk = Walk()
-        elements = self._admit(self._chunks(walk), walk)
-        return bool(self.root) and len(elements.order) > 0 and not walk.findings
-
     def flaws(self) -> set[str]:
         """See `Tracker.flaws`."""
         walk = Walk()

@@ -15,7 +15,7 @@ from khodump.findings import Finding
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.numbers import format_size
 from khodump.problems import MapOrderNotRestored, MapPointerUnaligned
-from khodump.tracker import Coverage, Nodes, Trace, TraceNode, Tracker, Walk, node_problem
+from khodump.tracker import READING_IN_DOUBT, Coverage, Nodes, Trace, TraceNode, Tracker, Walk, node_problem
 from khodump.trackers.coverage import coverage_of
 from khodump.trackers.evidence import Readings
 from khodump.trackers.tables import TableTree
@@ -80,13 +80,13 @@ class OrderTableTracker(Tracker):
             parts.append(Coverage(found.node + top, found.order, found.start, found.end))
         return Coverage.concatenate(parts)
 
-    def sound(self) -> bool:
-        """See `Tracker.sound`."""
+    def flaws(self) -> set[str]:
+        """See `Tracker.flaws`: which they are is not told."""
         walk, slots = Walk(), self._slots()
         for order, top in enumerate(slots or ()):
             if top:
                 TableTree(self._memory, top, OrderGeometry.of(self.page_shift, order)).descend(walk)
-        return any(slots or ()) and not walk.findings
+        return set() if any(slots or ()) and not walk.findings else {READING_IN_DOUBT}
 
     def _orders(self, walk: Walk) -> Iterator[Extents]:
         """The preservations of every order that was written down, ascending, those past the array included."""

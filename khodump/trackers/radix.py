@@ -75,11 +75,6 @@ class RadixTracker(Tracker):
         """See `Tracker.covers`."""
         return coverage_of(self.geometry, nodes)
 
-    def sound(self) -> bool:
-        """See `Tracker.sound`."""
-        walk = Walk()
-        return bool(self.root) and len(self._tree.descend(walk)) > 0 and not walk.findings
-
     def flaws(self) -> set[str]:
         """See `Tracker.flaws`."""
         walk = Walk()
