@@ -9,8 +9,6 @@ from khodump.advice import Blank, Words
 from khodump.checking.case import Case
 from khodump.checking.standing import Standing
 from khodump.findings import Finding
-from khodump.luo_sessions import find_sessions
-from khodump.subtrees.luo_state import session_owner
 from khodump.trackers.bitmap_chain import BitmapChainTracker
 from khodump.trackers.radix import RadixTracker
 
@@ -52,10 +50,7 @@ def _session(case: Case, finding: Finding) -> str | None:
     if file is not None:
         return file.session
     session = case.session_of(finding.owner)
-    if session is not None or case.handover is None:
-        return session
-    names = (session.name for session in find_sessions(case.handover))
-    return next((name for name in names if session_owner(name) == finding.owner), None)
+    return case.listed_sessions.get(finding.owner or "") if session is None else session
 
 
 def _token(case: Case, finding: Finding) -> str | None:

@@ -18,6 +18,7 @@ from khodump.columns.extents import NO_ORDER
 from khodump.columns.intervals import Intervals, without
 from khodump.findings import Finding, Severity
 from khodump.handover import Handover
+from khodump.luo_sessions import find_sessions
 from khodump.memory import PhysicalMemory
 from khodump.opening import locate
 from khodump.opening.broken import Broken
@@ -236,6 +237,12 @@ class Case:
     def session_of(self, owner: str | None) -> str | None:
         """The name of the session that an owner's path belongs to, if it is a session's."""
         return _nearest(self._names_by_owner, owner)
+
+    @cached_property
+    def listed_sessions(self) -> Mapping[str, str]:
+        """The names of all sessions by owner, also of those that the running kernel received."""
+        listed = find_sessions(self.handover) if self.handover else ()
+        return {session_owner(session.name): session.name for session in listed}
 
 
 def _nearest(by_owner: Mapping[str, _Found], owner: str | None) -> _Found | None:

@@ -189,9 +189,8 @@ def _bygone(diagnosis: Diagnosis) -> Diagnosis:
 
 def _doubted(diagnosis: Diagnosis) -> Diagnosis:
     """Where the map cannot be read as far as its root FDT's own page, only what the FDT itself says is held against it."""
-    is_of_fdt = (
-        diagnosis.finding.rule == MapRootMissing.name
-    )  # which is why there is no map to find that page in
+    # A missing root is itself why there is no map to find that page in.
+    is_of_fdt = diagnosis.finding.rule == MapRootMissing.name
     if is_of_fdt or diagnosis.outcome.effect in (Effect.NONE, Effect.UNKNOWN, Effect.COLD_BOOT):
         return diagnosis
     return replace(diagnosis, outcome=Outcome(Effect.UNKNOWN, _ADRIFT))

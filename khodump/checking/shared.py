@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from khodump.columns.arrays import I64, U64
-from khodump.columns.extents import NO_ORDER
 from khodump.columns.intervals import Intervals, meet
 from khodump.findings import Entry
 from khodump.handover import Handover
-from khodump.subtree import WHOLE_BLOCK, Claims
+from khodump.ownership import resolved
+from khodump.subtree import Claims
+
+_TOP: Final = np.uint64((1 << 64) - 1)
 
 
 class Shared(NamedTuple):
@@ -71,12 +73,9 @@ def shared_claims(handover: Handover, twice: Intervals) -> tuple[Shared, ...]:
 
 
 def _spans(handover: Handover, claims: Claims) -> tuple[U64, U64]:
-    """Start and end of each claim; a whole block that the map does not hold counts as a page."""
-    orders = handover.preserved.orders_at(claims.start)
-    orders[orders == NO_ORDER] = 0
-    blocks = np.uint64(handover.page_size) << orders.astype(np.uint64)
-    size = np.where(claims.size == WHOLE_BLOCK, blocks, claims.size)
-    return claims.start, claims.start + np.minimum(size, ~claims.start)
+    """Start and end of each claim, cut off where addresses end."""
+    start, end = resolved(claims, handover.preserved, handover.page_size)
+    return start, np.where(end < start, _TOP, end)
 
 
 def _pairs(start: U64, end: U64, owner: I64) -> Iterator[tuple[int, int, int, int]]:

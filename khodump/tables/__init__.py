@@ -1,3 +1,3 @@
-"""What the commands that list something return: rows, one file a command."""
+"""What the commands return: rows, one file a command."""
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, TypeVar
 
 from khodump.abi import luo as luo_abi
 from khodump.abi.luo import LUO_FILE_SER, LUO_SESSION_SER
@@ -18,6 +18,7 @@ from khodump.problems import FlbListInvalid, SessionFileCountMismatch, SessionNa
 from khodump.subtrees.luo_state import Session, entry_of, session_owner
 from khodump.subtrees.text import quoted
 
+_Key = TypeVar("_Key")
 _LISTS: Final = (Need.MAP, Need.WHOLE_LISTS)
 
 
@@ -56,11 +57,11 @@ def _handler_outcome(case: Case, finding: Finding) -> Outcome:
 
 def _repeated_names(case: Case) -> Iterator[Hit]:
     sessions = case.luo.sessions if case.luo else ()
+    second = _seconds((session.name, session.phys) for session in sessions)
     for name, count in Counter(session.name for session in sessions).items():
         if count > 1:
             message = f"{count} sessions are called {quoted(name)}"
-            second = [session for session in sessions if session.name == name][1]
-            entry = entry_of(second.phys, LUO_SESSION_SER, "name", "name of the second's entry")
+            entry = entry_of(second[name], LUO_SESSION_SER, "name", "name of the second's entry")
             yield Hit(None, message, session_owner(name), {"count": count}, entry=entry)
 
 
@@ -74,17 +75,28 @@ def _repeated_tokens(case: Case) -> Iterator[Hit]:
 
 
 def _tokens_of(session: Session) -> Iterator[Hit]:
+    second = _seconds((file.token, file.phys) for file in session.files)
     for token, count in Counter(file.token for file in session.files).items():
         if count > 1:
             message = f"session {quoted(session.name)} has {count} files with token {token}"
-            second = [file for file in session.files if file.token == token][1]
             yield Hit(
                 session.files_phys or None,
                 message,
                 session_owner(session.name),
                 {"token": token, "count": count},
-                entry=entry_of(second.phys, LUO_FILE_SER, "token", "token of the second's entry"),
+                entry=entry_of(second[token], LUO_FILE_SER, "token", "token of the second's entry"),
             )
+
+
+def _seconds(entries: Iterable[tuple[_Key, int | None]]) -> Mapping[_Key, int | None]:
+    """Where the second entry of each key stands that has several."""
+    first: set[_Key] = set()
+    second: dict[_Key, int | None] = {}
+    for key, phys in entries:
+        if key in first:
+            second.setdefault(key, phys)
+        first.add(key)
+    return second
 
 
 RULES: Final = (
