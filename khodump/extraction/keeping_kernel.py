@@ -36,15 +36,18 @@ def kernel_keeps(handover: Handover) -> Iterator[Keep]:
     if not is_asked(handover):
         return
     noted = NotedMemory(handover.memory)
-    living = _asked(Running(noted))
+    living = ask(Running(noted))
     yield Keep.of(KERNEL, "symbols, types and lists", *noted.spans)
     if living is not None:
         yield from luo_keeps(living.context, as_luo(living.sessions))
 
 
-def _asked(running: Running) -> Living | None:
+def ask(running: Running) -> Living | None:
     """Ask it all that any command asks."""
-    _ = running.places, running.notices, running.ram
+    _ = running.places
+    if running.boot_params is not None:
+        # A device tree, on other machines, is not kept: it holds the command line, seeds and serial numbers as well.
+        _ = running.notices, running.ram
     living = running.living
     if isinstance(living, WhyNot):
         return None

@@ -108,12 +108,16 @@ def open_dev_mem(paths: LivePaths = LivePaths()) -> PhysicalMemory:
     Raises:
         ImageError: it, or /proc/iomem, cannot be read.
     """
-    ranges = [(-(-start // PAGE) * PAGE, end // PAGE * PAGE) for start, end in read_ranges(paths.iomem).ram]
+    rounded = [(-(-start // PAGE) * PAGE, end // PAGE * PAGE) for start, end in read_ranges(paths.iomem).ram]
+    ranges = [(start, end) for start, end in rounded if start < end]
+    if not ranges:
+        message = f"{paths.iomem} has no whole page of System RAM"
+        raise ImageError(message, hint="read /proc/kcore, or take a dump with kdump")
     try:
         source = DevMem(paths.mem, max(end for _, end in ranges), paths.refusals)
     except ImageError as error:
         raise explained(error, paths) from error.__cause__
-    rows = [(start, end, Presence.PRESENT, 0, start) for start, end in ranges if start < end]
+    rows = [(start, end, Presence.PRESENT, 0, start) for start, end in ranges]
     description = f"{paths.mem} (System RAM of this machine)"
     memory = _memory(source, Segments.of(rows), description, Platform(_machine()))
     with memory.closed_on_error():

@@ -151,7 +151,7 @@ def survey(
             if candidate is not None:
                 found.append(candidate)
                 continue
-            notice, told = _devicetree(memory, mark.phys)
+            notice, told = devicetree_at(memory, mark.phys)
             ram.append(told)
             notices |= {notice: None} if notice else {}
     found.sort(key=lambda candidate: candidate.rank, reverse=True)
@@ -159,7 +159,7 @@ def survey(
     return Survey(found, list(notices), Searched(memory, misses.lacks), maps)
 
 
-def _devicetree(memory: PhysicalMemory, phys: int) -> tuple[Notice | None, RamMap | None]:
+def devicetree_at(memory: PhysicalMemory, phys: int) -> tuple[Notice | None, RamMap | None]:
     """What the machine's device tree at `phys` says of a handover and of RAM, if it is one."""
     blob = read_blob(memory, phys, MAX_DEVICETREE)
     if isinstance(blob, Hole):

@@ -12,12 +12,14 @@ from khodump.kernel.living import Living, open_living
 from khodump.layouts import RamMap
 from khodump.memory import PhysicalMemory
 from khodump.opening.boot import Notice, in_setup_data
-from khodump.opening.candidates import Candidate, Options, weigh
+from khodump.opening.candidates import Candidate, Options, devicetree_at, weigh
 from khodump.opening.locate import RootFdt, at_address
 from khodump.opening.ram import in_boot_params
 from khodump.opening.scratch import Scratch
 
 _BOOT_PARAMS = "boot_params"
+#: Of drivers/of/fdt.c: the machine's device tree by its physical address, in kernels that keep it, and by a pointer.
+_DEVICETREE_PA, _DEVICETREE = "initial_boot_params_pa", "initial_boot_params"
 
 
 class Role(Enum):
@@ -108,18 +110,45 @@ class Running:
     @cached_property
     def notices(self) -> tuple[Notice, ...]:
         """What the boot protocol told it of a handover."""
-        place = self._boot_params
-        return () if place is None else tuple(in_setup_data(self.memory, place))
+        place = self.boot_params
+        if place is not None:
+            return tuple(in_setup_data(self.memory, place))
+        told, _ = self._devicetree
+        return () if told is None else (told,)
 
     @cached_property
     def ram(self) -> tuple[RamMap, ...]:
         """What it was told of the machine's RAM."""
-        told = None if self._boot_params is None else in_boot_params(self.memory, self._boot_params)
+        if self.boot_params is None:
+            _, told = self._devicetree
+        else:
+            told = in_boot_params(self.memory, self.boot_params)
         return () if told is None else (told,)
 
     @cached_property
-    def _boot_params(self) -> int | None:
+    def boot_params(self) -> int | None:
+        """The physical address of x86's boot_params; None on other machines, or where it is not told."""
         if isinstance(self.kernel, WhyNot):
             return None
         place = self.kernel.symbol_phys(_BOOT_PARAMS)
+        return None if isinstance(place, WhyNot) else place
+
+    @cached_property
+    def _devicetree(self) -> tuple[Notice | None, RamMap | None]:
+        """What the machine's device tree says of a handover and of RAM, where this kernel was booted with one."""
+        place = self._devicetree_place
+        return (None, None) if place is None else devicetree_at(self.memory, place)
+
+    @property
+    def _devicetree_place(self) -> int | None:
+        """The physical address of the device tree; arm64 maps it, so that its pointer is no address of the direct map."""
+        if isinstance(self.kernel, WhyNot):
+            return None
+        phys = self.kernel.variable(_DEVICETREE_PA, 8)
+        if not isinstance(phys, WhyNot):
+            return phys or None
+        pointer = self.kernel.variable(_DEVICETREE, 8)
+        if isinstance(pointer, WhyNot) or not pointer:
+            return None
+        place = self.kernel.memory.phys(pointer)
         return None if isinstance(place, WhyNot) else place

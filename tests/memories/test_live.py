@@ -315,3 +315,9 @@ def test_the_command_explains_a_refusal(paths, monkeypatch):
     assert (ran.status, ran.stdout) == (2, "")
     assert "the kernel does not let" in ran.stderr
     assert "it has CONFIG_STRICT_DEVMEM" in ran.stderr
+
+
+def test_ram_without_a_whole_page_is_said(paths):
+    paths.iomem.write_text("00100400-00100bff : System RAM\n")
+    with pytest.raises(ImageError, match="no whole page of System RAM"):
+        open_dev_mem(paths)
