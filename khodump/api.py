@@ -287,8 +287,11 @@ def _opened(found: Found, options: Options, scratch: Scratch | None, progress: P
     memory, root, notes = found.memory, found.fdt, list(found.notes)
     running = found.running or Running(memory)
     told_scratch = scratch if scratch is not None else running.scratch or _told_scratch(found)
-    if told_scratch is None and running.lacks_scratch is not None:
-        notes.append(f"the scratch regions are not known: {running.lacks_scratch}")
+    lack = running.lacks_scratch
+    if told_scratch is None and lack is not None:
+        is_told = any(lack in note for note in notes)
+        why = "the kernel in the image cannot be asked for them" if is_told else lack
+        notes.append(f"the scratch regions are not known: {why}")
     memory.ram_end = find_ram_end(memory, found.ram, _named(root, told_scratch))
     version, page_size = options.version_of(root), options.page_size
     opened = open_tracker(memory, root.tree, fdt_phys=root.phys, version=version, page_size=page_size)

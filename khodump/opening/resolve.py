@@ -89,7 +89,10 @@ def _told(running: Running, options: Options) -> Found | tuple[str, ...]:
     """
     told = running.outgoing
     if isinstance(told, WhyNot):
-        return () if _is_silent(told) else (f"searching the image: {told.message}",)
+        is_silent = (
+            told.reason is Reason.NO_VMCOREINFO
+        )  # raw memory, and what `slim` writes without the kernel
+        return () if is_silent else (f"searching the image: {told.message}",)
     if not told.phys:
         return (f"searching the image: {told.variable} is 0, so this kernel prepares no handover",)
     candidates = running.candidates(options)
@@ -102,11 +105,6 @@ def _told(running: Running, options: Options) -> Found | tuple[str, ...]:
     root = replace(best.fdt, source=f"the kernel's {told.variable}")
     note = f"took the root FDT at {told.phys:#x}, where the kernel's {told.variable} leads: {best.evidence}"
     return Found(running.memory, root, running.notices, (note,), candidates, running.ram, running)
-
-
-def _is_silent(why: WhyNot) -> bool:
-    """Whether the image holds no kernel that could have been asked, as of raw memory and of what `slim` writes."""
-    return why.reason in (Reason.NO_VMCOREINFO, Reason.UNREADABLE)
 
 
 def broken_root(

@@ -77,10 +77,21 @@ class Running:
 
     @property
     def lacks_scratch(self) -> str | None:
-        """Why the scratch regions that it uses are not known, though its variables are; None where nothing lacks."""
-        if isinstance(self.places, WhyNot) or not isinstance(self.places.scratch, WhyNot):
+        """Why the scratch regions that it uses are not known; None where it should not tell of them."""
+        lack = self.places if isinstance(self.places, WhyNot) else self.places.scratch
+        if not isinstance(lack, WhyNot) or (lack is self.places and not lack.is_loss):
             return None
-        return self.places.scratch.message
+        return lack.message
+
+    def lost_lists(self, role: Role) -> WhyNot | None:
+        """Why LUO's lists cannot be read, or not be told to be those of a handover, though this kernel should have them.
+
+        None where nothing is lost, as in a kernel that does not describe its structures.
+        """
+        steps: list[object] = [self.kernel, self.living]
+        if role is Role.UNTOLD:
+            steps += [self.outgoing, self.incoming]
+        return next((step for step in steps if isinstance(step, WhyNot) and step.is_loss), None)
 
     def role_of(self, root: RootFdt) -> Role:
         """What the handover of a root FDT is to it; one that was read from a file is known by its bytes."""

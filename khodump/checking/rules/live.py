@@ -20,6 +20,7 @@ from khodump.numbers import format_size
 from khodump.problems import (
     LiveCountMismatch,
     LiveListBroken,
+    LiveListsUnread,
     LiveObjectUnreadable,
     LiveReceivedMismatch,
     LiveSerializedMismatch,
@@ -31,6 +32,10 @@ _NAMED: Final = 5
 _SOURCE: Final = "struct luo_session and struct luo_file, kernel/liveupdate/luo_session.c and luo_file.c"
 _OWN: Final = Outcome(
     Effect.UNKNOWN, "cannot be foretold: the running kernel's own lists are damaged, or not all in the image"
+)
+
+_UNREAD: Final = Outcome(
+    Effect.UNKNOWN, "cannot be foretold: the running kernel's lists of sessions are not in the image"
 )
 
 
@@ -182,6 +187,15 @@ RULES: Final = (
         confirm(see("sessions", shows="lists what could be read")),
         _SOURCE,
         _OWN,
+    ),
+    Rule(
+        LiveListsUnread.name,
+        LiveListsUnread.severity,
+        LiveListsUnread.title,
+        "Nothing: only the image lacks it. What is preserved for sessions cannot be told from what nobody claims.",
+        confirm(see("sessions", shows="says what cannot be read")),
+        _SOURCE,
+        _UNREAD,
     ),
     Rule(
         LiveCountMismatch.name,
