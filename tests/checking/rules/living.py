@@ -124,6 +124,26 @@ def a_handler_that_is_nowhere() -> Break:
     )
 
 
+@breaks("live-lists-unread")
+def symbols_that_the_image_lacks() -> Break:
+    living = prepared()
+    lines = living.kernel.finish()
+    symbols = living.kernel.phys(int(lines["SYMBOL(kallsyms_num_syms)"], 16))
+    return Break(
+        living.handover,
+        symbols,
+        b"",
+        Effect.UNKNOWN,
+        "lists of sessions are not in the image",
+        owner=SESSIONS_OWNER,
+        phys=symbols,
+        also=("state-not-serialized",),
+        before=UNSERIALIZED,
+        dropped=symbols // 4096 * 4096,
+        vmcoreinfo=lines,
+    )
+
+
 @breaks("live-count-mismatch")
 def a_counter_of_seven() -> Break:
     living = prepared()

@@ -191,6 +191,11 @@ def a_handler_that_is_nowhere(kernel: LivingKernel) -> None:
     kernel.kernel.poke(file + types.offset("luo_file", "fh"), (8).to_bytes(8, "little"))
 
 
+def symbols_that_are_nowhere(kernel: LivingKernel) -> None:
+    to_be_handed_over(kernel)
+    kernel.kernel.told["SYMBOL(kallsyms_names)"] = "1000"
+
+
 def another_list(kernel: LivingKernel) -> None:
     kernel.lists.write(outgoing=[BuiltSession("other")])
 
@@ -202,6 +207,7 @@ LIVE: dict[str, tuple[Callable[[LivingKernel], None], tuple[str, ...]]] = {
     "files-not-retrieved": (received, ("incoming no", "old 0x1")),
     "live-list-broken": (broken_list, ("live-list-broken",)),
     "live-object-unreadable": (a_handler_that_is_nowhere, ("live-object-unreadable",)),
+    "live-lists-unread": (symbols_that_are_nowhere, ("live-lists-unread", "the kernel's table of symbols")),
     "live-count-mismatch": (miscounted, ("live-count-mismatch",)),
     "live-serialized-mismatch": (another_list, ("live-serialized-mismatch", "vm 0x1")),
 }
