@@ -266,7 +266,7 @@ class Handover:
     @property
     def other_findings(self) -> tuple[Finding, ...]:
         """What is wrong with the root FDT, with scratch, and with what users wrote."""
-        return (*self.fdt.findings, *scratch_findings(self.scratch or ()), *self.user_findings)
+        return (*self.fdt.findings, *scratch_findings(self.scratch or Scratch(())), *self.user_findings)
 
     @property
     def all_findings(self) -> tuple[Finding, ...]:

@@ -73,7 +73,8 @@ class Running:
         """The scratch regions that it uses; None where it does not tell of any."""
         if isinstance(self.places, WhyNot) or isinstance(self.places.scratch, WhyNot):
             return None
-        return self.places.scratch.regions or None
+        told = self.places.scratch
+        return Scratch(told.regions, told.phys) if told.regions else None
 
     @property
     def lacks_scratch(self) -> str | None:
