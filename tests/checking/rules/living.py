@@ -94,6 +94,26 @@ def a_file_that_nobody_asked_for() -> Break:
     )
 
 
+@breaks("files-failed")
+def a_file_that_was_not_given() -> Break:
+    living, file = received(1)
+    types = living.kernel.types
+    at = living.lists.nodes["vm", file.token] - types.offset("luo_file", "list")
+    data = (-22).to_bytes(4, "little", signed=True)
+    known = ("state-not-serialized", "sessions-received")
+    return broken(
+        living,
+        at + types.offset("luo_file", "retrieve_status"),
+        data,
+        Effect.NONE,
+        "they failed in the running kernel",
+        owner=SESSION,
+        phys=living.kernel.phys(at),
+        also=known,
+        before=known,
+    )
+
+
 @breaks("live-list-broken")
 def a_list_that_loops() -> Break:
     """The session's own list_head leads to itself."""
