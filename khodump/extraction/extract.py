@@ -276,7 +276,7 @@ def plan_range(handover: Handover, phys: int, size: int, what: str | None = None
         )
     page_size = handover.page_size
     first, end = phys // page_size, -(-(phys + size) // page_size)
-    runs = Runs.of((first, 0, end - first)) if size else Runs.of()
+    runs = Runs.of_rows([(first, 0, end - first)]) if size else Runs.none()
     return Plan(what, page_size, size, runs, skip=phys % page_size)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from khodump.columns.arrays import I64, U8, U64
 from khodump.columns.intervals import meet
+from khodump.columns.table import groups
 from khodump.extraction.plan import Plan, Runs
 from khodump.memory import Hole, PhysicalMemory, Presence
 
@@ -47,9 +48,9 @@ class Losses:
     @classmethod
     def of(cls, plan: Plan, runs: Runs, presence: U8) -> Losses:
         """With neighbours joined that are missing for the same reason."""
-        fresh = runs.heads()
-        fresh[1:] |= presence[1:] != presence[:-1]
-        return cls(plan, runs.joined(fresh), presence[fresh])
+        begins = runs.begins() | (presence[1:] != presence[:-1])
+        first, _ = groups(len(runs), begins)
+        return cls(plan, runs.joined(begins), presence[first])
 
     @property
     def size(self) -> int:
@@ -81,7 +82,7 @@ class Losses:
 
     @property
     def _doubted(self) -> Runs:
-        return self.plan.gaps() if self.plan.doubt else Runs.of()
+        return self.plan.gaps() if self.plan.doubt else Runs.none()
 
 
 def find_losses(memory: PhysicalMemory, plan: Plan) -> Losses:

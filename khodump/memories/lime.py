@@ -86,7 +86,7 @@ def segments(file: ByteSource, index: int, *, assume_zero: bool = False) -> tupl
     if assume_zero and not any(one.is_bare for one in stored):
         rows += map(zeros, skipped(one.span for one in stored))
     lost = [one.loss(file) for one in stored if one.lost]
-    return Segments.of(rows), (*lost, *broken_chain(file, stored[-1].end_offset))
+    return Segments.of_rows(rows), (*lost, *broken_chain(file, stored[-1].end_offset))
 
 
 class _Stored(NamedTuple):

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from khodump.columns.arrays import I64, U8, U64
+from khodump.columns.arrays import F64, I64, U8, U64
 from khodump.columns.extents import NO_ORDER
 from khodump.columns.intervals import Intervals
+from khodump.columns.table import Columns
 from khodump.handover import Handover
 from khodump.numbers import format_size
 from khodump.ownership import NOBODY
@@ -43,7 +43,7 @@ _COLUMNS: Final = (
 
 
 @dataclass(frozen=True, eq=False)
-class Segments:
+class Segments(Columns):
     """Places in the lanes as columns, those of a lane together and sorted by start.
 
     Attributes:
@@ -64,9 +64,6 @@ class Segments:
     highest: U8
     owner: I64
 
-    def __len__(self) -> int:
-        return len(self.lane)
-
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -86,7 +83,7 @@ class Picture:
     title: str
     axis: Axis
     lanes: tuple[Lane, ...]
-    cover: npt.NDArray[np.float64]
+    cover: F64
     segments: Segments
     owners: tuple[str, ...]
 
@@ -186,7 +183,7 @@ def _shown(pieces: Pieces, lanes: tuple[Lane, ...]) -> Intervals:
     return Intervals.covering(pieces.start[shown], pieces.end[shown])
 
 
-def _cover(axis: Axis, pieces: Pieces, lane: int) -> npt.NDArray[np.float64]:
+def _cover(axis: Axis, pieces: Pieces, lane: int) -> F64:
     """The share of each bin that the pieces of a lane cover."""
     first, stop = np.searchsorted(pieces.lane, [lane, lane + 1])
     filled = Intervals.covering(pieces.start[first:stop], pieces.end[first:stop])
@@ -198,9 +195,7 @@ def _cover(axis: Axis, pieces: Pieces, lane: int) -> npt.NDArray[np.float64]:
     sizes = np.concatenate([none, np.cumsum(filled.end - filled.start, dtype=np.uint64)])
     ends = np.concatenate([none, filled.end])
     below = sizes[before] - (np.maximum(ends[before], axis.edges) - axis.edges)
-    share: npt.NDArray[np.float64] = np.diff(below).astype(np.float64) / np.diff(axis.edges).astype(
-        np.float64
-    )
+    share: F64 = np.diff(below).astype(np.float64) / np.diff(axis.edges).astype(np.float64)
     return share
 
 

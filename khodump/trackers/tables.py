@@ -17,6 +17,7 @@ from khodump.abi.kexec_handover import KeyGeometry, kho_radix_leaf, kho_radix_no
 from khodump.abi.layout import dtype_of
 from khodump.columns.arrays import I64, U8, U64, Bool, among, distinct, repeats, warm_heap
 from khodump.columns.extents import NO_ORDER, Extents
+from khodump.columns.table import Columns
 from khodump.findings import Finding
 from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
 from khodump.problems import MapKeyImpossible, MapNodeShared, MapPointerUnaligned, MapProblem
@@ -29,7 +30,7 @@ _BATCH_BYTES: Final = 1 << 20  # what it unpacks to still fits a cache
 
 
 @dataclass(frozen=True, eq=False)
-class Entries:
+class Entries(Columns):
     """Pointers to the nodes of one level, as columns.
 
     Attributes:
@@ -41,19 +42,6 @@ class Entries:
     phys: U64
     prefix: U64
     parent: U64
-
-    @classmethod
-    def none(cls) -> Entries:
-        """No pointers."""
-        nothing = np.zeros(0, np.uint64)
-        return cls(nothing, nothing, nothing)
-
-    def __len__(self) -> int:
-        return len(self.phys)
-
-    def take(self, index: Bool | I64 | slice) -> Entries:
-        """The pointers that `index` (positions, a mask or a slice) selects."""
-        return Entries(self.phys[index], self.prefix[index], self.parent[index])
 
 
 class TableTree:
