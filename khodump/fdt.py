@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from khodump.abi.layout import Layout, be32
 from khodump.errors import FdtError, FdtTruncatedError
 from khodump.findings import Entry
+from khodump.rounding import round_up
 
 MAGIC: Final = b"\xd0\x0d\xfe\xed"
 #: FDT_SW_MAGIC of libfdt: the tree is being written front to back, and its strings are not where they will be.
@@ -451,4 +452,4 @@ def _string(blob: bytes, start: int, end: int) -> bytes:
 
 
 def _aligned(length: int) -> int:
-    return -(-length // 4) * 4
+    return round_up(length, 4)

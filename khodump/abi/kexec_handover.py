@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import construct
 
 from khodump.abi.layout import Layout, u64
+from khodump.rounding import ceil_div
 
 #: Root properties and those of each user's node. Payloads are native-endian u64, only 4-byte aligned.
 PROP_COMPATIBLE: Final = "compatible"
@@ -185,4 +186,4 @@ def radix_depth(page_shift: int, *, counts_marker: bool) -> int:
     """
     leaf_bits, table_bits = page_shift + 3, page_shift - 3
     width = 64 - page_shift + (1 if counts_marker else 0)
-    return -(-(width - leaf_bits) // table_bits) + 1
+    return ceil_div(width - leaf_bits, table_bits) + 1

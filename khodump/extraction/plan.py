@@ -11,6 +11,7 @@ import numpy as np
 from khodump.columns.arrays import U64, Bool
 from khodump.columns.table import Columns, groups
 from khodump.findings import Finding, Severity
+from khodump.rounding import ceil_div
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ class Plan:
     @property
     def pages(self) -> int:
         """Pages that the output touches."""
-        return -(-(self.skip + self.size) // self.page_size) if self.size else 0
+        return ceil_div(self.skip + self.size, self.page_size) if self.size else 0
 
     def size_of(self, runs: Runs) -> int:
         """Bytes of the output in some of its runs, sorted by page: the first and the last page may be cut."""

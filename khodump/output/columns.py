@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from khodump.columns.arrays import U8, U64, AnyArray
+from khodump.rounding import round_up
 from khodump.rows import Block, Kind, Rows
 
 _NUMBERS: Final = (Kind.ADDRESS, Kind.COUNT, Kind.SIZE)
@@ -70,7 +71,7 @@ def _cell(values: AnyArray, kind: Kind) -> Iterator[_Piece]:
     same = 0  # leading digits that all numbers share
     while len(low) == len(high) and low[: same + 1] == high[: same + 1] and same < len(low):
         same += 1
-    others = min(-(-(len(low) - same) // _GROUPS[0]) * _GROUPS[0], len(low))  # whole groups are the fastest
+    others = min(round_up(len(low) - same, _GROUPS[0]), len(low))  # whole groups are the fastest
     yield low[: len(low) - others].encode()
     yield from _lowest(wide, base, others)
 

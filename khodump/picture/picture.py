@@ -22,6 +22,7 @@ from khodump.ownership import NOBODY
 from khodump.picture.axis import Axis, Canvas, island_axis, linear_axis
 from khodump.picture.pieces import Category, Lane, Pieces, collect
 from khodump.picture.view import Scale, View
+from khodump.rounding import ceil_div, round_up
 from khodump.rows import Block, Column, Fact, Head, Kind, Result, Rows, Tail
 
 #: Segments that a picture has at most.
@@ -161,7 +162,7 @@ def _bounds(pieces: Pieces, view: View, page_size: int) -> tuple[int, int]:
     start -= start % page_size
     top = (1 << 64) - (1 << 16)
     start = min(start, top - page_size)
-    return start, min(max(-(-end // page_size) * page_size, start + page_size), top)
+    return start, min(max(round_up(end, page_size), start + page_size), top)
 
 
 def _in_view(lanes: tuple[Lane, ...], pieces: Pieces) -> tuple[tuple[Lane, ...], Pieces]:
@@ -218,7 +219,7 @@ def _segments(axis: Axis, pieces: Pieces) -> Segments:
         key = found.lane * cells + cell
         firsts = np.flatnonzero(np.diff(key, prepend=-1))
         found, cell = _joined(found, firsts), cell[firsts] // 2
-        cells = -(-cells // 2)
+        cells = ceil_div(cells, 2)
     return found
 
 
