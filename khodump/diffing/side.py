@@ -73,7 +73,7 @@ class Layers:
         yield from (layer for layer in (self.unknown, self.owner) if layer is not None)
 
     def __len__(self) -> int:
-        return len(tuple(self))
+        return len(self.blocks) + sum(layer is not None for layer in (self.unknown, self.owner))
 
     def together(self, states: Sequence[U64], length: int) -> State:
         """What the states of all layers, in their order, say together of `length` pieces of memory."""
