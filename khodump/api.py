@@ -72,7 +72,7 @@ def open_handover(
     options = _checked(Options(version, page_size, force_placement=force_placement))
     told = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    return _handover(memory, _source(fdt, root), options, told, progress)
+    return _handover(Running(memory), _source(fdt, root), options, told, progress)
 
 
 def open_suspect(
@@ -99,7 +99,7 @@ def open_suspect(
     options = _checked(Options(version, page_size, tolerant=True, force_placement=force_placement))
     told = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    return _suspect(memory, _source(fdt, root), options, told, progress)
+    return _suspect(Running(memory), _source(fdt, root), options, told, progress)
 
 
 def open_in(
@@ -112,7 +112,7 @@ def open_in(
     progress: Progress | None = None,
 ) -> Handover:
     """As `open_handover`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
-    return _handover(memory, fdt, Options(version, page_size), scratch, progress)
+    return _handover(Running(memory), fdt, Options(version, page_size), scratch, progress)
 
 
 def open_suspect_in(
@@ -125,7 +125,7 @@ def open_suspect_in(
     progress: Progress | None = None,
 ) -> Handover | Broken:
     """As `open_suspect`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
-    return _suspect(memory, fdt, Options(version, page_size, tolerant=True), scratch, progress)
+    return _suspect(Running(memory), fdt, Options(version, page_size, tolerant=True), scratch, progress)
 
 
 def open_live_handover(
@@ -175,7 +175,7 @@ def _by_machine(handover: Handover, page_size: int | None, *, incoming: bool) ->
 
 
 _Opened = TypeVar("_Opened", bound=Handover | Broken)
-_Opener = Callable[[PhysicalMemory, RootSource, Options, Scratch | None, Progress | None], _Opened]
+_Opener = Callable[[Running, RootSource, Options, Scratch | None, Progress | None], _Opened]
 
 
 def _live(
@@ -190,10 +190,10 @@ def _live(
     _checked(options)
     memory = open_live(paths)
     with memory.closed_on_error():
-        running = Running(memory)
+        running = Running(memory, paths.kallsyms)
         found = lead(running, paths, incoming=incoming)
         scratch = scratch_of(running, paths)
-    opened = opener(memory, found.fdt, options, scratch, progress)
+    opened = opener(running, found.fdt, options, scratch, progress)
     if not isinstance(opened, Handover):
         return opened
     return replace(opened, notes=(*opened.notes, *found.notes))
@@ -256,36 +256,39 @@ def _checked(options: Options) -> Options:
 
 
 def _handover(
-    memory: PhysicalMemory,
+    running: Running,
     fdt: RootSource,
     options: Options,
     scratch: Scratch | None,
     progress: Progress | None,
 ) -> Handover:
-    with memory.closed_on_error():
-        found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
-        return _opened(found, options, scratch, progress)
+    with running.memory.closed_on_error():
+        found = placed(resolve_root(running, fdt, _checked(options), progress), options, progress)
+        return _opened(running, found, options, scratch, progress)
 
 
 def _suspect(
-    memory: PhysicalMemory,
+    running: Running,
     fdt: RootSource,
     options: Options,
     scratch: Scratch | None,
     progress: Progress | None,
 ) -> Handover | Broken:
-    with memory.closed_on_error():
+    with running.memory.closed_on_error():
         try:
-            found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
-            return _opened(found, options, scratch, progress)
+            found = placed(resolve_root(running, fdt, _checked(options), progress), options, progress)
+            return _opened(running, found, options, scratch, progress)
         except (NoHandoverError, FdtError) as error:
-            return broken_root(memory, fdt, error, options, progress)
+            return broken_root(running.memory, fdt, error, options, progress)
 
 
-def _opened(found: Found, options: Options, scratch: Scratch | None, progress: Progress | None) -> Handover:
+def _opened(
+    running: Running, found: Found, options: Options, scratch: Scratch | None, progress: Progress | None
+) -> Handover:
     """The handover of this root FDT; looks for its page when only that can settle the geometry."""
     memory, root, notes = found.memory, found.fdt, list(found.notes)
-    running = found.running or Running(memory)
+    if memory is not running.memory:
+        running = Running(memory)
     told_scratch = scratch if scratch is not None else running.scratch or _told_scratch(found)
     if told_scratch is None and running.lacks_scratch is not None:
         notes.append(f"the scratch regions are not known: {running.lacks_scratch}")

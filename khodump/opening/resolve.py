@@ -41,7 +41,6 @@ class Found:
         notes: what was chosen, and why.
         candidates: all root FDTs of the image; None where it was not searched.
         ram: what is written in the image of some machine's RAM, as far as it was searched.
-        running: the kernel that runs in the image, where it was asked.
     """
 
     memory: PhysicalMemory
@@ -50,7 +49,6 @@ class Found:
     notes: tuple[str, ...] = ()
     candidates: tuple[Candidate, ...] | None = None
     ram: tuple[RamMap, ...] = ()
-    running: Running | None = None
 
     @classmethod
     def searched(cls, memory: PhysicalMemory, fdt: RootFdt, survey: Survey, notes: tuple[str, ...]) -> Found:
@@ -58,24 +56,24 @@ class Found:
         return cls(memory, fdt, tuple(survey.notices), notes, tuple(survey.candidates), survey.ram)
 
 
-def resolve_root(
-    memory: PhysicalMemory, fdt: RootSource, options: Options, progress: Progress | None
-) -> Found:
-    """The root FDT asked for, and how it was come by where that is not plain."""
+def resolve_root(running: Running, fdt: RootSource, options: Options, progress: Progress | None) -> Found:
+    """The root FDT asked for, and how it was come by where that is not plain.
+
+    The kernel that runs in the image is asked where nothing was named; the image is searched where it does not tell.
+    """
+    memory = running.memory
     if isinstance(fdt, MapRoot):
         root, note = root_fdt_for(memory, fdt, options)
         return Found(memory, root, notes=(note,))
     if isinstance(fdt, int):
         return _at(memory, fdt, options, progress)
     if fdt is None:
-        running = Running(memory)
         told = _told(running, options)
         if isinstance(told, Found):
             return told
         moved, found, notes = search_placed(memory, options, progress)
         root, note = _best(found, tolerant=options.tolerant)
-        searched = Found.searched(moved, root, found, (*told, *notes, note))
-        return replace(searched, running=running if moved is memory else None)
+        return Found.searched(moved, root, found, (*told, *notes, note))
     try:
         return Found(memory, locate.from_file(fdt))
     except FdtTruncatedError as cut:
@@ -101,7 +99,7 @@ def _told(running: Running, options: Options) -> Found | tuple[str, ...]:
         return (f"searching the image: {where}, but {best.evidence}",)
     root = replace(best.fdt, source=f"the kernel's {told.variable}")
     note = f"took the root FDT at {told.phys:#x}, where the kernel's {told.variable} leads: {best.evidence}"
-    return Found(running.memory, root, running.notices, (note,), candidates, running.ram, running)
+    return Found(running.memory, root, running.notices, (note,), candidates, running.ram)
 
 
 def _is_silent(why: WhyNot) -> bool:
