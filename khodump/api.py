@@ -14,11 +14,11 @@ from khodump.memories import open_memory
 from khodump.memories.live import LivePaths, open_live
 from khodump.memory import Hole, PhysicalMemory
 from khodump.opening import locate
-from khodump.opening.boot import in_devicetree_file
+from khodump.opening.boot import Notice, in_devicetree_file
 from khodump.opening.broken import Broken
 from khodump.opening.candidates import Options, Survey
 from khodump.opening.locate import Progress, RootFdt
-from khodump.opening.machine import lead, scratch_of
+from khodump.opening.machine import lead, notices, scratch_of
 from khodump.opening.ram_end import find_ram_end
 from khodump.opening.resolve import (
     Found,
@@ -199,6 +199,10 @@ def _live(
     return replace(opened, notes=(*opened.notes, *found.notes))
 
 
+#: The memory, for the caller to close, what a search of it found, and notes on that.
+_Search = tuple[PhysicalMemory, Survey, tuple[str, ...]]
+
+
 def search(
     images: StrPath | Sequence[StrPath],
     *,
@@ -210,18 +214,48 @@ def search(
     devicetree: StrPath | None = None,
     deep: bool = False,
     progress: Progress | None = None,
-) -> tuple[PhysicalMemory, Survey, tuple[str, ...]]:
+) -> _Search:
     """The memory of an image, for the caller to close, what a search of it found, and notes on that.
 
     The arguments are those of `open_handover`, but for `devicetree`, a machine's device tree whose /chosen is read as
     well, and `deep`, which looks for boot_params at every address. Finding nothing is no error.
     """
     options = _checked(Options(version, page_size, force_placement=force_placement))
-    told = in_devicetree_file(devicetree) if devicetree else None
+    told = _in_devicetree(devicetree)
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    with memory.closed_on_error():
-        memory, found, notes = search_placed(memory, options, progress, deep=deep)
-    return memory, found._replace(notices=[*([told] if told else []), *found.notices]), notes
+    return _searched(Running(memory), options, told, progress, deep=deep)
+
+
+def search_live(
+    *,
+    version: str | None = None,
+    page_size: int | None = None,
+    devicetree: StrPath | None = None,
+    deep: bool = False,
+    paths: LivePaths | None = None,
+    progress: Progress | None = None,
+) -> _Search:
+    """As `search`, in the memory of the machine this runs on, with what the boot protocol left in /sys."""
+    options = _checked(Options(version, page_size or os.sysconf("SC_PAGESIZE")))
+    paths = paths or LivePaths()
+    told = [*_in_devicetree(devicetree), *notices(paths)]
+    return _searched(Running(open_live(paths), paths.kallsyms), options, told, progress, deep=deep)
+
+
+def _in_devicetree(file: StrPath | None) -> list[Notice]:
+    """What a machine's device tree tells, if one was named."""
+    told = None if file is None else in_devicetree_file(file)
+    return [] if told is None else [told]
+
+
+def _searched(
+    running: Running, options: Options, told: Sequence[Notice], progress: Progress | None, *, deep: bool
+) -> _Search:
+    """What a search finds, with what is `told` elsewhere, and what the kernel in the memory was told."""
+    with running.memory.closed_on_error():
+        memory, found, notes = search_placed(running.memory, options, progress, deep=deep)
+        every = dict.fromkeys([*told, *running.notices, *found.notices])
+    return memory, found._replace(notices=list(every)), notes
 
 
 def _source(fdt: StrPath | int | None, root: int | None) -> RootSource:

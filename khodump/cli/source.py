@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypedDict, TypeVar
 
 import typer
 
@@ -19,6 +19,8 @@ from khodump.numbers import parse_number
 if TYPE_CHECKING:
     from khodump.handover import Handover
     from khodump.opening.broken import Broken
+
+_Opened = TypeVar("_Opened")
 
 IMAGES = typer.Argument(
     metavar="IMAGE...",
@@ -138,13 +140,48 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Source(Image):
-    """A handover in a memory image, or that of the machine this runs on."""
+class ImageOrMachine(Image):
+    """A memory image, or the memory of the machine this runs on."""
 
     images: Annotated[list[str] | None, IMAGES] = None  # type: ignore[assignment]  # not with --live
     live: Annotated[
         bool, typer.Option("--live", help="This machine: its memory, and what its kernel prepares.")
     ] = False
+
+    @property
+    def named_images(self) -> list[str]:
+        """The images that are named; none with --live."""
+        return self.images or []
+
+    @property
+    def image_options(self) -> tuple[Option, ...]:
+        """See `Image.image_options`."""
+        return (*given({"--live": self.live}), *super().image_options)
+
+    @property
+    def describes_image(self) -> bool:
+        """Whether something is said of an image, named or not."""
+        return bool(self.paths or self.ranges or self.assume_zero or self.force_placement)
+
+    def check(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if self.live and self.describes_image:
+            raise UsageError(
+                "--live names this machine's memory and FDT itself",
+                hint="leave the image, and what describes one, out",
+            )
+        if not self.live and not self.named_images:
+            raise UsageError("no memory image named", hint="name an image, or this machine with --live")
+
+
+@dataclass(frozen=True)
+class Source(ImageOrMachine):
+    """A handover in a memory image, or that of the machine this runs on."""
+
     incoming: Annotated[bool, typer.Option("--in", help="With --live: what this kernel received.")] = False
     fdt: Annotated[
         str | None,
@@ -184,31 +221,18 @@ class Source(Image):
     @property
     def invocation(self) -> Invocation:
         """See `Image.invocation`."""
+        named = {"--in": self.incoming, "--fdt": self.fdt, "--root": self.root}
         scratch = tuple(("--scratch", file) for file in self.scratch or ())
-        options = (*given({"--fdt": self.fdt, "--root": self.root}), *scratch)
         fdt = self.fdt_argument
         fdt_file = fdt if isinstance(fdt, str) else None
-        named = replace(super().invocation, handover_options=options, fdt_file=fdt_file)
-        if not self.live:
-            return named
-        from khodump.memories.live import LivePaths
-
-        live = given({"--live": self.live, "--in": self.incoming})
-        return replace(named, images=(str(LivePaths().kcore),), live_options=live)
+        return replace(super().invocation, handover_options=(*given(named), *scratch), fdt_file=fdt_file)
 
     @contextmanager
     def opened(self, terminal: Voice) -> Iterator[Handover]:
         """The handover, with progress and notes on stderr; closed afterwards."""
         from khodump.api import open_handover, open_live_handover
 
-        self._check()
-        terminal.spare(self.inputs)
-        with self.advising(), terminal.noting(), terminal.progress("searching for the root FDT") as progress:
-            if self.live:
-                handover = open_live_handover(progress=progress, **self._live_options)
-            else:
-                handover = open_handover(self.paths, progress=progress, **self.options)
-        handover = self.worded(handover)
+        handover = self.worded(self._found(terminal, open_handover, open_live_handover))
         with self.advising(), handover:
             for note in handover.notes:
                 terminal.note(note)
@@ -221,13 +245,7 @@ class Source(Image):
         from khodump.api import open_live_suspect, open_suspect
         from khodump.handover import Handover
 
-        self._check()
-        terminal.spare(self.inputs)
-        with self.advising(), terminal.noting(), terminal.progress("searching for the root FDT") as progress:
-            if self.live:
-                suspect = open_live_suspect(progress=progress, **self._live_options)
-            else:
-                suspect = open_suspect(self.paths, progress=progress, **self.options)
+        suspect = self._found(terminal, open_suspect, open_live_suspect)
         with self.advising(), suspect:
             for note in suspect.notes:
                 terminal.note(note)
@@ -257,30 +275,34 @@ class Source(Image):
                     suspect = replace(rest, problem=error)
             yield suspect
 
-    @property
-    def named_images(self) -> list[str]:
-        """The images that are named; none with --live."""
-        return self.images or []
+    def _found(
+        self, terminal: Voice, of_image: Callable[..., _Opened], of_machine: Callable[..., _Opened]
+    ) -> _Opened:
+        """What the one or the other of these opens."""
+        self.check()
+        terminal.spare(self.inputs)
+        with self.advising(), terminal.noting(), terminal.progress("searching for the root FDT") as progress:
+            if self.live:
+                return of_machine(progress=progress, **self._live_options)
+            return of_image(self.paths, progress=progress, **self.options)
 
     @property
     def _live_options(self) -> LiveOptions:
         return {"incoming": self.incoming, "version": self.as_, "page_size": self.page_bytes}
 
-    def _check(self) -> None:
-        """Refuse what does not go together."""
-        describing = (self.fdt, self.root, self.ranges, self.scratch, self.assume_zero, self.force_placement)
-        if self.live and (self.named_images or any(describing)):
-            raise UsageError(
-                "--live names this machine's memory and FDT itself",
-                hint="leave the image, and what describes one, out",
-            )
+    @property
+    def describes_image(self) -> bool:
+        """See `ImageOrMachine.describes_image`."""
+        return super().describes_image or any((self.fdt, self.root, self.scratch))
+
+    def check(self) -> None:
+        """See `ImageOrMachine.check`."""
         if self.incoming and not self.live:
             raise UsageError(
                 "--in goes with --live",
                 hint="for an image, pass the FDT with --fdt, or none to search for it",
             )
-        if not self.live and not self.named_images:
-            raise UsageError("no memory image named", hint="name an image, or this machine with --live")
+        super().check()
 
     @property
     def options(self) -> Options:

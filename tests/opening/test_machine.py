@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -287,6 +288,61 @@ def test_every_command_takes_the_machine(live, command):
     ran = run(command[0], "--live", *command[1:])
     assert ran.status == 0, ran.stderr
     assert "kho_out.fdt" in ran.stderr
+
+
+def test_scan_takes_the_machine_and_what_sys_tells(paths, built, monkeypatch):
+    monkeypatch.setattr(khodump.api, "LivePaths", lambda: with_memory(paths, built.image))
+    entry = paths.setup_data / "1"
+    entry.mkdir(parents=True)
+    (entry / "type").write_text("0xa\n")
+    (entry / "data").write_bytes(KHO_DATA.build(KhoData(built.fdt_phys, 4096, 0, 0)))
+    ran = run("scan", "--live", "--page-size", "4K", "--format", "json")
+    assert ran.status == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    assert [row["phys"] for row in told["candidates"]] == [built.fdt_phys]
+    assert [row["told_by"] for row in told["boot_protocol"]] == [str(entry)]
+
+
+@pytest.fixture
+def earlier(live: LivePaths, tmp_path: Path) -> Path:
+    """An image of the same machine."""
+    path = tmp_path / "earlier.elf"
+    ran = run("slim", "--live", "--page-size", "4K", "--output", path)
+    assert ran.status == 0, ran.stderr
+    assert live.mem.exists()
+    return path
+
+
+def test_diff_takes_the_machine_for_its_new_side(earlier):
+    ran = run("diff", earlier, "--live", "--page-size-new", "4K")
+    assert ran.status == 0, (ran.stdout, ran.stderr)
+    assert "new: took the root FDT" in ran.stderr
+
+
+def test_diff_compares_what_the_kernel_received_with_what_it_prepares(paths, built, monkeypatch):
+    with_memory(paths, built.image)
+    with_debugfs(paths, out__fdt=built.fdt, in__fdt=built.fdt)
+    monkeypatch.setattr(khodump.api, "LivePaths", lambda: paths)
+    ran = run("diff", "--live", "--page-size-old", "4K", "--page-size-new", "4K")
+    assert ran.status == 0, (ran.stdout, ran.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a", "b", "--live"], "--live stands for NEW"),
+        (["a", "b", "--in"], "--in goes with OLD and --live"),
+        (["--live", "--in"], "--in goes with OLD and --live"),
+        (["a"], "two memory images are needed"),
+        ([], "two memory images are needed"),
+        (["a", "--live", "--fdt-new", "0x1000"], "new: --live names this machine's memory and FDT itself"),
+        (["--live", "--fdt-old", "0x1000"], "old: --live names this machine's memory and FDT itself"),
+    ],
+)
+def test_diff_refuses_what_does_not_name_two(words, said):
+    ran = run("diff", *words)
+    assert ran.status == 2
+    assert said in ran.stderr
 
 
 @pytest.mark.parametrize(("command", "suffix"), [("slim", "elf"), ("report", "html")])
