@@ -16,6 +16,7 @@ from khodump.opening import locate
 from khodump.opening.boot import Notice
 from khodump.opening.broken import Broken
 from khodump.opening.candidates import Candidate, Options, Survey, survey, weigh
+from khodump.opening.cut_short import begins_with, in_own_map
 from khodump.opening.locate import Progress, RootFdt
 from khodump.opening.placing import notes_of, place
 from khodump.opening.reading import Sighting, read_by
@@ -168,12 +169,18 @@ def _at(memory: PhysicalMemory, phys: int, options: Options, progress: Progress 
 def _completed(
     memory: PhysicalMemory, name: str, cut: FdtTruncatedError, options: Options, progress: Progress | None
 ) -> Found:
-    """The whole of an FDT whose file is cut short, from the image.
-
-    debugfs freezes the length of kho/out/fdt when KHO initialises, so every subtree added later cuts it (seen in
-    7.2 and 7.3).
-    """
+    """The whole of an FDT whose file is cut short: from its own map, else by a search of the image."""
     data = locate.read_file(name)
+    kept = in_own_map(memory, data, options)
+    if kept and kept[0].fdt is not None:
+        whole = kept[0].fdt
+        more = sum(each.fdt is not None and each.fdt.blob != whole.blob for each in kept)
+        note = f"{name} is {cut}; using the whole page at {kept[0].phys:#x}, of the map that it leads to"
+        if not begins_with(kept[0], data):
+            note += "; the page has changed since the file was read"
+        if more:
+            note += f" ({more} other root FDTs of the same map lie in it: khodump scan lists them)"
+        return Found(memory, replace(whole, cut=len(data)), notes=(note,))
     copies = locate.find_copies(memory, data, progress)
     weighed = [weigh(memory, locate.at_address(memory, phys), options) for phys in copies]
     for candidate in sorted(weighed, key=lambda candidate: candidate.rank, reverse=True)[:1]:
