@@ -8,7 +8,7 @@ import typer
 
 from khodump.cli.command import Status, command
 from khodump.cli.help import Example
-from khodump.cli.source import ImageOrMachine
+from khodump.cli.image import ImageOrMachine
 from khodump.cli.terminal import Terminal
 
 if TYPE_CHECKING:
