@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from pathlib import Path
 
 from khodump.errors import NoHandoverError
 from khodump.kernel import HandoverPlaces, Kernel, Told, WhyNot, handover_places, live_luo, open_kernel
 from khodump.kernel.living import Living, open_living
+from khodump.kernel.proc_kallsyms import ProcKallsyms
 from khodump.layouts import RamMap
 from khodump.memory import PhysicalMemory
 from khodump.opening.boot import Notice, in_setup_data
@@ -36,14 +38,21 @@ class Running:
 
     Attributes:
         memory: the image.
+        proc_kallsyms: /proc/kallsyms of this kernel, where it is the one that khodump runs on.
     """
 
     memory: PhysicalMemory
+    proc_kallsyms: Path | None = None
 
     @cached_property
     def kernel(self) -> Kernel | WhyNot:
         """The kernel, or why it cannot be asked."""
-        return open_kernel(self.memory)
+        return open_kernel(self.memory, proc_kallsyms=self.proc_kallsyms)
+
+    @property
+    def needs_proc_kallsyms(self) -> bool:
+        """Whether the kernel could be asked only by what it shows of its symbols, which is not in its memory's image."""
+        return not isinstance(self.kernel, WhyNot) and isinstance(self.kernel.symbols, ProcKallsyms)
 
     @cached_property
     def places(self) -> HandoverPlaces | WhyNot:
