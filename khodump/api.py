@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from khodump.abi.kexec_handover import PAGE_SIZES, PROP_FDT, PROP_PRESERVED_DATA
@@ -14,18 +15,18 @@ from khodump.memories import open_memory
 from khodump.memories.live import LivePaths, open_live
 from khodump.memory import Hole, PhysicalMemory
 from khodump.opening import locate
-from khodump.opening.boot import in_devicetree_file
+from khodump.opening.boot import BootInfo, in_devicetree_file
 from khodump.opening.broken import Broken
 from khodump.opening.candidates import Options, Survey
 from khodump.opening.locate import Progress, RootFdt
 from khodump.opening.machine import lead, scratch_of
 from khodump.opening.ram_end import find_ram_end
 from khodump.opening.resolve import (
-    Found,
+    Resolved,
     RootSource,
     StrPath,
     broken_root,
-    placed,
+    in_place,
     resolve_root,
     search_placed,
 )
@@ -33,6 +34,7 @@ from khodump.opening.rootless import MapRoot
 from khodump.opening.running import Running
 from khodump.opening.scratch import Scratch, read_files, read_table
 from khodump.trackers import READABLE_VERSIONS, open_tracker
+from khodump.trackers.evidence import Choice
 
 
 def open_handover(
@@ -210,18 +212,20 @@ def search(
     devicetree: StrPath | None = None,
     deep: bool = False,
     progress: Progress | None = None,
-) -> tuple[PhysicalMemory, Survey, tuple[str, ...]]:
-    """The memory of an image, for the caller to close, what a search of it found, and notes on that.
+) -> Survey:
+    """What a search of an image finds; its memory is for the caller to close.
 
     The arguments are those of `open_handover`, but for `devicetree`, a machine's device tree whose /chosen is read as
     well, and `deep`, which looks for boot_params at every address. Finding nothing is no error.
     """
     options = _checked(Options(version, page_size, force_placement=force_placement))
-    told = in_devicetree_file(devicetree) if devicetree else None
+    notice = in_devicetree_file(devicetree) if devicetree else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
     with memory.closed_on_error():
-        memory, found, notes = search_placed(memory, options, progress, deep=deep)
-    return memory, found._replace(notices=[*([told] if told else []), *found.notices]), notes
+        survey = search_placed(memory, options, progress, deep=deep)
+    if notice is None:
+        return survey
+    return survey._replace(boot=BootInfo.joined([BootInfo((notice,)), survey.boot]))
 
 
 def _source(fdt: StrPath | int | None, root: int | None) -> RootSource:
@@ -263,8 +267,8 @@ def _handover(
     progress: Progress | None,
 ) -> Handover:
     with memory.closed_on_error():
-        found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
-        return _opened(found, options, scratch, progress)
+        resolved = in_place(resolve_root(memory, fdt, _checked(options), progress), options, progress)
+        return _opened(resolved, options, scratch, progress)
 
 
 def _suspect(
@@ -276,46 +280,55 @@ def _suspect(
 ) -> Handover | Broken:
     with memory.closed_on_error():
         try:
-            found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
-            return _opened(found, options, scratch, progress)
+            resolved = in_place(resolve_root(memory, fdt, _checked(options), progress), options, progress)
+            return _opened(resolved, options, scratch, progress)
         except (NoHandoverError, FdtError) as error:
             return broken_root(memory, fdt, error, options, progress)
 
 
-def _opened(found: Found, options: Options, scratch: Scratch | None, progress: Progress | None) -> Handover:
-    """The handover of this root FDT; looks for its page when only that can settle the geometry."""
-    memory, root, notes = found.memory, found.fdt, list(found.notes)
-    running = found.running or Running(memory)
-    told_scratch = scratch if scratch is not None else running.scratch or _told_scratch(found)
-    if told_scratch is None and running.lacks_scratch is not None:
+def _opened(
+    resolved: Resolved, options: Options, scratch: Scratch | None, progress: Progress | None
+) -> Handover:
+    """The handover of this root FDT."""
+    memory, root = resolved.memory, resolved.fdt
+    notes = list(resolved.notes)
+    running = resolved.running or Running(memory)
+    if scratch is None:
+        scratch = running.scratch or _announced_scratch(resolved)
+    if scratch is None and running.lacks_scratch is not None:
         notes.append(f"the scratch regions are not known: {running.lacks_scratch}")
-    memory.ram_end = find_ram_end(memory, found.ram, _named(root, told_scratch))
-    version, page_size = options.version_of(root), options.page_size
-    opened = open_tracker(memory, root.tree, fdt_phys=root.phys, version=version, page_size=page_size)
-    if not opened.certain and root.phys is None and not root.is_lost:
-        for phys in locate.find_copies(memory, root.blob, progress):
-            again = open_tracker(memory, root.tree, fdt_phys=phys, version=version, page_size=page_size)
-            if again.certain or again.tracker.holds(phys, 0):
-                opened = again
-                break
-    if not opened.certain:
-        notes.append(f"how to read the map is {opened.reason}; --page-size and --as force a reading")
-    if opened.contradicts:
-        notes.append(opened.contradicts)
-    if opened.tracker.doubt:
-        notes.append(opened.tracker.doubt)
+    memory.ram_end = find_ram_end(memory, resolved.boot.ram, _named(root, scratch))
+    choice = resolved.choice or _choose(memory, root, options, progress)
+    if not choice.certain:
+        notes.append(f"how to read the map is {choice.reason}; --page-size and --as force a reading")
+    notes += [doubt for doubt in (choice.contradicts, choice.tracker.doubt) if doubt]
     return Handover(
         memory,
         root,
-        version or root.compatible or "",
-        opened.tracker,
-        opened.reason,
-        is_guess=not opened.certain,
-        scratch=told_scratch,
+        options.version_of(root) or root.compatible or "",
+        choice.tracker,
+        choice.reason,
+        is_guess=not choice.certain,
+        scratch=scratch,
         notes=(*memory.warnings, *notes),
-        candidates=found.candidates,
+        candidates=resolved.candidates,
         running=running,
     )
+
+
+def _choose(memory: PhysicalMemory, root: RootFdt, options: Options, progress: Progress | None) -> Choice:
+    """How to read the map; looks for the root FDT's page when only that can settle it."""
+    read_as = partial(
+        open_tracker, memory, root.tree, version=options.version_of(root), page_size=options.page_size
+    )
+    choice = read_as(fdt_phys=root.phys)
+    if choice.certain or root.phys is not None or root.is_lost:
+        return choice
+    for phys in locate.find_copies(memory, root.blob, progress):
+        with_page = read_as(fdt_phys=phys)
+        if with_page.certain or with_page.tracker.holds(phys, 0):
+            return with_page
+    return choice
 
 
 def _named(root: RootFdt, scratch: Scratch | None) -> Iterator[int]:
@@ -326,8 +339,8 @@ def _named(root: RootFdt, scratch: Scratch | None) -> Iterator[int]:
     yield from (address for address in named if address is not None)
 
 
-def _told_scratch(found: Found) -> Scratch | None:
+def _announced_scratch(resolved: Resolved) -> Scratch | None:
     """The scratch table that the boot protocol names, that told with this very FDT first; None without one."""
-    notices = sorted(found.notices, key=lambda notice: notice.fdt != found.fdt.phys)
-    tables = (read_table(found.memory, notice.scratch_addr, notice.scratch_size) for notice in notices)
+    notices = sorted(resolved.boot.notices, key=lambda notice: notice.fdt != resolved.fdt.phys)
+    tables = (read_table(resolved.memory, notice.scratch_addr, notice.scratch_size) for notice in notices)
     return next((table for table in tables if table and not isinstance(table, Hole)), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -22,8 +23,8 @@ from khodump.luo_sessions import find_sessions
 from khodump.memory import PhysicalMemory
 from khodump.opening import locate
 from khodump.opening.broken import Broken
-from khodump.opening.locate import RootFdt
-from khodump.ownership import Ownership
+from khodump.opening.locate import FDT_OWNER, RootFdt
+from khodump.ownership import Ownership, own
 from khodump.problems import PROBLEMS, FlbListInvalid, SessionFileCountMismatch, SessionNameInvalid
 from khodump.subtree import WHOLE_BLOCK, Claims
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
@@ -131,9 +132,10 @@ class Case:
     def ownership(self) -> Ownership:
         """Who owns what is preserved; the root FDT its page, also where it was read from a file."""
         handover = self.opened
-        if handover.fdt.phys is None and self.fdt_phys is not None:
-            handover = replace(handover, fdt=replace(handover.fdt, phys=self.fdt_phys))
-        return handover.ownership
+        if handover.fdt.phys is not None or self.fdt_phys is None:
+            return handover.ownership
+        root = Claims.of(FDT_OWNER, (self.fdt_phys, handover.page_size))
+        return own(handover.preserved, chain([root], handover.claims()), handover.page_size)
 
     @cached_property
     def shared_claims(self) -> tuple[Shared, ...]:

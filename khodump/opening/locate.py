@@ -131,6 +131,15 @@ def at_address(memory: PhysicalMemory, phys: int) -> RootFdt:
         raise NoHandoverError(
             f"cannot read a root FDT at {phys:#x}: {why}", hint=Advice.of(SCAN, " lists what is there")
         )
+    return from_blob(data, phys)
+
+
+def from_blob(data: bytes, phys: int) -> RootFdt:
+    """The root FDT that these bytes are, which `read_blob` found at `phys`.
+
+    Raises:
+        NoHandoverError: they are none.
+    """
     try:
         root = _read_root(data, phys, f"address {phys:#x}")
     except FdtError as error:

@@ -9,12 +9,10 @@ from functools import cached_property
 from khodump.errors import NoHandoverError
 from khodump.kernel import HandoverPlaces, Kernel, Told, WhyNot, handover_places, live_luo, open_kernel
 from khodump.kernel.living import Living, open_living
-from khodump.layouts import RamMap
-from khodump.memory import PhysicalMemory
-from khodump.opening.boot import Notice, in_setup_data
-from khodump.opening.candidates import Candidate, Options, devicetree_at, weigh
-from khodump.opening.locate import RootFdt, at_address
-from khodump.opening.ram import in_boot_params
+from khodump.memory import Hole, PhysicalMemory
+from khodump.opening.boot import MAX_DEVICETREE, NOTHING_TOLD, BootInfo, from_boot_params, from_devicetree
+from khodump.opening.candidates import Candidate, Options, weigh
+from khodump.opening.locate import RootFdt, at_address, read_blob
 from khodump.opening.scratch import Scratch
 
 _BOOT_PARAMS = "boot_params"
@@ -108,22 +106,15 @@ class Running:
             return None
 
     @cached_property
-    def notices(self) -> tuple[Notice, ...]:
-        """What the boot protocol told it of a handover."""
-        place = self.boot_params
-        if place is not None:
-            return tuple(in_setup_data(self.memory, place))
-        told, _ = self._devicetree
-        return () if told is None else (told,)
-
-    @cached_property
-    def ram(self) -> tuple[RamMap, ...]:
-        """What it was told of the machine's RAM."""
-        if self.boot_params is None:
-            _, told = self._devicetree
-        else:
-            told = in_boot_params(self.memory, self.boot_params)
-        return () if told is None else (told,)
+    def boot(self) -> BootInfo:
+        """What the boot protocol told it."""
+        if self.boot_params is not None:
+            return from_boot_params(self.memory, self.boot_params)
+        place = self._devicetree_place
+        blob = None if place is None else read_blob(self.memory, place, MAX_DEVICETREE)
+        if place is None or blob is None or isinstance(blob, Hole):
+            return NOTHING_TOLD
+        return from_devicetree(blob, place)
 
     @cached_property
     def boot_params(self) -> int | None:
@@ -132,12 +123,6 @@ class Running:
             return None
         place = self.kernel.symbol_phys(_BOOT_PARAMS)
         return None if isinstance(place, WhyNot) else place
-
-    @cached_property
-    def _devicetree(self) -> tuple[Notice | None, RamMap | None]:
-        """What the machine's device tree says of a handover and of RAM, where this kernel was booted with one."""
-        place = self._devicetree_place
-        return (None, None) if place is None else devicetree_at(self.memory, place)
 
     @property
     def _devicetree_place(self) -> int | None:

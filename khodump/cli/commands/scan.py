@@ -38,7 +38,7 @@ def scan(
 
     terminal.spare([*source.inputs, *([devicetree] if devicetree else [])])
     with source.advising(), terminal.noting(), terminal.progress("searching for root FDTs") as progress:
-        memory, found, notes = search(
+        survey = search(
             source.images,
             version=source.as_,
             page_size=source.page_bytes,
@@ -49,10 +49,10 @@ def scan(
             deep=deep,
             progress=progress,
         )
-    with memory:
-        for note in (*memory.warnings, *notes):
+    with survey.memory as memory:
+        for note in (*memory.warnings, *survey.notes):
             terminal.note(note)
-        if not found.candidates or found.searched.lacks:
-            terminal.note(str(found.searched))
-        status = terminal.write(analyse(memory, found))
-    return status if found.candidates else Status.NO_HANDOVER
+        if not survey.candidates or survey.searched.lacks:
+            terminal.note(str(survey.searched))
+        status = terminal.write(analyse(survey))
+    return status if survey.candidates else Status.NO_HANDOVER
