@@ -258,11 +258,11 @@ def _readable(memory: PhysicalMemory, at: int, size: int, step: int, misses: Mis
     data = memory.read(at, size)
     if not isinstance(data, Hole):
         return data
-    numbers = np.arange(at // _STEP, -(-(at + size) // _STEP), dtype=np.uint64)
-    pages = memory.pages(numbers, _STEP)
+    starts = np.arange(at // _STEP, -(-(at + size) // _STEP), dtype=np.uint64) * np.uint64(_STEP)
+    pages = memory.gather(starts, _STEP)
     pages.data[pages.presence != Presence.PRESENT] = 0
     own = slice(-(-step // _STEP))
-    misses.add(numbers[own] * np.uint64(_STEP), pages.presence[own], _STEP, at + step)
+    misses.add(starts[own], pages.presence[own], _STEP, at + step)
     return pages.data.tobytes()[:size]
 
 
