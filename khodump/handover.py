@@ -8,7 +8,10 @@ from functools import cached_property
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+import numpy as np
+
 from khodump.abi.luo import NODE_NAME as LUO_NODE
+from khodump.columns.arrays import U64
 from khodump.columns.extents import Extents
 from khodump.findings import Finding, Severity
 from khodump.kernel import WhyNot
@@ -89,6 +92,14 @@ class Handover:
     def nodes(self) -> Nodes:
         """The tracker's own pages."""
         return self._walked.nodes
+
+    @cached_property
+    def map_pages(self) -> tuple[U64, U64]:
+        """Start and end of the map's own pages, sorted by start; its bitmaps may be smaller than a page."""
+        nodes = self.nodes
+        size = np.where(nodes.level == 0, self.tracker.leaf_size, self.page_size).astype(np.uint64)
+        rows = np.argsort(nodes.phys)
+        return nodes.phys[rows], (nodes.phys + size)[rows]
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -193,7 +204,7 @@ class Handover:
     @cached_property
     def ownership(self) -> Ownership:
         """Who preserved what."""
-        return own(self.preserved, self.claims(), self.page_size)
+        return own(self.preserved, self.claims())
 
     @property
     def own_live_sessions(self) -> tuple[LivingSession, ...]:

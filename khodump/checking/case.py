@@ -135,7 +135,7 @@ class Case:
         if handover.fdt.phys is not None or self.fdt_phys is None:
             return handover.ownership
         root = Claims.of(FDT_OWNER, (self.fdt_phys, handover.page_size))
-        return own(handover.preserved, chain([root], handover.claims()), handover.page_size)
+        return own(handover.preserved, chain([root], handover.claims()))
 
     @cached_property
     def shared_claims(self) -> tuple[Shared, ...]:
@@ -192,14 +192,6 @@ class Case:
         size = np.where(claims.size == WHOLE_BLOCK, 1, claims.size).astype(np.uint64)
         start, _, _ = without(claims.start, claims.start + np.minimum(size, ~claims.start), self.kept)
         return np.union1d(claims.start[headless], start)
-
-    @cached_property
-    def map_pages(self) -> tuple[U64, U64]:
-        """Start and end of the map's own pages, sorted; its lowest may be smaller than a page."""
-        nodes, lowest = self.opened.nodes, self.opened.tracker.leaf_size
-        size = np.where(nodes.level == 0, lowest, self.opened.page_size).astype(np.uint64)
-        order = np.argsort(nodes.phys)
-        return nodes.phys[order], (nodes.phys + size)[order]
 
     @cached_property
     def kept(self) -> Intervals:

@@ -236,10 +236,9 @@ class _Finder:
         kinds = []
         if any(region.addr <= address < region.end for region in self._regions):
             kinds.append("scratch")
-        nodes, leaf_size = self._handover.nodes, self._handover.tracker.leaf_size
-        size = np.where(nodes.level == 0, leaf_size, self._handover.page_size).astype(np.uint64)
+        start, end = self._handover.map_pages
         at = np.uint64(address)
-        if ((nodes.phys <= at) & (at - np.minimum(nodes.phys, at) < size)).any():
+        if ((start <= at) & (at - start < end - start)).any():  # the last may end where addresses do
             kinds.append("map's own page")
         return kinds
 

@@ -120,7 +120,7 @@ def _overlaps(case: Case) -> Iterator[Hit]:
             f"{len(rows)} runs overlap an earlier one, the first at {phys:#x} (preserved at orders {orders})"
         )
         yield Hit(phys, message, MAP_OWNER, {"count": len(rows)})
-    start, end = case.map_pages
+    start, end = case.opened.map_pages
     _, _, hit, _ = meet(start, end, case.kept.start, case.kept.end)
     hit = np.unique(hit)
     if len(hit):

@@ -27,7 +27,7 @@ def _overlap(case: Case) -> Iterator[Hit]:
     )
     for start, end, what in (
         (case.kept.start, case.kept.end, "preserved memory"),
-        (*case.map_pages, "pages of the map"),
+        (*case.opened.map_pages, "pages of the map"),
     ):
         low, high, _, row = meet(start, end, scratch.start, scratch.end)
         if len(low):
