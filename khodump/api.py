@@ -16,17 +16,17 @@ from khodump.memories.live import LivePaths, open_live
 from khodump.memory import Hole, PhysicalMemory
 from khodump.opening import locate
 from khodump.opening.boot import BootInfo, in_devicetree_file
-from khodump.opening.broken import Broken
 from khodump.opening.candidates import Options, Survey
 from khodump.opening.locate import Progress, RootFdt
 from khodump.opening.machine import lead, scratch_of
+from khodump.opening.mapless import MaplessRoot
 from khodump.opening.ram_end import find_ram_end
 from khodump.opening.resolve import (
     Resolved,
     RootSource,
     StrPath,
-    broken_root,
     in_place,
+    mapless_root,
     resolve_root,
     search_placed,
 )
@@ -72,12 +72,12 @@ def open_handover(
         NoHandoverError: there is no KHO handover of a version that khodump reads.
     """
     options = _checked(Options(version, page_size, force_placement=force_placement))
-    told = read_files(scratch) if scratch else None
+    regions = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    return _handover(memory, _source(fdt, root), options, told, progress)
+    return _strictly(memory, _source(fdt, root), options, regions, progress)
 
 
-def open_suspect(
+def open_leniently(
     images: StrPath | Sequence[StrPath],
     *,
     fdt: StrPath | int | None = None,
@@ -89,19 +89,19 @@ def open_suspect(
     force_placement: bool = False,
     scratch: Sequence[StrPath] = (),
     progress: Progress | None = None,
-) -> Handover | Broken:
-    """As `open_handover`, for one that may be broken: versions that nobody knows are read as the newest.
+) -> Handover | MaplessRoot:
+    """As `open_handover`, for whoever looks for damage: versions that nobody knows are read as the newest.
 
     Returns:
-        A `Broken` where a root FDT is named or found, but leads to no map.
+        A `MaplessRoot` where a root FDT is named or found, but leads to no map.
 
     Raises:
-        KhodumpError: as `open_handover`, but for what `Broken` stands for.
+        KhodumpError: as `open_handover`, but for what a `MaplessRoot` stands for.
     """
     options = _checked(Options(version, page_size, tolerant=True, force_placement=force_placement))
-    told = read_files(scratch) if scratch else None
+    regions = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    return _suspect(memory, _source(fdt, root), options, told, progress)
+    return _leniently(memory, _source(fdt, root), options, regions, progress)
 
 
 def open_in(
@@ -114,10 +114,10 @@ def open_in(
     progress: Progress | None = None,
 ) -> Handover:
     """As `open_handover`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
-    return _handover(memory, fdt, Options(version, page_size), scratch, progress)
+    return _strictly(memory, fdt, Options(version, page_size), scratch, progress)
 
 
-def open_suspect_in(
+def open_leniently_in(
     memory: PhysicalMemory,
     *,
     fdt: StrPath | int | None = None,
@@ -125,9 +125,9 @@ def open_suspect_in(
     page_size: int | None = None,
     scratch: Scratch | None = None,
     progress: Progress | None = None,
-) -> Handover | Broken:
-    """As `open_suspect`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
-    return _suspect(memory, fdt, Options(version, page_size, tolerant=True), scratch, progress)
+) -> Handover | MaplessRoot:
+    """As `open_leniently`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
+    return _leniently(memory, fdt, Options(version, page_size, tolerant=True), scratch, progress)
 
 
 def open_live_handover(
@@ -152,21 +152,21 @@ def open_live_handover(
         NoHandoverError: there is no KHO handover of a version that khodump reads.
     """
     options = Options(version, page_size or os.sysconf("SC_PAGESIZE"))
-    opened = _live(options, paths or LivePaths(), progress, incoming=incoming, opener=_handover)
+    opened = _live(options, paths or LivePaths(), progress, incoming=incoming, opener=_strictly)
     return _by_machine(opened, page_size, incoming=incoming)
 
 
-def open_live_suspect(
+def open_live_leniently(
     *,
     incoming: bool = False,
     version: str | None = None,
     page_size: int | None = None,
     paths: LivePaths | None = None,
     progress: Progress | None = None,
-) -> Handover | Broken:
-    """As `open_live_handover`, for one that may be broken: see `open_suspect`."""
+) -> Handover | MaplessRoot:
+    """As `open_live_handover`, as leniently as `open_leniently`."""
     options = Options(version, page_size or os.sysconf("SC_PAGESIZE"), tolerant=True)
-    opened = _live(options, paths or LivePaths(), progress, incoming=incoming, opener=_suspect)
+    opened = _live(options, paths or LivePaths(), progress, incoming=incoming, opener=_leniently)
     return _by_machine(opened, page_size, incoming=incoming) if isinstance(opened, Handover) else opened
 
 
@@ -176,7 +176,7 @@ def _by_machine(handover: Handover, page_size: int | None, *, incoming: bool) ->
     return replace(handover, is_received=incoming, geometry_reason=reason)
 
 
-_Opened = TypeVar("_Opened", bound=Handover | Broken)
+_Opened = TypeVar("_Opened", bound=Handover | MaplessRoot)
 _Opener = Callable[[PhysicalMemory, RootSource, Options, Scratch | None, Progress | None], _Opened]
 
 
@@ -193,12 +193,12 @@ def _live(
     memory = open_live(paths)
     with memory.closed_on_error():
         running = Running(memory)
-        found = lead(running, paths, incoming=incoming)
+        this_machine = lead(running, paths, incoming=incoming)
         scratch = scratch_of(running, paths)
-    opened = opener(memory, found.fdt, options, scratch, progress)
+    opened = opener(memory, this_machine.fdt, options, scratch, progress)
     if not isinstance(opened, Handover):
         return opened
-    return replace(opened, notes=(*opened.notes, *found.notes))
+    return replace(opened, notes=(*opened.notes, *this_machine.notes))
 
 
 def search(
@@ -259,31 +259,42 @@ def _checked(options: Options) -> Options:
     return options
 
 
-def _handover(
+def _strictly(
     memory: PhysicalMemory,
-    fdt: RootSource,
+    source: RootSource,
     options: Options,
     scratch: Scratch | None,
     progress: Progress | None,
 ) -> Handover:
+    """The handover in this memory, which is closed on an error."""
     with memory.closed_on_error():
-        resolved = in_place(resolve_root(memory, fdt, _checked(options), progress), options, progress)
-        return _opened(resolved, options, scratch, progress)
+        return _open(memory, source, options, scratch, progress)
 
 
-def _suspect(
+def _leniently(
     memory: PhysicalMemory,
-    fdt: RootSource,
+    source: RootSource,
     options: Options,
     scratch: Scratch | None,
     progress: Progress | None,
-) -> Handover | Broken:
+) -> Handover | MaplessRoot:
+    """As `_strictly`; where there is no handover, the root FDT that should have led to one."""
     with memory.closed_on_error():
         try:
-            resolved = in_place(resolve_root(memory, fdt, _checked(options), progress), options, progress)
-            return _opened(resolved, options, scratch, progress)
+            return _open(memory, source, options, scratch, progress)
         except (NoHandoverError, FdtError) as error:
-            return broken_root(memory, fdt, error, options, progress)
+            return mapless_root(memory, source, error, options, progress)
+
+
+def _open(
+    memory: PhysicalMemory,
+    source: RootSource,
+    options: Options,
+    scratch: Scratch | None,
+    progress: Progress | None,
+) -> Handover:
+    resolved = resolve_root(memory, source, _checked(options), progress)
+    return _opened(in_place(resolved, options, progress), options, scratch, progress)
 
 
 def _opened(

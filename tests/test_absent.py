@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from khodump.api import open_suspect
+from khodump.api import open_leniently
 from khodump.checking.checkup import examine
 from khodump.checking.rule import Effect
 from khodump.errors import KhodumpError
@@ -39,7 +39,7 @@ MOST_OF_A_MOMENT = None if os.environ.get("KHODUMP_EVERY_VARIANT") else 12
 def worst(path) -> Effect | None:
     """The worst that is foretold of the handover in this image; None where none is found in it."""
     try:
-        with open_suspect(path) as suspect:
+        with open_leniently(path) as suspect:
             outcomes = [diagnosis.outcome.effect for diagnosis in examine(suspect).diagnoses]
     except KhodumpError:
         return None
@@ -76,7 +76,7 @@ def test_scratch_regions_of_a_running_kernel_are_not_lost_in_silence(moments, tm
     for what, make in lacking(whole.read_bytes(), 24):
         image.write_bytes(make())
         try:
-            with open_suspect(image) as suspect:
+            with open_leniently(image) as suspect:
                 if isinstance(suspect, Handover) and suspect.scratch is None:
                     running = suspect.running
                     told = running is not None and not isinstance(running.places, WhyNot)

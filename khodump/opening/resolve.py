@@ -13,9 +13,9 @@ from khodump.kernel import Reason, WhyNot
 from khodump.memory import Hole, PhysicalMemory
 from khodump.opening import locate
 from khodump.opening.boot import NOTHING_TOLD, BootInfo
-from khodump.opening.broken import Broken
 from khodump.opening.candidates import Candidate, Options, Survey, survey, weigh
 from khodump.opening.locate import Progress, RootFdt
+from khodump.opening.mapless import MaplessRoot
 from khodump.opening.placing import notes_of, place
 from khodump.opening.reading import Sighting, read_by
 from khodump.opening.rootless import MapRoot, root_fdt_for
@@ -125,47 +125,45 @@ def _is_silent(why: WhyNot) -> bool:
     return why.reason in (Reason.NO_VMCOREINFO, Reason.UNREADABLE)
 
 
-def broken_root(
+def mapless_root(
     memory: PhysicalMemory,
-    fdt: RootSource,
+    source: RootSource,
     error: KhodumpError,
     options: Options,
     progress: Progress | None,
-) -> Broken:
+) -> MaplessRoot:
     """The root FDT that was asked for, or that the image leads to, when opening a handover ended in `error`.
 
     Raises:
         KhodumpError: the same error, where there is no such thing either.
     """
-    if isinstance(fdt, MapRoot):
+    if isinstance(source, MapRoot):
         raise error
-    phys, blob = _suspect(memory, fdt, options, progress)
+    phys, blob = _named_or_found(memory, source, options, progress)
     if isinstance(blob, Hole) or (phys is None and total_size(blob) is None):
         raise error
     try:
         tree, oddities = read_fdt(blob)
     except FdtError as damage:
-        return Broken(memory, phys, blob, None, damage)
-    source = "named" if fdt is not None else "found by searching the image"
-    root = RootFdt(tree, blob, phys, source, oddities=oddities)
+        return MaplessRoot(memory, phys, blob, None, damage)
+    origin = "named" if source is not None else "found by searching the image"
+    root = RootFdt(tree, blob, phys, origin, oddities=oddities)
     if phys is None and not (root.compatible or "").startswith(COMPATIBLE_PREFIX):
         raise error  # some other device tree's file
-    return Broken(memory, phys, blob, root, error)
+    return MaplessRoot(memory, phys, blob, root, error)
 
 
-def _suspect(
-    memory: PhysicalMemory, fdt: StrPath | int | None, options: Options, progress: Progress | None
+def _named_or_found(
+    memory: PhysicalMemory, source: StrPath | int | None, options: Options, progress: Progress | None
 ) -> tuple[int | None, bytes | Hole]:
     """Address and bytes of what should be the root FDT: named, else damaged, else told by the boot protocol."""
-    if isinstance(fdt, int):
-        return fdt, locate.read_blob(memory, fdt)
-    if fdt is not None:
-        return None, locate.read_file(fdt)
+    if isinstance(source, int):
+        return source, locate.read_blob(memory, source)
+    if source is not None:
+        return None, locate.read_file(source)
     found = survey(memory, options, progress)
-    places = [
-        *(candidate.phys for candidate in found.candidates),
-        *(notice.fdt for notice in found.boot.notices),
-    ]
+    places = [candidate.phys for candidate in found.candidates]
+    places += [notice.fdt for notice in found.boot.notices]
     return (places[0], locate.read_blob(memory, places[0])) if places else (None, b"")
 
 

@@ -130,7 +130,7 @@ def _overlaps(case: Case) -> Iterator[Hit]:
 
 
 def _shift_overflow(case: Case) -> Iterator[Hit]:
-    kernels = [kernel for kernel in (producer(case.suspect), case.reader) if not kernel.wide_blocks]
+    kernels = [kernel for kernel in (producer(case.subject), case.reader) if not kernel.wide_blocks]
     tracker, extents = case.opened.tracker, case.opened.preserved
     large = extents.take(extents.order + tracker.page_shift >= _TWO_GIB)
     if kernels and large:

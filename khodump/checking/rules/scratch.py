@@ -38,7 +38,7 @@ def _overlap(case: Case) -> Iterator[Hit]:
 
 def _misaligned(case: Case) -> Iterator[Hit]:
     shift = case.opened.tracker.page_shift
-    orders = MAX_PAGE_ORDER if producer(case.suspect).max_order_scratch else PAGEBLOCK_ORDER
+    orders = MAX_PAGE_ORDER if producer(case.subject).max_order_scratch else PAGEBLOCK_ORDER
     unit = 1 << (shift + orders[shift])
     for region in case.opened.scratch or ():
         if region.size and not region.wraps and (region.addr % unit or region.size % unit):
