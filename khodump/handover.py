@@ -122,8 +122,8 @@ class Handover:
         if self.fdt.phys is not None:
             return self.fdt.phys
         copies = list(locate.find_copies(self.memory, self.fdt.blob))
-        kept = [phys for phys in copies if self.tracker.holds(phys, 0)]
-        return next(iter([*kept, *copies]), None)
+        preserved = [phys for phys in copies if self.tracker.holds(phys, 0)]
+        return next(iter([*preserved, *copies]), None)
 
     @property
     def is_whole(self) -> bool:
@@ -163,9 +163,9 @@ class Handover:
             return Successor(None, "kho_in.fdt_phys names it as the one that was received")
         if self.candidates is None and self._seems_untouched:
             return None
-        found = survey(self.memory).candidates if self.candidates is None else self.candidates
-        intact = self.is_whole and self.is_anchored
-        return find_successor(self.fdt, self.metadata, found, is_intact=intact)
+        candidates = survey(self.memory).candidates if self.candidates is None else self.candidates
+        is_intact = self.is_whole and self.is_anchored
+        return find_successor(self.fdt, self.metadata, candidates, is_intact=is_intact)
 
     @property
     def _seems_untouched(self) -> bool:

@@ -161,9 +161,9 @@ def _named_or_found(
         return source, locate.read_blob(memory, source)
     if source is not None:
         return None, locate.read_file(source)
-    found = survey(memory, options, progress)
-    places = [candidate.phys for candidate in found.candidates]
-    places += [notice.fdt for notice in found.boot.notices]
+    whole = survey(memory, options, progress)
+    places = [candidate.phys for candidate in whole.candidates]
+    places += [notice.fdt for notice in whole.boot.notices]
     return (places[0], locate.read_blob(memory, places[0])) if places else (None, b"")
 
 
@@ -226,8 +226,8 @@ def search_placed(
     if moved.placement is None or moved.placement.is_plain:
         return unplaced._replace(memory=moved, notes=_notes_on(moved))
     everything = memory.placed(replace(moved.placement, certain=None))
-    found = survey(everything, options, progress, deep=deep)
-    return found._replace(memory=moved, notes=_notes_on(moved))
+    at_its_place = survey(everything, options, progress, deep=deep)
+    return at_its_place._replace(memory=moved, notes=_notes_on(moved))
 
 
 def in_place(resolved: Resolved, options: Options, progress: Progress | None) -> Resolved:

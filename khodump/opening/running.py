@@ -82,8 +82,8 @@ class Running:
 
     def role_of(self, root: RootFdt) -> Role:
         """What the handover of a root FDT is to it; one that was read from a file is known by its bytes."""
-        for told, role in ((self.outgoing, Role.OUTGOING), (self.incoming, Role.INCOMING)):
-            if not isinstance(told, WhyNot) and told.phys and self._is(root, told.phys):
+        for pointer, role in ((self.outgoing, Role.OUTGOING), (self.incoming, Role.INCOMING)):
+            if not isinstance(pointer, WhyNot) and pointer.phys and self._is(root, pointer.phys):
                 return role
         return Role.UNTOLD
 
@@ -94,14 +94,14 @@ class Running:
 
     def candidates(self, options: Options) -> tuple[Candidate, ...]:
         """The root FDTs that its variables lead to, weighed; the one that it prepares comes first."""
-        told = (self.outgoing, self.incoming)
-        places = [each for each in told if not isinstance(each, WhyNot) and each.phys]
-        weighed = (self._weighed(each, options) for each in places)
+        pointers = (self.outgoing, self.incoming)
+        places = [each.phys for each in pointers if not isinstance(each, WhyNot) and each.phys]
+        weighed = (self._weighed(phys, options) for phys in places)
         return tuple(candidate for candidate in weighed if candidate is not None)
 
-    def _weighed(self, told: Told, options: Options) -> Candidate | None:
+    def _weighed(self, phys: int, options: Options) -> Candidate | None:
         try:
-            return weigh(self.memory, at_address(self.memory, told.phys), options)
+            return weigh(self.memory, at_address(self.memory, phys), options)
         except NoHandoverError:
             return None
 
