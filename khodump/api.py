@@ -15,10 +15,10 @@ from khodump.memories import open_memory
 from khodump.memories.live import LivePaths, open_live
 from khodump.memory import Hole, PhysicalMemory
 from khodump.opening import locate
-from khodump.opening.boot import BootInfo, in_devicetree_file
+from khodump.opening.boot import BootInfo, Notice, in_devicetree_file
 from khodump.opening.candidates import Options, Survey
 from khodump.opening.locate import Progress, RootFdt
-from khodump.opening.machine import lead, scratch_of
+from khodump.opening.machine import lead, notices, scratch_of
 from khodump.opening.mapless import MaplessRoot
 from khodump.opening.ram_end import find_ram_end
 from khodump.opening.resolve import (
@@ -74,7 +74,7 @@ def open_handover(
     options = _checked(Options(version, page_size, force_placement=force_placement))
     regions = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    return _strictly(memory, _source(fdt, root), options, regions, progress)
+    return _strictly(Running(memory), _source(fdt, root), options, regions, progress)
 
 
 def open_leniently(
@@ -101,7 +101,7 @@ def open_leniently(
     options = _checked(Options(version, page_size, tolerant=True, force_placement=force_placement))
     regions = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    return _leniently(memory, _source(fdt, root), options, regions, progress)
+    return _leniently(Running(memory), _source(fdt, root), options, regions, progress)
 
 
 def open_in(
@@ -114,7 +114,7 @@ def open_in(
     progress: Progress | None = None,
 ) -> Handover:
     """As `open_handover`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
-    return _strictly(memory, fdt, Options(version, page_size), scratch, progress)
+    return _strictly(Running(memory), fdt, Options(version, page_size), scratch, progress)
 
 
 def open_leniently_in(
@@ -127,7 +127,7 @@ def open_leniently_in(
     progress: Progress | None = None,
 ) -> Handover | MaplessRoot:
     """As `open_leniently`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
-    return _leniently(memory, fdt, Options(version, page_size, tolerant=True), scratch, progress)
+    return _leniently(Running(memory), fdt, Options(version, page_size, tolerant=True), scratch, progress)
 
 
 def open_live_handover(
@@ -177,7 +177,7 @@ def _by_machine(handover: Handover, page_size: int | None, *, incoming: bool) ->
 
 
 _Opened = TypeVar("_Opened", bound=Handover | MaplessRoot)
-_Opener = Callable[[PhysicalMemory, RootSource, Options, Scratch | None, Progress | None], _Opened]
+_Opener = Callable[[Running, RootSource, Options, Scratch | None, Progress | None], _Opened]
 
 
 def _live(
@@ -192,10 +192,10 @@ def _live(
     _checked(options)
     memory = open_live(paths)
     with memory.closed_on_error():
-        running = Running(memory)
+        running = Running(memory, paths.kallsyms)
         this_machine = lead(running, paths, incoming=incoming)
         scratch = scratch_of(running, paths)
-    opened = opener(memory, this_machine.fdt, options, scratch, progress)
+    opened = opener(running, this_machine.fdt, options, scratch, progress)
     if not isinstance(opened, Handover):
         return opened
     return replace(opened, notes=(*opened.notes, *this_machine.notes))
@@ -219,13 +219,41 @@ def search(
     well, and `deep`, which looks for boot_params at every address. Finding nothing is no error.
     """
     options = _checked(Options(version, page_size, force_placement=force_placement))
-    notice = in_devicetree_file(devicetree) if devicetree else None
+    announced = _in_devicetree(devicetree)
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    with memory.closed_on_error():
-        survey = search_placed(memory, options, progress, deep=deep)
-    if notice is None:
-        return survey
-    return survey._replace(boot=BootInfo.joined([BootInfo((notice,)), survey.boot]))
+    return _searched(Running(memory), options, announced, progress, deep=deep)
+
+
+def search_live(
+    *,
+    version: str | None = None,
+    page_size: int | None = None,
+    devicetree: StrPath | None = None,
+    deep: bool = False,
+    paths: LivePaths | None = None,
+    progress: Progress | None = None,
+) -> Survey:
+    """As `search`, in the memory of the machine this runs on, with what the boot protocol left in /sys."""
+    options = _checked(Options(version, page_size or os.sysconf("SC_PAGESIZE")))
+    paths = paths or LivePaths()
+    announced = [*_in_devicetree(devicetree), *notices(paths)]
+    return _searched(Running(open_live(paths), paths.kallsyms), options, announced, progress, deep=deep)
+
+
+def _in_devicetree(file: StrPath | None) -> list[Notice]:
+    """What a machine's device tree tells, if one was named."""
+    notice = None if file is None else in_devicetree_file(file)
+    return [] if notice is None else [notice]
+
+
+def _searched(
+    running: Running, options: Options, announced: Sequence[Notice], progress: Progress | None, *, deep: bool
+) -> Survey:
+    """What a search finds, with what is announced elsewhere, and what the kernel in the memory was told."""
+    with running.memory.closed_on_error():
+        survey = search_placed(running.memory, options, progress, deep=deep)
+        elsewhere = BootInfo((*announced, *running.boot.notices))
+    return survey._replace(boot=BootInfo.joined([elsewhere, survey.boot]))
 
 
 def _source(fdt: StrPath | int | None, root: int | None) -> RootSource:
@@ -260,54 +288,62 @@ def _checked(options: Options) -> Options:
 
 
 def _strictly(
-    memory: PhysicalMemory,
+    running: Running,
     source: RootSource,
     options: Options,
     scratch: Scratch | None,
     progress: Progress | None,
 ) -> Handover:
-    """The handover in this memory, which is closed on an error."""
-    with memory.closed_on_error():
-        return _open(memory, source, options, scratch, progress)
+    """The handover in the memory of this kernel, or of none; it is closed on an error."""
+    with running.memory.closed_on_error():
+        return _open(running, source, options, scratch, progress)
 
 
 def _leniently(
-    memory: PhysicalMemory,
+    running: Running,
     source: RootSource,
     options: Options,
     scratch: Scratch | None,
     progress: Progress | None,
 ) -> Handover | MaplessRoot:
     """As `_strictly`; where there is no handover, the root FDT that should have led to one."""
-    with memory.closed_on_error():
+    with running.memory.closed_on_error():
         try:
-            return _open(memory, source, options, scratch, progress)
+            return _open(running, source, options, scratch, progress)
         except (NoHandoverError, FdtError) as error:
-            return mapless_root(memory, source, error, options, progress)
+            return mapless_root(running.memory, source, error, options, progress)
 
 
 def _open(
-    memory: PhysicalMemory,
+    running: Running,
     source: RootSource,
     options: Options,
     scratch: Scratch | None,
     progress: Progress | None,
 ) -> Handover:
-    resolved = resolve_root(memory, source, _checked(options), progress)
-    return _opened(in_place(resolved, options, progress), options, scratch, progress)
+    resolved = resolve_root(running, source, _checked(options), progress)
+    return _opened(running, in_place(resolved, options, progress), options, scratch, progress)
 
 
 def _opened(
-    resolved: Resolved, options: Options, scratch: Scratch | None, progress: Progress | None
+    running: Running,
+    resolved: Resolved,
+    options: Options,
+    scratch: Scratch | None,
+    progress: Progress | None,
 ) -> Handover:
     """The handover of this root FDT."""
     memory, root = resolved.memory, resolved.fdt
     notes = list(resolved.notes)
-    running = resolved.running or Running(memory)
+    if memory is not running.memory:
+        running = Running(memory)
     if scratch is None:
         scratch = running.scratch or _announced_scratch(resolved)
-    if scratch is None and running.lacks_scratch is not None:
-        notes.append(f"the scratch regions are not known: {running.lacks_scratch}")
+    lack = running.lacks_scratch
+    if scratch is None and lack is not None:
+        is_told = any(lack in note for note in notes)
+        why = "the kernel in the image cannot be asked for them" if is_told else lack
+        notes.append(f"the scratch regions are not known: {why}")
     memory.ram_end = find_ram_end(memory, resolved.boot.ram, _named(root, scratch))
     choice = resolved.choice or _choose(memory, root, options, progress)
     if not choice.certain:

@@ -14,6 +14,7 @@ from khodump.memory import Hole, PhysicalMemory
 from khodump.opening import locate
 from khodump.opening.boot import NOTHING_TOLD, BootInfo
 from khodump.opening.candidates import Candidate, Options, Survey, survey, weigh
+from khodump.opening.cut_short import begins_with, in_own_map
 from khodump.opening.locate import Progress, RootFdt
 from khodump.opening.mapless import MaplessRoot
 from khodump.opening.placing import notes_of, place
@@ -41,7 +42,6 @@ class Resolved:
         boot: what the boot protocol told, as far as the image was searched.
         notes: what was chosen, and why.
         candidates: all root FDTs of the image; None where it was not searched.
-        running: the kernel that runs in the image, where it was asked.
     """
 
     memory: PhysicalMemory
@@ -50,7 +50,6 @@ class Resolved:
     boot: BootInfo = NOTHING_TOLD
     notes: tuple[str, ...] = ()
     candidates: tuple[Candidate, ...] | None = None
-    running: Running | None = None
 
     @classmethod
     def searched(cls, survey: Survey, fdt: RootFdt, note: str | None = None) -> Resolved:
@@ -59,43 +58,39 @@ class Resolved:
         return cls(survey.memory, fdt, boot=survey.boot, notes=notes, candidates=survey.candidates)
 
 
-def resolve_root(
-    memory: PhysicalMemory, fdt: RootSource, options: Options, progress: Progress | None
-) -> Resolved:
+def resolve_root(running: Running, fdt: RootSource, options: Options, progress: Progress | None) -> Resolved:
     """The root FDT asked for, and how it was come by where that is not plain.
+
+    The kernel that runs in the image is asked where nothing was named; the image is searched where it does not tell.
 
     Raises:
         KhodumpError: there is none.
     """
+    memory = running.memory
     if isinstance(fdt, MapRoot):
         stand_in = root_fdt_for(memory, fdt, options)
         return Resolved(memory, stand_in.fdt, stand_in.choice, notes=(stand_in.note,))
     if isinstance(fdt, int):
         return _at_address(memory, fdt, options, progress)
     if fdt is None:
-        return _searched(memory, options, progress)
+        return _searched(running, options, progress)
     try:
         return Resolved(memory, locate.from_file(fdt))
     except FdtTruncatedError as cut:
         return _completed(memory, os.fspath(fdt), cut, options, progress)
 
 
-def _searched(memory: PhysicalMemory, options: Options, progress: Progress | None) -> Resolved:
+def _searched(running: Running, options: Options, progress: Progress | None) -> Resolved:
     """The root FDT that the running kernel's own variable leads to; else the likeliest that a search finds."""
-    running = Running(memory)
     prepared = _by_kernel(running, options)
     if isinstance(prepared, Resolved):
         return prepared
-    survey = search_placed(memory, options, progress)
+    survey = search_placed(running.memory, options, progress)
     best, root = _best(survey, tolerant=options.tolerant)
     resolved = Resolved.searched(survey, root, _why(best, len(survey.candidates) - 1))
-    is_same = survey.memory is memory  # what was weighed in another memory says nothing of this one
-    return replace(
-        resolved,
-        choice=best.settled if is_same else None,
-        notes=(*prepared, *resolved.notes),
-        running=running if is_same else None,
-    )
+    # What was weighed in another memory says nothing of this one.
+    choice = best.settled if survey.memory is running.memory else None
+    return replace(resolved, choice=choice, notes=(*prepared, *resolved.notes))
 
 
 def _by_kernel(running: Running, options: Options) -> Resolved | tuple[str, ...]:
@@ -105,7 +100,9 @@ def _by_kernel(running: Running, options: Options) -> Resolved | tuple[str, ...]
     """
     outgoing = running.outgoing
     if isinstance(outgoing, WhyNot):
-        return () if _is_silent(outgoing) else (f"searching the image: {outgoing.message}",)
+        # Raw memory, and what `slim` writes without the kernel, need no such note.
+        is_silent = outgoing.reason is Reason.NO_VMCOREINFO
+        return () if is_silent else (f"searching the image: {outgoing.message}",)
     if not outgoing.phys:
         return (f"searching the image: {outgoing.variable} is 0, so this kernel prepares no handover",)
     candidates = running.candidates(options)
@@ -117,12 +114,7 @@ def _by_kernel(running: Running, options: Options) -> Resolved | tuple[str, ...]
         return (f"searching the image: {where}, but {best.evidence}",)
     root = replace(best.fdt, source=f"the kernel's {outgoing.variable}")
     note = f"took the root FDT at {outgoing.phys:#x}, where the kernel's {outgoing.variable} leads: {best.evidence}"
-    return Resolved(running.memory, root, best.settled, running.boot, (note,), candidates, running)
-
-
-def _is_silent(why: WhyNot) -> bool:
-    """Whether the image holds no kernel that could have been asked, as of raw memory and of what `slim` writes."""
-    return why.reason in (Reason.NO_VMCOREINFO, Reason.UNREADABLE)
+    return Resolved(running.memory, root, best.settled, running.boot, (note,), candidates)
 
 
 def mapless_root(
@@ -186,18 +178,24 @@ def _at_address(memory: PhysicalMemory, phys: int, options: Options, progress: P
 def _completed(
     memory: PhysicalMemory, name: str, cut: FdtTruncatedError, options: Options, progress: Progress | None
 ) -> Resolved:
-    """The whole of an FDT whose file is cut short, from the image.
-
-    debugfs freezes the length of kho/out/fdt when KHO initialises, so every subtree added later cuts it (seen in
-    7.2 and 7.3).
-    """
+    """The whole of an FDT whose file is cut short: from its own map, else by a search of the image."""
     data = locate.read_file(name)
+    preserved = in_own_map(memory, data, options)
+    if preserved and preserved[0].fdt is not None:
+        best, whole = preserved[0], preserved[0].fdt
+        more = sum(each.fdt is not None and each.fdt.blob != whole.blob for each in preserved)
+        note = f"{name} is {cut}; using the whole page at {best.phys:#x}, of the map that it leads to"
+        if not begins_with(best, data):
+            note += "; the page has changed since the file was read"
+        if more:
+            note += f" ({more} other root FDTs of the same map lie in it: khodump scan lists them)"
+        return Resolved(memory, replace(whole, cut=len(data)), notes=(note,))
     copies = locate.find_copies(memory, data, progress)
     weighed = [weigh(memory, locate.at_address(memory, phys), options) for phys in copies]
-    best = max(weighed, key=lambda candidate: candidate.rank, default=None)
-    if best is not None and best.fdt is not None:
-        note = f"{name} is {cut}; using the whole page at {best.phys:#x} of the image"
-        return Resolved(memory, replace(best.fdt, cut=len(data)), best.settled, notes=(note,))
+    copy = max(weighed, key=lambda candidate: candidate.rank, default=None)
+    if copy is not None and copy.fdt is not None:
+        note = f"{name} is {cut}; using the whole page at {copy.phys:#x} of the image"
+        return Resolved(memory, replace(copy.fdt, cut=len(data)), copy.settled, notes=(note,))
     survey = search_placed(memory, options, progress)
     for candidate in survey.candidates:
         root = map_root(candidate.fdt.tree, options.version) if candidate.fdt else None
