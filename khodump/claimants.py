@@ -34,7 +34,7 @@ def find_claimants(handover: Handover, addresses: Sequence[int]) -> Mapping[int,
     wanted = np.unique(np.array(addresses, np.uint64))
     by_address: dict[int, list[Claimant]] = {int(address): [] for address in wanted}
     for claims in handover.claims():
-        start, end = resolved(claims, handover.preserved, handover.page_size)
+        start, end = resolved(claims, handover.preserved)
         _add(by_address, wanted, claims, start, end)
     return {address: tuple(claimants) for address, claimants in by_address.items()}
 

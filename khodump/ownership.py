@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from khodump.columns.arrays import I64, U8, U64
-from khodump.columns.extents import NO_ORDER, Extents
+from khodump.columns.extents import Extents
 from khodump.columns.intervals import Intervals, meet, without
 from khodump.columns.table import groups
 from khodump.subtree import WHOLE_BLOCK, Claims
@@ -64,19 +64,18 @@ class Ownership:
         return self.name(int(self.owner[row[0]])) if len(row) else None
 
 
-def own(preserved: Extents, claimed: Iterable[Claims], page_size: int) -> Ownership:
+def own(preserved: Extents, claimed: Iterable[Claims]) -> Ownership:
     """Join the claims of all users with the preserved map; claims come and are matched in bounded batches.
 
     Args:
         preserved: the map.
         claimed: the claims, those that come first in the order in which they win.
-        page_size: bytes, of a claimed block that the map does not hold.
     """
     owners: dict[str, int] = {}
     parts: list[tuple[U64, U64, I64]] = []
     for claims in claimed:
         owner = owners.setdefault(claims.owner, len(owners))
-        start, end = resolved(claims, preserved, page_size)
+        start, end = resolved(claims, preserved)
         parts.append(_joined(start, end, owner))
     none = np.zeros(0, np.uint64)
     start = np.concatenate([none, *(part[0] for part in parts)])
@@ -85,14 +84,12 @@ def own(preserved: Extents, claimed: Iterable[Claims], page_size: int) -> Owners
     return _own(preserved, tuple(owners), start, end, owner_column)
 
 
-def resolved(claims: Claims, preserved: Extents, page_size: int) -> tuple[U64, U64]:
+def resolved(claims: Claims, preserved: Extents) -> tuple[U64, U64]:
     """Start and end of each claim; a whole block that the map does not hold counts as a page."""
     whole = claims.size == WHOLE_BLOCK
     if not whole.any():
         return claims.start, claims.start + claims.size
-    orders = preserved.orders_at(claims.start)
-    orders[orders == NO_ORDER] = 0
-    blocks = np.uint64(page_size) << orders.astype(np.uint64)
+    blocks = preserved.block_sizes_at(claims.start)
     return claims.start, claims.start + (blocks if whole.all() else np.where(whole, blocks, claims.size))
 
 

@@ -50,6 +50,22 @@ class Visits:
         return page in self._twice
 
 
+class Budget:
+    """Bytes that decoders of one handover may keep of lists, so that these are read once, however many ask.
+
+    A longer list is read again by each that asks: what a handover takes must not grow with its files.
+    """
+
+    def __init__(self, size: int = 32 << 20) -> None:
+        self._left = size
+
+    def take(self, size: int) -> bool:
+        """Whether `size` bytes may be kept; they count as kept then."""
+        fits = size <= self._left
+        self._left -= size if fits else 0
+        return fits
+
+
 class Context(NamedTuple):
     """What decoders read from.
 
@@ -58,12 +74,14 @@ class Context(NamedTuple):
         page_size: the kernel's, in bytes.
         owner: path of whom the decoded belongs to, for findings.
         visits: of all that is decoded together; None for a single list.
+        budget: of all that is decoded together; None to keep nothing.
     """
 
     memory: PhysicalMemory
     page_size: int
     owner: str | None = None
     visits: Visits | None = None
+    budget: Budget | None = None
 
     def of(self, owner: str) -> Context:
         """The same for another owner."""
@@ -80,6 +98,10 @@ class Context(NamedTuple):
     def refuses_next(self, phys: int) -> bool:
         """Whether two others have read the page at `phys` already; notes nothing."""
         return self.visits is not None and self.visits.is_full(phys - phys % self.page_size)
+
+    def may_keep(self, size: int) -> bool:
+        """Whether `size` bytes that were read may be kept; they count as kept then."""
+        return self.budget is not None and self.budget.take(size)
 
     def refused_blocks(self, blocks: U64, order: int) -> Bool:
         """Which of these different blocks of a list, aligned to their size, two others have read; notes the visits.

@@ -133,11 +133,11 @@ def test_the_address_that_scan_lists_is_one_that_can_be_asked_for(tmp_path):
     base = 0x4000_0000
     built = handover_at(base)
     image = raw(built, base, tmp_path / "mem.img")
-    memory, found, notes = search(image)
-    memory.close()
-    assert [candidate.phys for candidate in found.candidates] == [built.fdt_phys]
-    assert f"base {base:#x}" in notes[0]
-    with khodump.open(image, fdt=found.candidates[0].phys) as handover:
+    survey = search(image)
+    survey.memory.close()
+    assert [candidate.phys for candidate in survey.candidates] == [built.fdt_phys]
+    assert f"base {base:#x}" in survey.notes[0]
+    with khodump.open(image, fdt=survey.candidates[0].phys) as handover:
         assert set(handover.preserved) == built.blocks
 
 

@@ -16,8 +16,8 @@ from khodump.checking.standing import Standing, standing
 from khodump.findings import Finding, Severity
 from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory
-from khodump.opening.broken import Broken
 from khodump.opening.doubt import IN_DOUBT
+from khodump.opening.mapless import MaplessRoot
 from khodump.opening.succession import STALE_INCOMING
 from khodump.problems import FdtLost, MapRootMissing
 
@@ -112,14 +112,14 @@ def check(handover: Handover, *, next: str | None = None) -> Checkup:  # noqa: A
     return examine(handover, None if next is None else kernel_named(next))
 
 
-def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup:
+def examine(subject: Handover | MaplessRoot, kernel: Kernel | None = None) -> Checkup:
     """Run all rules.
 
     Args:
-        suspect: a handover, or what is left of one.
+        subject: a handover, or what is left of one.
         kernel: the one that is to receive it; by default one like that which made it.
     """
-    case = Case(suspect, kernel or producer(suspect))
+    case = Case(subject, kernel or producer(subject))
     diagnoses: list[Diagnosis] = []
     not_run: list[tuple[str, str]] = []
     for rule in RULES:
@@ -163,7 +163,7 @@ def _diagnosis(case: Case, finding: Finding, outcome: Outcome, confirmation: Con
     stands = standing(case, finding)
     words = words_of(case, finding, stands)
     seen = _bytes_at(case.memory, finding.phys)
-    return Diagnosis(finding, outcome, seen, stands, confirmation, words, case.broken is not None)
+    return Diagnosis(finding, outcome, seen, stands, confirmation, words, case.mapless is not None)
 
 
 def _undeclared(case: Case) -> Iterator[Diagnosis]:
@@ -221,8 +221,8 @@ def _verdict(case: Case, diagnoses: Sequence[Diagnosis]) -> str:
     if Effect.PANIC in by_effect:
         first = by_effect[Effect.PANIC][0].finding
         return f"This handover would be accepted by {who}, and would panic them: {first.message}."
-    if case.broken is not None and Effect.OVERWRITTEN not in by_effect:
-        why = next((diagnosis.finding.message for diagnosis in grave), str(case.broken.problem))
+    if case.mapless is not None and Effect.OVERWRITTEN not in by_effect:
+        why = next((diagnosis.finding.message for diagnosis in grave), str(case.mapless.problem))
         return f"Whether this handover would be accepted by {who} cannot be told: {why}."
     parts = [*_losses(case, by_effect)]
     if not parts:

@@ -74,7 +74,7 @@ def shared_claims(handover: Handover, twice: Intervals) -> tuple[Shared, ...]:
 
 def _spans(handover: Handover, claims: Claims) -> tuple[U64, U64]:
     """Start and end of each claim, cut off where addresses end."""
-    start, end = resolved(claims, handover.preserved, handover.page_size)
+    start, end = resolved(claims, handover.preserved)
     return start, np.where(end < start, _TOP, end)
 
 

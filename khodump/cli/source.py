@@ -18,7 +18,7 @@ from khodump.numbers import parse_number
 
 if TYPE_CHECKING:
     from khodump.handover import Handover
-    from khodump.opening.broken import Broken
+    from khodump.opening.mapless import MaplessRoot
 
 _Opened = TypeVar("_Opened")
 
@@ -106,40 +106,40 @@ class Source(ImageOrMachine):
                 yield replace(handover, watch=watch)
 
     @contextmanager
-    def suspect(self, terminal: Voice) -> Iterator[Handover | Broken]:
-        """As `opened`, for one that may be broken."""
-        from khodump.api import open_live_suspect, open_suspect
+    def opened_leniently(self, terminal: Voice) -> Iterator[Handover | MaplessRoot]:
+        """As `opened`; a root FDT that leads to no map is no error, and versions that nobody knows are read as the newest."""
+        from khodump.api import open_leniently, open_live_leniently
         from khodump.handover import Handover
 
-        suspect = self._found(terminal, open_suspect, open_live_suspect)
-        with self.advising(), suspect:
-            for note in suspect.notes:
+        opened = self._found(terminal, open_leniently, open_live_leniently)
+        with self.advising(), opened:
+            for note in opened.notes:
                 terminal.note(note)
-            if not isinstance(suspect, Handover):
-                yield suspect
+            if not isinstance(opened, Handover):
+                yield opened
                 return
             with terminal.progress("walking the map", "pages") as watch:
-                yield replace(suspect, watch=watch)
+                yield replace(opened, watch=watch)
 
     @contextmanager
-    def opened_or_broken(self, terminal: Voice) -> Iterator[Handover | Broken]:
+    def opened_or_mapless(self, terminal: Voice) -> Iterator[Handover | MaplessRoot]:
         """As `opened`; where there is no handover, but a root FDT, what is left of it, to be shown before that error.
 
-        Unlike `suspect`, versions that nobody knows are not read as others.
+        Unlike with `opened_leniently`, versions that nobody knows are not read as others.
         """
         from khodump.errors import FdtError, NoHandoverError
-        from khodump.opening.broken import Broken
+        from khodump.opening.mapless import MaplessRoot
 
         with ExitStack() as opening:
-            suspect: Handover | Broken
+            opened: Handover | MaplessRoot
             try:
-                suspect = opening.enter_context(self.opened(terminal))
+                opened = opening.enter_context(self.opened(terminal))
             except (NoHandoverError, FdtError) as error:
-                rest = opening.enter_context(self.suspect(replace(terminal, quiet=True)))
-                suspect = Broken(rest.memory, rest.fdt.phys if rest.fdt else None, b"", rest.fdt, error)
-                if isinstance(rest, Broken):
-                    suspect = replace(rest, problem=error)
-            yield suspect
+                rest = opening.enter_context(self.opened_leniently(replace(terminal, quiet=True)))
+                opened = MaplessRoot(rest.memory, rest.fdt.phys if rest.fdt else None, b"", rest.fdt, error)
+                if isinstance(rest, MaplessRoot):
+                    opened = replace(rest, problem=error)
+            yield opened
 
     def _found(
         self, terminal: Voice, of_image: Callable[..., _Opened], of_machine: Callable[..., _Opened]

@@ -248,6 +248,15 @@ class Extents:
             runs.take(np.argsort(runs.phys, kind="stable"))._mark_starts(phys, found)  # noqa: SLF001 - its own
         return found
 
+    def block_sizes_at(self, phys: U64) -> U64:
+        """Bytes of the block that begins at each address, the largest where several do; a page where none does."""
+        return self.block_sizes(self.orders_at(phys))
+
+    def block_sizes(self, orders: U8) -> U64:
+        """Bytes of a block of each order; a page for NO_ORDER."""
+        shift = np.where(orders == NO_ORDER, np.uint64(0), orders.astype(np.uint64))
+        return _ONE << (shift + self._page_bits)
+
     def _mark_starts(self, phys: U64, found: U8) -> None:
         """Put the orders of the blocks that begin at these addresses into `found`; for sorted runs that are apart."""
         if not self.runs:

@@ -29,7 +29,7 @@ from khodump.extraction.keeping_kernel import is_asked, kernel_keeps
 from khodump.fdt import FDT_HEADER, MAGIC
 from khodump.findings import Finding, Severity
 from khodump.handover import Handover
-from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
+from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.opening.boot import Notice, in_setup_data
 from khodump.opening.locate import FDT_OWNER, LandmarkKind, find_copies, landmarks
 from khodump.opening.scratch import read_table
@@ -163,7 +163,7 @@ def _bad_slots(memory: PhysicalMemory, tables: U64, page_size: int) -> I64:
     count = np.zeros(len(tables), np.int64)
     step = _BATCH_BYTES // page_size
     for at in range(0, len(tables), step):
-        words = memory.pages(page_numbers(tables[at : at + step], page_size), page_size).data.view("<u8")
+        words = memory.gather(tables[at : at + step], page_size).data.view("<u8")
         bad = (words % np.uint64(page_size) != 0) | (words >> np.uint64(MAX_PHYS_BITS) != 0)
         count[at : at + step] = bad.sum(axis=1)
     return count
@@ -175,7 +175,7 @@ def _chunks(memory: PhysicalMemory, chunks: U64, page_size: int, *, doubtful: bo
     capacity = np.uint64(chunk_capacity(page_size))
     for at in range(0, len(chunks), _BATCH_BYTES // page_size):
         chunk = chunks[at : at + _BATCH_BYTES // page_size]
-        data = memory.pages(page_numbers(chunk, page_size), page_size).data
+        data = memory.gather(chunk, page_size).data
         count = data[:, : header.itemsize].view(header)["num_elms"][:, 0].astype(np.uint64)
         first, sound = chunk + np.uint64(header.itemsize), count <= capacity
         yield Keep(_MAP, "chunks", chunk, np.full(len(chunk), header.itemsize, np.uint64), doubtful)

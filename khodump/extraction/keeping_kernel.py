@@ -48,7 +48,7 @@ def ask(running: Running) -> Living | None:
     _ = running.places
     if running.boot_params is not None:
         # A device tree, on other machines, is not kept: it holds the command line, seeds and serial numbers as well.
-        _ = running.notices, running.ram
+        _ = running.boot
     living = running.living
     if isinstance(living, WhyNot):
         return None

@@ -175,11 +175,11 @@ class Slim:
     def _parts(self) -> Iterator[U8]:
         """The file's bytes in order, in bounded parts."""
         yield np.frombuffer(self.head, np.uint8)
-        for pfns in _batches(self.pages):
-            found = self.excerpt.pages(pfns, _GRANULE)
-            if (found.presence != Presence.PRESENT).any():
+        for addresses in _batches(self.pages):
+            batch = self.excerpt.gather(addresses, _GRANULE)
+            if (batch.presence != Presence.PRESENT).any():
                 raise ImageError("the image changed while it was read", hint="take a copy of it first")
-            yield found.data.reshape(-1)
+            yield batch.data.reshape(-1)
 
     def result(self, path: str) -> Result:
         """What was kept in the file at `path`, and what was not."""
@@ -238,7 +238,7 @@ def _union(parts: Iterable[Intervals]) -> Intervals:
 
 
 def _batches(pages: Intervals) -> Iterator[U64]:
-    """The numbers of whole pages of the smallest size, some at a time."""
+    """The addresses of whole pages of the smallest size, some at a time."""
     size = np.uint64(_GRANULE)
     count = (pages.end - pages.start) // size
     last, total = np.cumsum(count), int(count.sum())
@@ -246,7 +246,7 @@ def _batches(pages: Intervals) -> Iterator[U64]:
     for at in range(0, total, step):
         index = np.arange(at, min(at + step, total), dtype=np.uint64)
         run = np.searchsorted(last, index, "right")
-        yield pages.start[run] // size + index - (last[run] - count[run])
+        yield pages.start[run] + (index - (last[run] - count[run])) * size
 
 
 def _spoken_of(memory: PhysicalMemory) -> Intervals:
@@ -265,9 +265,9 @@ def _present(memory: PhysicalMemory, wanted: Intervals) -> Intervals:
     held = Intervals.covering(edges[:, 0] // size * size, -(-edges[:, 1] // size) * size)
     start, end, _, _ = meet(wanted.start, wanted.end, held.start, held.end)
     parts = []
-    for pfns in _batches(Intervals(start, end)):
-        found = pfns[memory.pages(pfns, _GRANULE).presence == Presence.PRESENT] * size
-        parts.append(Intervals.covering(found, found + size))
+    for addresses in _batches(Intervals(start, end)):
+        present = addresses[memory.gather(addresses, _GRANULE).presence == Presence.PRESENT]
+        parts.append(Intervals.covering(present, present + size))
     return _union(parts)
 
 

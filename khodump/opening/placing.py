@@ -54,8 +54,9 @@ def place(
     usual = _best(_readings(memory, memory.layouts, sightings, options))
     if usual is not None and usual.fits and usual.is_sound and _is_small(usual.layout):
         return _placed(memory, usual, Basis.GUESSED, options)
-    told = {layout: each for each in _told(memory, progress) for layout in fitting(each, memory.end)}
-    by_machine = _among(memory, tuple(told), Basis.TOLD, sightings, options)
+    ram_maps = _ram_maps(memory, progress)
+    layouts = dict.fromkeys(layout for ram_map in ram_maps for layout in fitting(ram_map, memory.end))
+    by_machine = _among(memory, tuple(layouts), Basis.TOLD, sightings, options)
     if by_machine is not None:
         return by_machine
     if usual is None or not usual.fits:
@@ -148,7 +149,7 @@ def _unsupported(memory: PhysicalMemory, basis: Basis, options: Options) -> Plac
     return Placed(memory.placed(placement), None)
 
 
-def _told(memory: PhysicalMemory, progress: Progress | None) -> list[RamMap]:
+def _ram_maps(memory: PhysicalMemory, progress: Progress | None) -> list[RamMap]:
     """What the image holds of what its machine was told of its RAM; nothing there counts on addresses."""
     maps = []
     for mark in landmarks(memory, progress, deep=True):
@@ -190,5 +191,5 @@ def unread_bytes(placement: Placement) -> int:
     """Bytes of the file that may not be read, for nothing proves where they belong."""
     if placement.certain is None:
         return 0
-    held = sum(stretch.size for stretch in placement.layout.stretches)
-    return held - sum(end - start for start, end in placement.certain)
+    size = sum(stretch.size for stretch in placement.layout.stretches)
+    return size - sum(end - start for start, end in placement.certain)

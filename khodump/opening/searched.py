@@ -112,8 +112,8 @@ class Searched:
     @cached_property
     def size(self) -> int:
         """How many bytes were searched."""
-        told = sum(span.end - span.start for span in self.memory.ranges)
-        return told - sum(lack.size for lack in self._within)
+        spoken_of = sum(span.end - span.start for span in self.memory.ranges)
+        return spoken_of - sum(lack.size for lack in self._within)
 
     @cached_property
     def total(self) -> int:
@@ -127,8 +127,8 @@ class Searched:
 
     @cached_property
     def _within(self) -> list[Lack]:
-        known = [_lack(span, _REASONS[span.presence]) for span in self.memory.lacking()]
-        return [*_joined([*known, *self.missed]).values()]
+        declared = [_lack(span, _REASONS[span.presence]) for span in self.memory.lacking()]
+        return [*_joined([*declared, *self.missed]).values()]
 
     def __str__(self) -> str:
         """One or two plain sentences."""

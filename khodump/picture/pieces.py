@@ -102,9 +102,7 @@ def collect(handover: Handover, by: By) -> tuple[tuple[Lane, ...], Pieces, tuple
         found.add_orders(ownership)
     else:
         found.add_owners(ownership)
-    nodes = handover.nodes
-    size = np.where(nodes.level == 0, handover.tracker.leaf_size, handover.page_size).astype(np.uint64)
-    found.add("map's own pages", Category.TRACKER, nodes.phys, nodes.phys + size)
+    found.add("map's own pages", Category.TRACKER, *handover.map_pages)
     return tuple(found.lanes), Pieces.concatenate(found.parts), ownership.owners
 
 

@@ -19,7 +19,7 @@ from khodump.handover import Handover
 from khodump.luo_sessions import find_sessions
 from khodump.memory import Presence
 from khodump.numbers import format_size
-from khodump.opening.broken import Broken
+from khodump.opening.mapless import MaplessRoot
 from khodump.picture.picture import paint
 from khodump.picture.scene import CANVAS
 from khodump.picture.svg import draw_svg
@@ -48,7 +48,7 @@ _RULES: Final = {rule.name: rule for rule in RULES}
 
 
 def handover_page(
-    suspect: Handover | Broken,
+    subject: Handover | MaplessRoot,
     checkup: Checkup,
     kernel: Kernel | None = None,
     invocation: Invocation = PLACEHOLDERS,
@@ -56,20 +56,20 @@ def handover_page(
     """The page.
 
     Args:
-        suspect: what was opened.
+        subject: what was opened.
         checkup: what the rules made of it.
         kernel: the one it was held against, if one was named.
         invocation: how the handover was named, for the commands that confirm a finding.
     """
-    head = check_rows(suspect, checkup, kernel).head()
+    head = check_rows(subject, checkup, kernel).head()
     facts = facts_of(
         fact for fact in head.facts if fact.name not in ("verdict", "errors", "warnings", "infos")
     )
     sections = [findings_section(checkup, invocation=invocation)]
-    if isinstance(suspect, Handover):
-        sections += [*_about(suspect)]
-    sections.append(_made(suspect, checkup))
-    return Page(f"KHO: {suspect.memory.description}", checkup.verdict, _tone(checkup), facts, tuple(sections))
+    if isinstance(subject, Handover):
+        sections += [*_about(subject)]
+    sections.append(_made(subject, checkup))
+    return Page(f"KHO: {subject.memory.description}", checkup.verdict, _tone(checkup), facts, tuple(sections))
 
 
 def _tone(checkup: Checkup) -> str:
@@ -276,7 +276,7 @@ def _unread(handover: Handover) -> Section:
     return Section("unread", "What could not be read", intro, grids=grids)
 
 
-def _made(suspect: Handover | Broken, checkup: Checkup) -> Section:
+def _made(subject: Handover | MaplessRoot, checkup: Checkup) -> Section:
     columns = (Column("rule not run", Kind.TEXT), Column("because", Kind.TEXT))
     skipped = [[rule for rule, _ in checkup.not_run], [why for _, why in checkup.not_run]]
     tables = (
@@ -284,7 +284,7 @@ def _made(suspect: Handover | Broken, checkup: Checkup) -> Section:
     )
     facts = (
         ("khodump", __version__),
-        ("image", suspect.memory.description),
-        *(("note", note) for note in suspect.notes),
+        ("image", subject.memory.description),
+        *(("note", note) for note in subject.notes),
     )
     return Section("made", "How this was made", facts=facts, tables=tables)

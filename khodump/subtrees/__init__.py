@@ -13,7 +13,7 @@ from khodump.findings import Entry, Finding
 from khodump.memory import Hole
 from khodump.problems import SubtreeIncomplete
 from khodump.rows import Fact, Kind
-from khodump.subtree import Blob, Context, Decoded, Subtree, Visits
+from khodump.subtree import Blob, Budget, Context, Decoded, Subtree, Visits
 
 _MAX_BLOB: Final = 1 << 16  # every known blob is one page at most
 _DUMPED: Final = 64
@@ -44,7 +44,7 @@ def open_subtrees(context: Context, tree: FdtNode, fdt_phys: int | None = None) 
         tree: the root FDT.
         fdt_phys: where it lies, if that is known.
     """
-    together = context._replace(visits=Visits())
+    together = context._replace(visits=Visits(), budget=Budget())
     return tuple(_open(together.of(node.name), node, fdt_phys) for node in tree.children)
 
 

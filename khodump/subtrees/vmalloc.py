@@ -12,7 +12,7 @@ from khodump.abi.layout import dtype_of
 from khodump.abi.vmalloc import KHO_VMALLOC, KhoVmalloc, VmallocFlags, chunk_capacity, kho_vmalloc_chunk
 from khodump.columns.arrays import I64, U8, U64, Bool, repeats
 from khodump.findings import Entry, Finding
-from khodump.memory import Hole, Presence, page_numbers
+from khodump.memory import Hole, Presence
 from khodump.problems import (
     ChainCycle,
     ChainPointerUnaligned,
@@ -89,7 +89,7 @@ class VmallocArea:
         size, what = self.context.page_size, "chain of pages"
         for at in range(0, len(self.chunks), _BATCH_BYTES // size):
             chunk = self.chunks[at : at + _BATCH_BYTES // size]
-            pages = self.context.memory.pages(page_numbers(chunk, size), size).data
+            pages = self.context.memory.gather(chunk, size).data
             blocks = np.ascontiguousarray(pages).view(dtype_of(kho_vmalloc_chunk(size)))["phys"][:, 0]
             end, bad = _first(blocks == 0), _first(blocks % np.uint64(self.block_size) != 0)
             sound = np.minimum(end, bad)
@@ -129,8 +129,8 @@ class VmallocArea:
         pages = ceil_div(min(limit, self.size), size)
         step = _BATCH_BYTES // size
         for at in range(0, pages, step):
-            found = self.context.memory.pages(page_numbers(self.pages(at, min(at + step, pages)), size), size)
-            yield found.data, found.presence
+            batch = self.context.memory.gather(self.pages(at, min(at + step, pages)), size)
+            yield batch.data, batch.presence
 
     def read(self, limit: int) -> bytes | Hole:
         """The first `limit` bytes, or the first page among them that is missing."""

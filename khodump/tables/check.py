@@ -12,7 +12,7 @@ from khodump.checking.rules import RULES
 from khodump.errors import UsageError, near
 from khodump.handover import Handover
 from khodump.names import well_formed
-from khodump.opening.broken import Broken
+from khodump.opening.mapless import MaplessRoot
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
 
 _COLUMNS: Final = (
@@ -41,7 +41,7 @@ _EXPLAINED: Final = (
 
 
 def check(
-    suspect: Handover | Broken,
+    subject: Handover | MaplessRoot,
     checkup: Checkup,
     kernel: Kernel | None = None,
     invocation: Invocation = PLACEHOLDERS,
@@ -49,7 +49,7 @@ def check(
     """A row a finding, the verdict before them.
 
     Args:
-        suspect: what was opened.
+        subject: what was opened.
         checkup: what the rules made of it.
         kernel: the one it was held against, if one was named.
         invocation: how the handover was named, for the commands that confirm a finding.
@@ -58,7 +58,7 @@ def check(
     block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
     return Result(
         "khodump.check/1",
-        lambda: _head(suspect, checkup, kernel or producer(suspect)),
+        lambda: _head(subject, checkup, kernel or producer(subject)),
         Rows("findings", _COLUMNS, [block], upright=True),
         lambda: Tail(_summary(checkup)),
     )
@@ -83,16 +83,16 @@ def _row(diagnosis: Diagnosis, invocation: Invocation) -> tuple[Cell, ...]:
     )
 
 
-def _head(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel) -> Head:
-    metadata = metadata_of(suspect)
-    fdt = suspect.fdt
-    phys = fdt.phys if fdt else suspect.phys if isinstance(suspect, Broken) else None
+def _head(subject: Handover | MaplessRoot, checkup: Checkup, kernel: Kernel) -> Head:
+    metadata = metadata_of(subject)
+    fdt = subject.fdt
+    phys = fdt.phys if fdt else subject.phys if isinstance(subject, MaplessRoot) else None
     counts = [
         sum(diagnosis.finding.severity is severity for diagnosis in checkup.diagnoses) for severity in GRAVITY
     ]
     facts = (
         Fact("verdict", well_formed(checkup.verdict), Kind.TEXT),
-        Fact("image", suspect.memory.description, Kind.TEXT),
+        Fact("image", subject.memory.description, Kind.TEXT),
         Fact("fdt", phys, Kind.ADDRESS),
         Fact("compatible", fdt.said if fdt else None, Kind.TEXT),
         Fact("made by", metadata.release if metadata else None, Kind.TEXT),

@@ -12,7 +12,7 @@ from khodump.columns.extents import Preservation
 from khodump.findings import Severity
 from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory
-from khodump.opening.broken import Broken
+from khodump.opening.mapless import MaplessRoot
 from khodump.rows import Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.subtrees.luo_state import file_owner
 from khodump.subtrees.memfd import Memfd
@@ -124,15 +124,14 @@ def lookup(handover: Handover, addresses: Sequence[int]) -> Result:
     )
 
 
-def lookup_bytes(broken: Broken, addresses: Sequence[int]) -> Result:
+def lookup_bytes(root: MaplessRoot, addresses: Sequence[int]) -> Result:
     """What the image holds at these addresses, where no handover can be read, so that nothing else can be told."""
     rows = [
-        _Row(address, "unknown")._replace(**place_of(broken.memory, address)._asdict())
-        for address in addresses
+        _Row(address, "unknown")._replace(**place_of(root.memory, address)._asdict()) for address in addresses
     ]
     facts = (
-        Fact("image", broken.memory.description, Kind.TEXT),
-        Fact("fdt", broken.phys, Kind.ADDRESS),
+        Fact("image", root.memory.description, Kind.TEXT),
+        Fact("fdt", root.phys, Kind.ADDRESS),
     )
     summary = "only what the image holds can be told, for no handover can be read"
     return Result(
@@ -236,10 +235,9 @@ class _Finder:
         kinds = []
         if any(region.addr <= address < region.end for region in self._regions):
             kinds.append("scratch")
-        nodes, leaf_size = self._handover.nodes, self._handover.tracker.leaf_size
-        size = np.where(nodes.level == 0, leaf_size, self._handover.page_size).astype(np.uint64)
+        start, end = self._handover.map_pages
         at = np.uint64(address)
-        if ((nodes.phys <= at) & (at - np.minimum(nodes.phys, at) < size)).any():
+        if ((start <= at) & (at - start < end - start)).any():  # the last may end where addresses do
             kinds.append("map's own page")
         return kinds
 

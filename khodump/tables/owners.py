@@ -69,9 +69,8 @@ def _sizes(owner: I64, size: U64, count: int) -> U64:
 
 
 def _head(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) -> Head:
-    nodes = handover.nodes
-    leaf = nodes.level == 0
-    spent = int((~leaf).sum()) * handover.page_size + int(leaf.sum()) * handover.tracker.leaf_size
+    start, end = handover.map_pages
+    spent = int((end - start).sum())
     total = int(sizes.sum())
     gone = handover.is_map_unknown
     open_ = gone or not handover.is_whole
@@ -99,8 +98,8 @@ def _not_known(handover: Handover, unclaimed: int) -> int | None:
 
 def _pages(handover: Handover) -> int:
     """The pages of memory that the map takes; several of 6.16's bitmaps share one."""
-    nodes = handover.nodes
-    return len(np.unique(nodes.phys // np.uint64(handover.page_size)))
+    start, _ = handover.map_pages
+    return len(np.unique(start // np.uint64(handover.page_size)))
 
 
 def _bitmaps(handover: Handover) -> Block:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from khodump.memory import PhysicalMemory
 from khodump.opening.candidates import Candidate, Survey
 from khodump.opening.succession import find_successor
 from khodump.rows import Column, Fact, Head, Kind, Result, Rows, Tail
@@ -28,9 +27,10 @@ _NOTICE_COLUMNS = (
 )
 
 
-def scan(memory: PhysicalMemory, survey: Survey) -> Result:
+def scan(survey: Survey) -> Result:
     """The candidates, the likeliest first; `announced` are those that the boot protocol told some kernel of."""
-    found, notices = survey.candidates, survey.notices
+    found = survey.candidates
+    notices = survey.boot.notices
     announced = {notice.fdt for notice in notices}
     block = (
         [candidate.phys for candidate in found],
@@ -50,7 +50,8 @@ def scan(memory: PhysicalMemory, survey: Survey) -> Result:
         [notice.source for notice in notices],
     )
     head = Head(
-        (Fact("image", memory.description, Kind.TEXT),), (Rows("boot protocol", _NOTICE_COLUMNS, [told]),)
+        (Fact("image", survey.memory.description, Kind.TEXT),),
+        (Rows("boot protocol", _NOTICE_COLUMNS, [told]),),
     )
     summary = f"root FDTs found: {len(found)}; boot protocol entries that tell of one: {len(notices)}"
     if found and found[0].problem is None and not found[0].unknown_version:

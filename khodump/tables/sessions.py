@@ -165,7 +165,7 @@ def _folios(handover: Handover, memfd: Memfd, preserved: Extents) -> _Folios:
             continue
         orders = preserved.orders_at(batch.phys)
         totals += np.bincount(orders, minlength=NO_ORDER + 1)
-        length = np.uint64(handover.page_size) << np.where(orders == NO_ORDER, 0, orders).astype(np.uint64)
+        length = preserved.block_sizes(orders)
         size += int(length.sum())
         ends = np.concatenate([previous, batch.phys + length])
         runs += int((batch.phys != ends[:-1]).sum())

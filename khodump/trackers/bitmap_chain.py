@@ -244,8 +244,7 @@ class BitmapChainTracker(Tracker):
         step = _BATCH_BYTES // size
         for at in range(0, len(elements.order), step):
             part = elements.take(slice(at, at + step))
-            # A bitmap is to its size what a page is to its: memory gathers them alike.
-            pages = self._memory.pages(part.bitmap // np.uint64(size), size)
+            pages = self._memory.gather(part.bitmap, size)
             readable: Bool = pages.presence == Presence.PRESENT
             words = pages.data.view("<u8")[readable]
             self._note(part, pages.presence, readable, words, walk)

@@ -73,11 +73,11 @@ class MadeUpMemory(PhysicalMemory):
         pages = range(phys // PAGE, -(-(phys + size) // PAGE))
         return b"".join(self._make(page * PAGE) for page in pages)[phys % PAGE :][:size]
 
-    def pages(self, pfns, page_size: int) -> Pages:
-        data = np.zeros((len(pfns), page_size), np.uint8)
-        presence = np.zeros(len(pfns), np.uint8)
-        for row, pfn in enumerate(pfns.tolist()):
-            page = self.read(pfn * page_size, page_size)
+    def gather(self, addresses, size: int) -> Pages:
+        data = np.zeros((len(addresses), size), np.uint8)
+        presence = np.zeros(len(addresses), np.uint8)
+        for row, phys in enumerate(addresses.tolist()):
+            page = self.read(phys, size)
             presence[row] = page.presence if isinstance(page, Hole) else Presence.PRESENT
             if not isinstance(page, Hole):
                 data[row] = np.frombuffer(page, np.uint8)

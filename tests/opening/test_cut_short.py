@@ -29,9 +29,9 @@ FAR = 0x1000_0000
 class Counted(CountingMemory):
     """Counts gathered pages as well; a search fails."""
 
-    def pages(self, pfns: U64, page_size: int) -> Pages:
-        self.read_pages.update(at * page_size >> 12 for at in pfns.tolist())
-        return self._memory.pages(pfns, page_size)
+    def gather(self, addresses: U64, size: int) -> Pages:
+        self.read_pages.update(phys >> 12 for phys in addresses.tolist())
+        return self._memory.gather(addresses, size)
 
 
 @pytest.fixture

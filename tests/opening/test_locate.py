@@ -25,9 +25,9 @@ def merged(*built) -> MemoryImage:
 
 
 def candidates(image) -> list[Candidate]:
-    memory, found, _ = search(image)
-    memory.close()
-    return found.candidates
+    survey = search(image)
+    survey.memory.close()
+    return list(survey.candidates)
 
 
 def pages(memory, progress=None) -> list[int]:

@@ -120,7 +120,7 @@ def _overlaps(case: Case) -> Iterator[Hit]:
             f"{len(rows)} runs overlap an earlier one, the first at {phys:#x} (preserved at orders {orders})"
         )
         yield Hit(phys, message, MAP_OWNER, {"count": len(rows)})
-    start, end = case.map_pages
+    start, end = case.opened.map_pages
     _, _, hit, _ = meet(start, end, case.kept.start, case.kept.end)
     hit = np.unique(hit)
     if len(hit):
@@ -130,7 +130,7 @@ def _overlaps(case: Case) -> Iterator[Hit]:
 
 
 def _shift_overflow(case: Case) -> Iterator[Hit]:
-    kernels = [kernel for kernel in (producer(case.suspect), case.reader) if not kernel.wide_blocks]
+    kernels = [kernel for kernel in (producer(case.subject), case.reader) if not kernel.wide_blocks]
     tracker, extents = case.opened.tracker, case.opened.preserved
     large = extents.take(extents.order + tracker.page_shift >= _TWO_GIB)
     if kernels and large:

@@ -65,6 +65,7 @@ def _what(file: PreservedFile) -> str:
 
 def _placed(case: Case, memfd: Memfd) -> _Placed | None:
     """Where the folios lie in the file; None when part of the list, or of what tells their orders, was not read."""
+    preserved = case.opened.preserved
     none = np.zeros(0, np.uint64)
     first = [none]
     stop = [none]
@@ -72,10 +73,10 @@ def _placed(case: Case, memfd: Memfd) -> _Placed | None:
     for batch in memfd.folios():
         if batch.missing:
             return None
-        orders = case.opened.preserved.orders_at(batch.phys)
+        orders = preserved.orders_at(batch.phys)
         if not case.is_whole and (orders == NO_ORDER).any():
             return None
-        pages = np.uint64(1) << np.where(orders == NO_ORDER, 0, orders).astype(np.uint64)
+        pages = preserved.block_sizes(orders) >> np.uint64(preserved.page_shift)
         first.append(batch.index)
         stop.append(batch.index + pages)
         number.append(batch.number)

@@ -6,7 +6,7 @@ import pytest
 
 from khodump.abi.kernels import kernel_named
 from khodump.abi.luo import luo_version
-from khodump.api import open_suspect
+from khodump.api import open_leniently
 from khodump.checking.case import Case
 from khodump.checking.harm import harm
 from khodump.checking.rule import Effect
@@ -23,7 +23,7 @@ def test_only_what_luo_cannot_start_without_panics(version, tmp_path):
     luo = Luo((Session("vm", (LuoFile(1, MEMFD),)),), (Flb("pci", 7),), version=version)
     built = handed_over({"memblock": USERS, "LUO": luo})
     path = built.image.to_elf(tmp_path / "core", machine="EM_X86_64")
-    with open_suspect(path) as suspect:
+    with open_leniently(path) as suspect:
         case = Case(suspect, kernel_named("7.3"))
         owners = case.opened.ownership.owners
         assert "LUO/flbs" in owners
