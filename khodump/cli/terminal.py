@@ -144,7 +144,7 @@ class Display(Voice):
             return
         if self.on_terminal:
             raise UsageError(
-                "parquet is binary, and stdout is a terminal", hint="write it to a file: -o FILE"
+                "parquet is binary, and stdout is a terminal", hint="send it to a file: > FILE"
             )
         require_arrow("parquet")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from heapq import heappop, heappush
 from itertools import pairwise
@@ -54,6 +54,10 @@ class Segments:
         """All rows of all parts."""
         columns = ("start", "end", "presence", "file", "offset")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
+
+    def of_file(self, number: int) -> Segments:
+        """The same rows, of one file, with another number for it."""
+        return replace(self, file=np.where(self.file == ZERO_FILE, ZERO_FILE, number))
 
     def take(self, index: I64) -> Segments:
         """The rows `index`."""
