@@ -1,0 +1,190 @@
+"""`python -m tests.mutation.run`, or `make mutants`: a sample of all mutants, and which of them no test notices.
+
+Each mutant takes the place of its module in a copy of the tree, where the tests of its room run until the first fails.
+One that no test notices is a hole in the tests, or a change that changes nothing. The sample is the same every time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.mutation.mutants import Mutant, mutants_of
+
+_ROOT: Final = Path(__file__).parents[2]
+_COPIED: Final = ("khodump", "tests")
+#: Percent of the sample that the tests must notice.
+FLOOR: Final = 80
+SAMPLE: Final = 60
+SEED: Final = 16
+
+
+class Room(NamedTuple):
+    """Modules, and the tests that decide whether they are right.
+
+    Attributes:
+        modules: patterns of paths.
+        tests: arguments of pytest; what takes long and says little of single lines is left out.
+    """
+
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+#: A module is of the first room that has it.
+ROOMS: Final = (
+    Room(
+        (
+            "khodump/placement.py",
+            "khodump/opening/placing.py",
+            "khodump/opening/bases.py",
+            "khodump/opening/reading.py",
+        ),
+        ("tests/opening/test_placing.py", "tests/test_relocate.py", "tests/opening/test_rootless.py"),
+    ),
+    Room(("khodump/opening/*.py",), ("tests/opening", "--ignore=tests/opening/test_placing.py")),
+    Room(
+        ("khodump/checking/rules/*.py", "khodump/checking/blanks.py"),
+        ("tests/checking/rules", "--ignore=tests/checking/rules/test_flips.py", "-k", "not chain-too-long"),
+    ),
+    Room(
+        ("khodump/checking/*.py",),
+        (
+            "tests/checking",
+            "--ignore=tests/checking/rules/test_flips.py",
+            "--ignore=tests/checking/rules/test_no_false_alarm.py",
+            "-k",
+            "not chain-too-long",
+        ),
+    ),
+    Room(
+        ("khodump/extraction/slim.py", "khodump/extraction/keeping*.py"),
+        ("tests/extraction/test_slim.py", "tests/extraction/test_keeping_kernel.py"),
+    ),
+    Room(("khodump/extraction/*.py",), ("tests/extraction/test_extract.py",)),
+)
+
+
+class Place(NamedTuple):
+    """A mutant, the module it is of, and the room of that."""
+
+    path: str
+    mutant: Mutant
+    room: Room
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.mutant}"
+
+
+def all_places() -> list[Place]:
+    """All mutants of all rooms, in order."""
+    rooms: dict[str, Room] = {}
+    for room in ROOMS:
+        for pattern in room.modules:
+            for path in sorted(_ROOT.glob(pattern)):
+                rooms.setdefault(str(path.relative_to(_ROOT)), room)
+    return [
+        Place(path, mutant, room)
+        for path, room in rooms.items()
+        for mutant in mutants_of((_ROOT / path).read_text(encoding="utf-8"))
+    ]
+
+
+def _copy(to: Path) -> None:
+    """The tree: what is changed as a copy, all else as links."""
+    for each in _ROOT.iterdir():
+        if each.name in _COPIED:
+            shutil.copytree(each, to / each.name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif not each.name.startswith(".") or each.name == ".ci":
+            (to / each.name).symlink_to(each)
+
+
+class Copy:
+    """A copy of the tree in which mutants are tried."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._seconds: dict[Room, float] = {}
+
+    def try_as_it_is(self, room: Room) -> None:
+        """Run the tests of a room without a mutant; how long they take bounds how long one may.
+
+        Raises:
+            SystemExit: they fail.
+        """
+        if room in self._seconds:
+            return
+        start = time.monotonic()
+        if self._is_noticed(room, None):
+            sys.exit(f"the tests of {room.modules} fail as they are")
+        self._seconds[room] = time.monotonic() - start
+
+    def notices(self, place: Place) -> bool:
+        """Whether a test fails, or takes for ever, with this mutant."""
+        path = self._home / place.path
+        original = path.read_bytes()
+        for cached in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
+            cached.unlink()  # its time stamp may be the same
+        path.write_text(place.mutant.text, encoding="utf-8")
+        try:
+            return self._is_noticed(place.room, 60 + 4 * self._seconds[place.room])
+        finally:
+            path.write_bytes(original)
+
+    def _is_noticed(self, room: Room, seconds: float | None) -> bool:
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *room.tests]
+        env = dict(os.environ, PYTHONPATH=str(self._home))
+        if seconds is not None:
+            env["PYTHONDONTWRITEBYTECODE"] = "1"
+        try:
+            ended = subprocess.run(
+                command, cwd=self._home, env=env, capture_output=True, timeout=seconds, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return True
+        return ended.returncode != 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Try a sample of all mutants; the status is 1 where fewer than `FLOOR` percent of it are noticed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sample", type=int, default=SAMPLE, help="how many mutants")
+    parser.add_argument("--seed", type=int, default=SEED, help="which")
+    parser.add_argument("--only", help="all of this place: FILE or FILE:LINE")
+    options = parser.parse_args()
+    places = all_places()
+    if options.only is None:
+        _say(f"{len(places)} mutants, of which {options.sample} are tried")
+        places = random.Random(options.seed).sample(places, options.sample)  # noqa: S311 - repeatable
+    else:
+        places = [place for place in places if f"{place}".startswith(f"{options.only}:")]
+    survivors = []
+    with tempfile.TemporaryDirectory() as home:
+        _copy(Path(home))
+        copy = Copy(Path(home))
+        for place in places:
+            copy.try_as_it_is(place.room)
+            is_noticed = copy.notices(place)
+            _say(f"{'noticed ' if is_noticed else 'SURVIVES'} {place}")
+            if not is_noticed:
+                survivors.append(place)
+    percent = 100 * (len(places) - len(survivors)) / max(len(places), 1)
+    _say(f"{percent:.0f} % of {len(places)} mutants are noticed")
+    return int(options.only is None and percent < FLOOR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
