@@ -90,6 +90,6 @@ def test_the_map_formats_stand_beside_them():
 
 def test_rows_alone_are_the_image_formats():
     ran = run("formats", "--format", "tsv")
-    header, first, *_ = ran.stdout.splitlines()
+    header, *rows = ran.stdout.splitlines()
     assert header == "image\tread\textra\tinstalled\totherwise"
-    assert first == "ELF64 core\tyes\t\tyes\t"
+    assert "ELF64 core\tyes\t\tyes\t" in rows
