@@ -155,7 +155,7 @@ def test_the_map_version_is_read(grown, tmp_path):
 
 def test_the_user_is_decoded_and_owns_its_page(grown, core):
     told = json.loads(khodump(grown, "subtrees", core, "--format", "json"))["values"]
-    facts = {row["property"]: row["value"] for row in told if row["node"] == "clock"}
+    facts = {row["what"]: row["value"] for row in told if row["node"] == "clock"}
     assert (facts["kind"], facts["ticks"], facts["page"]) == ("clock", "7", "0x200000")
     assert "clock/page" in khodump(grown, "owners", core)
 

@@ -380,8 +380,9 @@ def test_the_scratch_table_is_kept_but_not_what_else_a_loader_told(tmp_path):
     regions = [(1 << 36, 1 << 24), (1 << 37, 0)]
     size = write_scratch(built.image, 0x9F000, regions)
     seed, told = Entry(0x93000, SECRET, 9), Entry(0x94000, kho_data(built.fdt_phys, 0x9F000, size))
+    odd = Entry(0x95000, SECRET * 4)  # says that it is KHO's, and has another length
     built.image.write(0x90000, SECRET * 200)
-    write_boot_params(built.image, 0x90000, [seed, told])
+    write_boot_params(built.image, 0x90000, [seed, odd, told])
     built.image.write(0x9F000 + size, SECRET)
     raw = built.image.to_raw(tmp_path / "mem.img")
     said = slim(raw, tmp_path / "out.elf")
