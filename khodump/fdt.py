@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-import construct
-
-from khodump.abi.layout import Layout
+from khodump.abi.layout import Layout, be32
 from khodump.errors import FdtError, FdtTruncatedError
 from khodump.findings import Entry
+from khodump.rounding import round_up
 
 MAGIC: Final = b"\xd0\x0d\xfe\xed"
 #: FDT_SW_MAGIC of libfdt: the tree is being written front to back, and its strings are not where they will be.
@@ -29,6 +28,7 @@ _LAST_COMPATIBLE: Final = 16
 _BEGIN_NODE, _END_NODE, _PROP, _NOP, _END = 1, 2, 3, 4, 9
 _ERR_TRUNCATED, _ERR_BADMAGIC, _ERR_BADVERSION = -8, -9, -10  # libfdt's
 _MAX_SIZE: Final = 1 << 16
+_PROP_HEAD: Final = 12  # its tag, its length, and the place of its name
 _MAX_DEPTH: Final = 64  # FDT_MAX_DEPTH of drivers/of/fdt.c
 _U32: Final = struct.Struct(">I")
 #: Bytes of a property before its value: the tag, the value's length, and where the name is.
@@ -41,31 +41,19 @@ _PROPERTY_BYTES: Final = frozenset(range(0x20, 0x7F)) - {ord("/")}
 class FdtHeader:
     """struct fdt_header, version 17; offsets and sizes in bytes."""
 
-    magic: int
-    totalsize: int
-    off_dt_struct: int
-    off_dt_strings: int
-    off_mem_rsvmap: int
-    version: int
-    last_comp_version: int
-    boot_cpuid_phys: int
-    size_dt_strings: int
-    size_dt_struct: int
+    magic: be32
+    totalsize: be32
+    off_dt_struct: be32
+    off_dt_strings: be32
+    off_mem_rsvmap: be32
+    version: be32
+    last_comp_version: be32
+    boot_cpuid_phys: be32
+    size_dt_strings: be32
+    size_dt_struct: be32
 
 
-FDT_HEADER: Final = Layout(
-    FdtHeader,
-    magic=construct.Int32ub,
-    totalsize=construct.Int32ub,
-    off_dt_struct=construct.Int32ub,
-    off_dt_strings=construct.Int32ub,
-    off_mem_rsvmap=construct.Int32ub,
-    version=construct.Int32ub,
-    last_comp_version=construct.Int32ub,
-    boot_cpuid_phys=construct.Int32ub,
-    size_dt_strings=construct.Int32ub,
-    size_dt_struct=construct.Int32ub,
-)
+FDT_HEADER: Final = Layout(FdtHeader)
 
 
 @dataclass(frozen=True)
@@ -221,6 +209,28 @@ def read_fdt(data: bytes, *, max_size: int = _MAX_SIZE) -> Fdt:
     header = _checked_header(data, max_size, oddities)
     root = _tree(data[: min(header.totalsize, max_size)], header, oddities)
     return Fdt(root, tuple(oddities))
+
+
+def root_values(data: bytes) -> Iterator[bytes]:
+    """The values of the root node's properties, in order, as far as these first bytes of a tree go.
+
+    The names of properties are at the end of a tree, and so not known.
+    """
+    if len(data) < FDT_HEADER.size:
+        return
+    header = FDT_HEADER.parse(data)
+    padded = data.ljust(min(header.totalsize, _MAX_SIZE), b"\0")
+    nodes = 0
+    try:
+        _check_blocks(header, len(padded), [])
+        for token in _tokens(padded, header, _Builder([])):
+            nodes += token.tag == _BEGIN_NODE
+            if nodes > 1 or token.at + _PROP_HEAD + len(token.value) > len(data):
+                return
+            if token.tag == _PROP:
+                yield token.value
+    except FdtError:
+        return
 
 
 def _checked_header(data: bytes, max_size: int, oddities: list[Oddity]) -> FdtHeader:
@@ -465,4 +475,4 @@ def _string(blob: bytes, start: int, end: int) -> bytes:
 
 
 def _aligned(length: int) -> int:
-    return -(-length // 4) * 4
+    return round_up(length, 4)

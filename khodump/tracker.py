@@ -14,7 +14,8 @@ import numpy as np
 
 from khodump.columns.arrays import I64, U8, U64, Bool
 from khodump.columns.extents import NO_ORDER, Extents
-from khodump.findings import Finding
+from khodump.columns.table import Columns
+from khodump.findings import Entry, Finding
 from khodump.memory import PhysicalMemory, Presence
 from khodump.problems import MapNodeUnreadable, MapPointerOutsideMemory, MapRootMissing, ReadingInDoubt
 
@@ -29,11 +30,10 @@ READING_IN_DOUBT: Final = ReadingInDoubt.name
 UNREADABLE_NODE: Final = "map-node-unreadable"
 
 _POINTER_SIZE: Final = 8
-_COLUMNS: Final = ("phys", "level", "prefix", "presence", "empty", "order", "parent", "slot")
 
 
 @dataclass(frozen=True, eq=False)
-class Nodes:
+class Nodes(Columns):
     """The tracker's own pages, as columns, in the order they were met.
 
     Attributes:
@@ -57,27 +57,6 @@ class Nodes:
     slot: I64
 
     @classmethod
-    def concatenate(cls, parts: list[Nodes]) -> Nodes:
-        """All nodes of all parts."""
-        if not parts:
-            none = np.zeros(0, np.uint8)
-            return cls(
-                none.astype(np.uint64),
-                none,
-                none.astype(np.uint64),
-                none,
-                none.astype(np.bool_),
-                none,
-                none.astype(np.uint64),
-                none.astype(np.int64),
-            )
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS))
-
-    def take(self, index: I64 | Bool | slice) -> Nodes:
-        """The nodes that `index` (positions, a mask or a slice) selects."""
-        return Nodes(*(getattr(self, name)[index] for name in _COLUMNS))
-
-    @classmethod
     def single(cls, phys: int, level: int, presence: Presence, *, empty: bool, slot: int = NO_SLOT) -> Nodes:
         """One node without a parent, whose keys share no bits."""
         return cls(
@@ -90,9 +69,6 @@ class Nodes:
             np.zeros(1, np.uint64),
             np.array([slot], np.int64),
         )
-
-    def __len__(self) -> int:
-        return len(self.phys)
 
     @property
     def leaves(self) -> int:
@@ -111,7 +87,7 @@ class Nodes:
 
 
 @dataclass(frozen=True, eq=False)
-class Coverage:
+class Coverage(Columns):
     """What nodes can tell of, as columns: a row for each node and order that it has room for, nodes ascending.
 
     Attributes:
@@ -126,21 +102,14 @@ class Coverage:
     start: U64
     end: U64
 
-    @classmethod
-    def empty(cls) -> Coverage:
-        """Of no nodes."""
-        none = np.zeros(0, np.uint64)
-        return cls(none.astype(np.int64), none.astype(np.uint8), none, none)
+    def sorted(self) -> Coverage:
+        """By node, then by order."""
+        return self.take(np.lexsort((self.order, self.node)))
 
-    @classmethod
-    def concatenate(cls, parts: list[Coverage]) -> Coverage:
-        """All rows of all parts, nodes ascending, then orders."""
-        columns = ("node", "order", "start", "end")
-        node, order, start, end = (
-            np.concatenate([getattr(part, name) for part in parts]) for name in columns
-        )
-        rows = np.lexsort((order, node))
-        return cls(node[rows], order[rows], start[rows], end[rows])
+
+def slot_words(table: int, slot: int) -> str:
+    """A slot of an upper page, for a person."""
+    return f"slot {slot} of the table at {table:#x}"
 
 
 def node_problem(memory: PhysicalMemory, phys: int, presence: Presence, what: str, **where: int) -> Finding:
@@ -272,13 +241,13 @@ class Tracker(ABC):
     def trace(self, phys: int, order: int) -> Trace:
         """The way to the bit of the block of `page_size << order` bytes at `phys`, which is aligned to that."""
 
-    def slot_at(self, node: TraceNode) -> int:
-        """The physical address of the pointer in the slot that was taken of an upper page."""
-        return node.phys + _POINTER_SIZE * node.slot
+    def slot_entry(self, table: int, slot: int) -> Entry:
+        """Where a pointer of an upper page stands."""
+        return Entry(slot_words(table, slot), table + _POINTER_SIZE * slot)
 
     def covers(self, nodes: Nodes) -> Coverage:  # noqa: ARG002 - for those that can tell
         """The blocks that the nodes of a walk stand for, preserved or not; nothing where the nodes do not tell."""
-        return Coverage.empty()
+        return Coverage.none()
 
     @abstractmethod
     def flaws(self) -> set[str]:

@@ -47,7 +47,7 @@ class RawMemory(SegmentedMemory):
         certain = placement.certain if placement else None
         super().__init__(
             [file],
-            Segments.of(laid_out(read_as, certain)),
+            Segments.of_rows(laid_out(read_as, certain)),
             description=description,
             platform=Platform(),
             warnings=warnings,
@@ -166,7 +166,7 @@ def _part(
     def whole(_: Sequence[ByteSource], description: str) -> RawMemory:
         return RawMemory(file, layouts, placement, description=description)
 
-    segments = Segments.of(laid_out(layout))
+    segments = Segments.of_rows(laid_out(layout))
     return Part(_NAME, file, segments, warnings=tuple(_warnings(file, layout)), whole=whole)
 
 

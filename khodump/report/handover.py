@@ -13,8 +13,10 @@ from khodump.advice import PLACEHOLDERS, Invocation
 from khodump.checking.checkup import Checkup, Diagnosis
 from khodump.checking.rules import RULES
 from khodump.columns.extents import Extents
+from khodump.extraction.contents import missing_contents
 from khodump.findings import Severity
 from khodump.handover import Handover
+from khodump.luo_sessions import find_sessions
 from khodump.memory import Presence
 from khodump.numbers import format_size
 from khodump.opening.broken import Broken
@@ -28,7 +30,7 @@ from khodump.rows import Block, Column, Kind, Rows
 from khodump.tables.check import check as check_rows
 from khodump.tables.dts import dts
 from khodump.tables.inspect import Selection, inspect
-from khodump.tables.owners import owners
+from khodump.tables.owners import NOT_HELD, owners
 from khodump.tables.sessions import sessions
 from khodump.tables.subtrees import subtrees
 
@@ -150,10 +152,12 @@ def _totals(handover: Handover) -> Section:
     totals = inspect(handover, Selection()).head()
     owned = owners(handover)
     tables = tuple(table_of(table.name.capitalize(), table) for table in totals.tables)
+    lost = (fact for fact in owned.head().facts if fact.name == NOT_HELD)
     return Section(
         "preserved",
         "What is preserved",
-        facts=facts_of(totals.facts),
+        _sentence(owned.tail().summary),
+        facts=facts_of((*totals.facts, *lost)),
         tables=tables,
         grids=(grid_of("owners", "By owner", owned.rows),),
     )
@@ -165,10 +169,16 @@ def _sessions(handover: Handover) -> Section:
     return Section(
         "sessions",
         "Sessions and files",
+        _sentence(result.tail().summary),
         facts=facts_of(head.facts),
         tables=tuple(table_of(table.name, table) for table in head.tables if any(map(len, table.blocks))),
         grids=(grid_of("files", "Files", result.rows),),
     )
+
+
+def _sentence(summary: str) -> str:
+    """The last line of a command as a sentence of its own."""
+    return f"{summary[:1].upper()}{summary[1:]}."
 
 
 def _subtrees(handover: Handover) -> Section:
@@ -255,10 +265,13 @@ def _unread(handover: Handover) -> Section:
     intro = (
         "Pages of the map, and what KHO's users wrote, that the image does not hold."
         if found
-        else "Everything that was looked for was in the image."
+        else "All metadata that was looked for was in the image."
     )
     if handover.is_map_gone and handover.successor is not None:
         intro = f"What the map listed is not to be had. {handover.successor.message}."
+    lost = "; ".join(missing_contents(handover, find_sessions(handover)))
+    if lost:
+        intro += f" {_sentence(lost)}"
     grids = (grid_of("unread", "Missing", Rows("unread", columns, [block])),) if found else ()
     return Section("unread", "What could not be read", intro, grids=grids)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from khodump.columns.arrays import I64, U64
@@ -11,6 +13,9 @@ from khodump.handover import Handover
 from khodump.numbers import format_size
 from khodump.ownership import NOBODY, Ownership
 from khodump.rows import Block, Column, Fact, Head, Kind, Result, Rows, Tail
+
+#: The fact that says how many bytes of what is preserved the image does not hold.
+NOT_HELD: Final = "not in the image"
 
 _COLUMNS = (
     Column("owner", Kind.TEXT),
@@ -76,7 +81,7 @@ def _head(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
         Fact("claimed by nobody", None if gone or handover.user_findings else int(sizes[-1]), Kind.SIZE),
         Fact("owner not known", _not_known(handover, int(sizes[-1])), Kind.SIZE),
         Fact("claimed but not preserved", None if open_ else int(missing.sum()), Kind.SIZE),
-        Fact("not in the image", None if gone else preserved_contents(handover).lost, Kind.SIZE),
+        Fact(NOT_HELD, None if gone else preserved_contents(handover).lost, Kind.SIZE),
         Fact("claimed twice", ownership.claimed_twice.size, Kind.SIZE),
         Fact("map's own pages", _pages(handover), Kind.COUNT),
         Fact("map's size", spent, Kind.SIZE),

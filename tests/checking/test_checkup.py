@@ -10,7 +10,7 @@ from khodump.abi.kernels import kernel_named
 from khodump.abi.kexec_handover import PROP_PRESERVED_MEMORY_MAP, PROP_PRESERVED_PAGE_RADIX_TREE
 from khodump.api import open_suspect
 from khodump.checking.case import producer
-from khodump.checking.checkup import STALE_INCOMING, Checkup, Diagnosis, _bygone, examine
+from khodump.checking.checkup import Checkup, Diagnosis, _bygone, examine
 from khodump.checking.rule import Effect, Outcome
 from khodump.checking.rules import RULES
 from khodump.errors import NoHandoverError, UsageError
@@ -19,6 +19,7 @@ from khodump.findings import Finding, Severity
 from khodump.memory import Platform
 from khodump.opening.broken import Broken
 from khodump.opening.locate import RootFdt
+from khodump.opening.succession import STALE_INCOMING
 from khodump.tables.check import explain
 from tests.builders.boot import machine_tree
 from tests.builders.fdt import u64
