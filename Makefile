@@ -7,7 +7,7 @@ BIN := .venv/bin
 SECONDS ?= 600
 JOBS ?= 2
 
-.PHONY: setup demo test lint types unit fuzz audit samples bench clean
+.PHONY: setup demo test lint types unit mutants fuzz audit samples bench clean
 
 setup: .venv/ready
 
@@ -38,6 +38,10 @@ types: setup
 
 unit: setup
 	$(BIN)/pytest --numprocesses auto
+
+# Change single lines of the rooms that decide, and see whether their tests notice: a quarter of an hour. Not part of make test.
+mutants: setup
+	$(BIN)/python -m tests.mutation.run
 
 # Fuzz on four levels, go on where the last run ended, and update the table of docs/reliability.md.
 fuzz: setup

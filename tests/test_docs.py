@@ -157,7 +157,7 @@ A file that bears no mark of these is raw. `FILE@BASE` makes any file raw, whate
 def formats_page() -> str:
     """docs/formats.md, from what `khodump formats` and the table of trackers say."""
     images = [
-        f"| {known.name} | {'yes' if known.key else 'no'} | {known.extra or ''} | {known.hint.format(path='FILE')} |"
+        f"| {known.name} | {'yes' if known.is_read else 'no'} | {known.extra or ''} | {known.hint.format(path='FILE')} |"
         for known in IMAGE_FORMATS
     ]
     maps = [f"| `{known.version}` | `{known.prop}` | {known.kernels} |" for known in MAP_FORMATS]

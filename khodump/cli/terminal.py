@@ -143,9 +143,7 @@ class Display(Voice):
         if self.format_ is not Format.PARQUET:
             return
         if self.on_terminal:
-            raise UsageError(
-                "parquet is binary, and stdout is a terminal", hint="write it to a file: -o FILE"
-            )
+            raise UsageError("parquet is binary, and stdout is a terminal", hint="send it to a file: > FILE")
         require_arrow("parquet")
 
     @property

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 import numpy as np
 
 from khodump.columns.arrays import I64, U8, U64, Bool, distinct
+from khodump.columns.intervals import Intervals
 from khodump.extras import require, require_arrow
 
 if TYPE_CHECKING:
@@ -244,8 +245,7 @@ class Extents:
             self._mark_starts(phys, found)
             return found
         for order in distinct(self.order):
-            runs = self.take(self.order == order)
-            runs.take(np.argsort(runs.phys, kind="stable"))._mark_starts(phys, found)  # noqa: SLF001 - its own
+            self.take(self.order == order)._covered()._mark_starts(phys, found)  # noqa: SLF001 - its own
         return found
 
     def block_sizes_at(self, phys: U64) -> U64:
@@ -256,6 +256,12 @@ class Extents:
         """Bytes of a block of each order; a page for NO_ORDER."""
         shift = np.where(orders == NO_ORDER, np.uint64(0), orders.astype(np.uint64))
         return _ONE << (shift + self._page_bits)
+
+    def _covered(self) -> Extents:
+        """The same blocks, all of one order, each once: runs that overlap joined, and sorted."""
+        covered = Intervals.covering(self.phys, self.end)
+        count = (covered.end - covered.start) // (self.size // self.count)[0]
+        return Extents(self.page_shift, covered.start, np.full(len(count), self.order[0], np.uint8), count)
 
     def _mark_starts(self, phys: U64, found: U8) -> None:
         """Put the orders of the blocks that begin at these addresses into `found`; for sorted runs that are apart."""

@@ -18,13 +18,16 @@ from khodump.errors import ImageError
 from khodump.extras import require
 from khodump.memories.file import ByteSource
 from khodump.memories.lime import (
+    AVML_MAGIC,
     COMPRESSED,
     LIME_HEADER,
+    MAGIC,
     LimeHeader,
     broken_chain,
     first_header,
     header_at,
 )
+from khodump.memories.part import Part
 from khodump.memories.segments import Segments
 from khodump.memories.zero_blocks import Span, skipped, zeros
 from khodump.memory import Presence
@@ -61,6 +64,18 @@ class Chunk(NamedTuple):
 _CHUNK_DTYPE: Final = np.dtype([(name, "<u8") for name in Chunk._fields])
 
 
+def is_avml(file: ByteSource) -> bool:
+    """Whether a file with one of the two marks is compressed: AVML wrote LiME's mark once."""
+    head = file.read(0, 8)
+    return head.startswith(AVML_MAGIC) or head == MAGIC + COMPRESSED.to_bytes(4, "little")
+
+
+def part(file: ByteSource, *, assume_zero: bool) -> Part:
+    """See `signature.Reader`."""
+    unpacked = AvmlFile(file, assume_zero=assume_zero)
+    return Part("AVML", unpacked, unpacked.segments)
+
+
 class AvmlFile(ByteSource):
     """The memory of all blocks in a row, decompressed as it is read.
 
@@ -72,7 +87,7 @@ class AvmlFile(ByteSource):
         ImageError: the first header makes no sense, or the library for snappy is not installed.
     """
 
-    def __init__(self, file: ByteSource, index: int, *, assume_zero: bool = False) -> None:
+    def __init__(self, file: ByteSource, *, assume_zero: bool = False) -> None:
         self.name = file.name
         self._file = file
         self._snappy = require(
@@ -90,11 +105,11 @@ class AvmlFile(ByteSource):
             )
         self._blocks, self._edges = blocks, np.array(edges, np.uint64)
         stored = [
-            (block.start, block.end, Presence.PRESENT, index, offset)
+            (block.start, block.end, Presence.PRESENT, 0, offset)
             for block, offset in zip(blocks, edges[:-1], strict=True)
         ]
         gaps = skipped(Span(block.start, block.end) for block in blocks) if assume_zero else ()
-        cut = [(span.start, span.end, Presence.TRUNCATED, index, 0) for span in chain.cut]
+        cut = [(span.start, span.end, Presence.TRUNCATED, 0, 0) for span in chain.cut]
         self.segments = Segments.of_rows([*stored, *map(zeros, chain.bare or gaps), *cut])
         self._chunks = lru_cache(_CACHED_BLOCKS)(self._read_chunks)
         self._bytes = lru_cache(_CACHED_CHUNKS)(self._unpack)

@@ -18,6 +18,7 @@ from elftools.elf.structs import ELFStructs
 from khodump.columns.arrays import U64
 from khodump.errors import ImageError
 from khodump.memories.file import ByteSource
+from khodump.memories.part import Part
 from khodump.memories.segments import ZERO_FILE, Segments
 from khodump.memory import Platform, Presence, vmcoreinfo_lines
 
@@ -46,12 +47,17 @@ def columns_of(schema: Any) -> np.dtype[Any]:  # noqa: ANN401 - pyelftools makes
     return np.dtype([(member.name, f"<u{member.sizeof()}") for member in schema.subcons])
 
 
-def segments(file: ByteSource, index: int, *, assume_zero: bool) -> tuple[Segments, Platform]:
+def part(file: ByteSource, *, assume_zero: bool) -> Part:
+    """See `signature.Reader`."""
+    table, platform = segments(file, assume_zero=assume_zero)
+    return Part(f"ELF64 core, {platform.machine}", file, table, platform, tuple(warnings(file, table)))
+
+
+def segments(file: ByteSource, *, assume_zero: bool) -> tuple[Segments, Platform]:
     """The memory an ELF64 core holds, and what its notes say of the machine.
 
     Args:
         file: an open file that begins with `MAGIC`.
-        index: the number that stands for `file` in the segments.
         assume_zero: take p_filesz..p_memsz for zeros instead of excluded.
 
     Raises:
@@ -65,7 +71,7 @@ def segments(file: ByteSource, index: int, *, assume_zero: bool) -> tuple[Segmen
     for offset, size in zip(notes["p_offset"].tolist(), notes["p_filesz"].tolist(), strict=True):
         vmcoreinfo |= _vmcoreinfo(file.read(offset, min(size, _MAX_NOTE_BYTES)), structs)
     machine = MACHINES.get(header["e_machine"], str(header["e_machine"]))
-    return _load_segments(file, index, headers, assume_zero=assume_zero), Platform(machine, vmcoreinfo)
+    return _load_segments(file, headers, assume_zero=assume_zero), Platform(machine, vmcoreinfo)
 
 
 def _header(file: ByteSource, structs: Any) -> Any:  # noqa: ANN401 - a pyelftools container
@@ -115,7 +121,7 @@ def _program_headers(file: ByteSource, structs: Any, header: Any) -> Any:  # noq
     return np.ascontiguousarray(rows[:, : dtype.itemsize]).view(dtype)[:, 0]
 
 
-def _load_segments(file: ByteSource, index: int, headers: Any, *, assume_zero: bool) -> Segments:  # noqa: ANN401
+def _load_segments(file: ByteSource, headers: Any, *, assume_zero: bool) -> Segments:  # noqa: ANN401
     loads = (headers["p_type"] == PT_LOAD) & (headers["p_paddr"] != np.uint64(_NO_PADDR))
     columns = (headers[name][loads] for name in ("p_paddr", "p_offset", "p_filesz", "p_memsz"))
     paddr, offset, filesz, memsz = (column.astype(np.uint64) for column in columns)
@@ -140,8 +146,8 @@ def _load_segments(file: ByteSource, index: int, headers: Any, *, assume_zero: b
     filtered = Presence.PRESENT if assume_zero else Presence.EXCLUDED
     return Segments.concatenate(
         [
-            rows(paddr, paddr + held, Presence.PRESENT, index),
-            rows(paddr + held, paddr + filesz, Presence.TRUNCATED, index),
+            rows(paddr, paddr + held, Presence.PRESENT, 0),
+            rows(paddr + held, paddr + filesz, Presence.TRUNCATED, 0),
             rows(paddr + filesz, paddr + memsz, filtered, ZERO_FILE),
         ]
     )

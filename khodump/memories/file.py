@@ -27,10 +27,12 @@ class ByteSource(ABC):
     Attributes:
         name: as the user named it.
         size: bytes when it was opened.
+        warnings: what is wrong with it, for one that unpacks another; one sentence each.
     """
 
     name: str
     size: int
+    warnings: tuple[str, ...] = ()
 
     @abstractmethod
     def read_into(self, buffer: memoryview, offset: int) -> int:

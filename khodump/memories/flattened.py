@@ -15,6 +15,7 @@ import numpy as np
 
 from khodump.abi.layout import Layout, be_s64, dtype_of
 from khodump.errors import ImageError
+from khodump.memories import elf, kdump_header
 from khodump.memories.file import ByteSource
 from khodump.memories.segments import Segments
 from khodump.memory import Presence
@@ -50,6 +51,22 @@ FLAT_RECORD: Final = Layout(FlatRecord)
 _RECORD_DTYPE: Final = dtype_of(FLAT_RECORD.schema)  # a parse by construct takes ten times as long
 
 
+def unwrap(file: ByteSource) -> ByteSource:
+    """The dump that the stream `file` holds.
+
+    Raises:
+        ImageError: see `FlattenedFile`; or it holds no dump that makedumpfile writes.
+    """
+    within = FlattenedFile(file)
+    begin = within.read(0, 8)
+    if not begin.startswith((elf.MAGIC, kdump_header.MAGIC)):
+        raise ImageError(
+            f"{file.name} is a flattened makedumpfile stream, but of no dump (it begins with {begin!r})",
+            hint="copy the file again; its first records are missing or damaged",
+        )
+    return within
+
+
 class FlattenedFile(ByteSource):
     """The file that `makedumpfile -R` would restore from a flattened one.
 
@@ -73,6 +90,8 @@ class FlattenedFile(ByteSource):
                 hint=f"restore it: makedumpfile -R OUT < {file.name}",
             )
         self.is_whole, records = _read_records(file)
+        if not self.is_whole:
+            self.warnings = (f"{file.name} is cut short: it has no end mark",)
         self._records = records
         self.size = int(records.end[-1]) if len(records.end) else 0
 

@@ -4,22 +4,42 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from khodump.errors import ImageError
 from khodump.extras import is_installed
-from khodump.memories import avml, codecs, elf, flattened, kdump_header, lime, remote
+from khodump.memories import avml, codecs, elf, flattened, kdump, kdump_header, lime, raw, remote
 from khodump.memories.file import ByteSource
 from khodump.memories.named import NAMED
+from khodump.memories.part import Part
 from khodump.memories.signature import HEAD_BYTES, Format
 
 _PAGE_CODECS: Final = tuple((codec.name, codec.module) for codec in codecs.CODECS if codec.module)
 
+#: What anything is that bears no mark.
+RAW: Final = Format((), "raw, padded or with --ranges", raw.part)
+
+#: Formats that files are in. To read one more takes one line here.
 FORMATS: Final = (
-    Format("elf", (elf.MAGIC,), "ELF64 core"),
-    Format("kdump", (kdump_header.MAGIC,), "kdump-compressed", codecs.EXTRA, _PAGE_CODECS),
-    Format("flattened", (flattened.MAGIC,), "flattened makedumpfile stream of these"),
-    Format("lime", (lime.MAGIC,), "LiME"),
-    Format("lime", (lime.AVML_MAGIC,), "AVML (LiME version 2)", avml.EXTRA, (("snappy", "cramjam"),)),
-    Format("raw", (), "raw, padded or with --ranges"),
-    Format("remote", (), "any of these behind a URL", remote.EXTRA, (("fsspec", "fsspec"),)),
+    Format((elf.MAGIC,), "ELF64 core", elf.part),
+    Format((kdump_header.MAGIC,), "kdump-compressed", kdump.part, extra=codecs.EXTRA, modules=_PAGE_CODECS),
+    Format((flattened.MAGIC,), "flattened makedumpfile stream of these", unwrap=flattened.unwrap),
+    Format((lime.MAGIC,), "LiME", lime.part),
+    Format(
+        (lime.AVML_MAGIC, lime.MAGIC),
+        "AVML (LiME version 2)",
+        avml.part,
+        extra=avml.EXTRA,
+        modules=(("snappy", "cramjam"),),
+        needs_extra=True,
+        confirm=avml.is_avml,
+    ),
+    RAW,
+    Format(
+        (),
+        "any of these behind a URL",
+        extra=remote.EXTRA,
+        modules=(("fsspec", "fsspec"),),
+        needs_extra=True,
+    ),
     *NAMED,
 )
 
@@ -27,10 +47,27 @@ FORMATS: Final = (
 _IN_ORDER: Final = sorted(FORMATS, key=lambda known: known.confirm is None)
 
 
-def recognise(file: ByteSource) -> Format | None:
-    """The format of `file`; None for anything that bears no mark, which may be raw."""
+def recognise(file: ByteSource) -> Format:
+    """The format of `file`, which is `RAW` if it bears no mark."""
     head = file.read(0, HEAD_BYTES)
-    return next((known for known in _IN_ORDER if known.fits(file, head)), None)
+    return next((known for known in _IN_ORDER if known.fits(file, head)), RAW)
+
+
+def read_part(file: ByteSource, *, assume_zero: bool) -> Part:
+    """What `file` has of a memory, by the format that its bytes say it is of.
+
+    Raises:
+        ImageError: its format is not one that khodump reads, or it is damaged so that no memory can be found in it.
+    """
+    known = recognise(file)
+    if known.unwrap is not None:
+        return read_part(known.unwrap(file), assume_zero=assume_zero)
+    if known.read is None:
+        raise ImageError(
+            f"{file.name} is of a format that khodump does not read: {known.name}",
+            hint=known.hint.format(path=file.name),
+        )
+    return known.read(file, assume_zero=assume_zero)
 
 
 class Support(NamedTuple):
@@ -55,15 +92,11 @@ def supported() -> list[Support]:
     """All formats that khodump knows, with one line more for every part that takes an optional library."""
     rows = []
     for known in FORMATS:
-        is_read = known.key is not None
-        if known.name not in _WHOLLY_OPTIONAL:
-            rows.append(Support(known.name, is_read, None, is_read, known.hint.format(path="FILE")))
+        if not known.needs_extra:
+            hint = known.hint.format(path="FILE")
+            rows.append(Support(known.name, known.is_read, None, known.is_read, hint))
         for part, module in known.modules:
             installed = is_installed(module)
             hint = "" if installed else f"pip install 'khodump[{known.extra}]'"
-            rows.append(Support(f"{known.name} [{part}]", is_read, known.extra, installed, hint))
+            rows.append(Support(f"{known.name} [{part}]", known.is_read, known.extra, installed, hint))
     return rows
-
-
-#: Formats of which nothing can be read without their extra.
-_WHOLLY_OPTIONAL: Final = ("AVML (LiME version 2)", "any of these behind a URL")

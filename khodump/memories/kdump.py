@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import pairwise
 from typing import Final
 
@@ -27,10 +27,16 @@ from khodump.memories.kdump_header import (
     KdumpHeader,
     read_header,
 )
+from khodump.memories.part import Part
 from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, RamEnd, Range
 
 _CACHED_PAGES: Final = 256  # at most 16 MiB
 _READ_AT_ONCE: Final = 256  # pages
+
+
+def part(file: ByteSource, *, assume_zero: bool) -> Part:
+    """See `signature.Reader`: a file of a split dump says nothing without the others."""
+    return Part("kdump-compressed", file, whole=partial(KdumpMemory, assume_zero=assume_zero))
 
 
 class _KdumpFile:
@@ -123,7 +129,7 @@ class KdumpMemory(PhysicalMemory):
         UsageError: the files are not parts of one dump.
     """
 
-    def __init__(self, files: Sequence[ByteSource], *, description: str, assume_zero: bool = False) -> None:
+    def __init__(self, files: Sequence[ByteSource], description: str, *, assume_zero: bool = False) -> None:
         self.description = description
         self._assume_zero = assume_zero
         self._parts = sorted(map(_KdumpFile, files), key=lambda part: part.header.first)

@@ -11,6 +11,7 @@ import construct
 from khodump.abi.layout import Layout, u32, u64
 from khodump.errors import ImageError
 from khodump.memories.file import ByteSource
+from khodump.memories.part import Part
 from khodump.memories.segments import Segments
 from khodump.memories.zero_blocks import BLOCK_BYTES, Span, skipped, zeros
 from khodump.memory import Presence
@@ -69,12 +70,17 @@ def first_header(file: ByteSource) -> LimeHeader:
     return header
 
 
-def segments(file: ByteSource, index: int, *, assume_zero: bool = False) -> tuple[Segments, tuple[str, ...]]:
+def part(file: ByteSource, *, assume_zero: bool) -> Part:
+    """See `signature.Reader`."""
+    table, warnings = segments(file, assume_zero=assume_zero)
+    return Part("LiME", file, table, warnings=warnings)
+
+
+def segments(file: ByteSource, *, assume_zero: bool = False) -> tuple[Segments, tuple[str, ...]]:
     """The memory that a version 1 dump holds, and what is wrong with it.
 
     Args:
         file: an open file that begins with `MAGIC`.
-        index: the number that stands for `file` in the segments.
         assume_zero: take blocks that AVML can have skipped for zeros instead of absent.
 
     Raises:
@@ -82,7 +88,7 @@ def segments(file: ByteSource, index: int, *, assume_zero: bool = False) -> tupl
     """
     first_header(file)
     stored = _weighed(list(_chain(file)))
-    rows = [row for one in stored for row in one.rows(file, index)]
+    rows = [row for one in stored for row in one.rows(file)]
     if assume_zero and not any(one.is_bare for one in stored):
         rows += map(zeros, skipped(one.span for one in stored))
     lost = [one.loss(file) for one in stored if one.lost]
@@ -109,17 +115,17 @@ class _Stored(NamedTuple):
         """Where the next header should be."""
         return self.offset if self.is_bare else self.offset + self.span.size - self.lost
 
-    def rows(self, file: ByteSource, index: int) -> Iterator[tuple[int, int, Presence, int, int]]:
+    def rows(self, file: ByteSource) -> Iterator[tuple[int, int, Presence, int, int]]:
         """Its segments."""
         start, end = self.span
         if self.is_bare:
             yield zeros(self.span)
         elif self.lost:
-            yield start, end, Presence.DAMAGED, index, self.offset
+            yield start, end, Presence.DAMAGED, 0, self.offset
         else:
             held = max(0, min(self.span.size, file.size - self.offset))
-            yield start, start + held, Presence.PRESENT, index, self.offset
-            yield start + held, end, Presence.TRUNCATED, index, self.offset
+            yield start, start + held, Presence.PRESENT, 0, self.offset
+            yield start + held, end, Presence.TRUNCATED, 0, self.offset
 
     def loss(self, file: ByteSource) -> str:
         """What its lost bytes mean."""

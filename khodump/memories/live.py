@@ -170,7 +170,7 @@ def open_live(paths: LivePaths = LivePaths()) -> PhysicalMemory:
         except ImageError as dev_mem:
             raise ImageError(f"{kcore}; {dev_mem}", hint=_hint_of(kcore, dev_mem)) from dev_mem
     try:
-        table, told = elf.segments(source, 0, assume_zero=False)
+        table, told = elf.segments(source, assume_zero=False)
     except BaseException:
         source.close()
         raise

@@ -92,7 +92,7 @@ def _skippable() -> tuple[bytes, ...]:
 
 
 def _named(name: str, hint: str, *marks: bytes, at: tuple[int, ...] = (0,)) -> Format:
-    return Format(None, marks, name, hint=hint, at=at)
+    return Format(marks, name, hint=hint, at=at)
 
 
 #: Memory, in the files of dump tools, hypervisors and other systems.
@@ -102,7 +102,7 @@ _DUMPS: Final = (
     _named("LKCD dump", _AGAIN, *_lkcd()),
     _named("Mission Critical Linux crash dump", _AGAIN, b"\xdd\xcc\x8b\x9a"),
     _named("s390 stand-alone dump", _ARCH, b"\xa8\x19\x01sa\x8f#\xfd"),
-    Format(None, (b"\x7fELF",), "Xen dump-core", hint=_INSIDE, confirm=xen.is_dump),
+    Format((b"\x7fELF",), "Xen dump-core", hint=_INSIDE, confirm=xen.is_dump),
     _named("Xen dump-core, of Xen 3.0", _INSIDE, b"\xed\xeb\x0f\xf0", b"\xee\xeb\x0f\xf0"),
     _named("Xen save file", _INSIDE, b"LibxlFmt", b"LinuxGuestRecord", b"\xff" * 8 + b"XENF"),
     _named("QEMU migration stream", _QEMU, b"QEVM"),
@@ -153,7 +153,6 @@ _PACKED: Final = (
     _named("compressed by compress(1)", "unpack it: gzip -dc {path} > IMAGE", b"\x1f\x9d\x90"),
     _named("snappy-compressed", "unpack it: snzip -dc {path} > IMAGE", b"\xff\x06\0\0sNaPpY"),
     Format(
-        None,
         (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"),
         "zlib-compressed (LiME with compress=1)",
         hint="unpack it: pigz -dc < {path} > IMAGE",
@@ -185,7 +184,7 @@ _OTHERS: Final = (
     _named("Apple disk image", _NO_DISK, b"koly\0\0\0\4", at=(-512,)),
     _named("LUKS volume", _NO_DISK, b"LUKS\xba\xbe"),
     _named("disk with a GUID partition table", _NO_DISK, b"EFI PART", at=(512, 4096)),
-    Format(None, (b"\xd0\x0d\xfe\xed",), "flattened device tree", hint=_FDT, confirm=_is_device_tree),
+    Format((b"\xd0\x0d\xfe\xed",), "flattened device tree", hint=_FDT, confirm=_is_device_tree),
 )
 
 NAMED: Final = (*_DUMPS, *_PACKED, *_OTHERS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from heapq import heappop, heappush
 from itertools import pairwise
@@ -37,6 +37,10 @@ class Segments(Columns):
     presence: U8
     file: I64
     offset: U64
+
+    def of_file(self, number: int) -> Segments:
+        """The same rows, of one file, with another number for it."""
+        return replace(self, file=np.where(self.file == ZERO_FILE, ZERO_FILE, number))
 
     def resolved(self) -> Segments:
         """The same memory sorted by address and free of overlaps and empty rows.

@@ -29,6 +29,7 @@ _TYPES: Final = {
     Kind.TEXT: "string",
     Kind.LINES: "string",
     Kind.COMMAND: "string",
+    Kind.CHANGE: "string",
     Kind.TRUTH: "bool",
 }
 
@@ -90,7 +91,7 @@ def _arrays(block: Block, rows: Rows, schema: pa.Schema) -> list[pa.Array]:
 
 def _clean(values: Any, kind: Kind) -> Any:  # noqa: ANN401 - a column of a block, as it is or escaped
     """The values as Arrow takes them: text as Unicode, all else as it is."""
-    if kind not in (Kind.TEXT, Kind.LINES, Kind.COMMAND):
+    if _TYPES[kind] != "string":
         return values
     cells: Sequence[Cell] = values.tolist() if hasattr(values, "tolist") else values
     return [None if cell is None else well_formed(str(cell)) for cell in cells]

@@ -10,14 +10,16 @@ from khodump.abi.kernels import kernel_named
 from khodump.abi.kexec_handover import PROP_PRESERVED_MEMORY_MAP, PROP_PRESERVED_PAGE_RADIX_TREE
 from khodump.api import open_leniently
 from khodump.checking.case import producer
-from khodump.checking.checkup import Checkup, examine
+from khodump.checking.checkup import Checkup, Diagnosis, _bygone, examine
+from khodump.checking.rule import Effect, Outcome
 from khodump.checking.rules import RULES
 from khodump.errors import NoHandoverError, UsageError
 from khodump.fdt import FdtNode
-from khodump.findings import Severity
+from khodump.findings import Finding, Severity
 from khodump.memory import Platform
 from khodump.opening.locate import RootFdt
 from khodump.opening.mapless import MaplessRoot
+from khodump.opening.succession import STALE_INCOMING
 from khodump.tables.check import explain
 from tests.builders.boot import machine_tree
 from tests.builders.fdt import u64
@@ -273,3 +275,17 @@ def test_a_posted_version_is_its_own_makers(prop, refused):
     made_by = producer(MaplessRoot(memory, None, b"", root, NoHandoverError("none", hint="none")))
     assert made_by.release == "6.18"
     assert (made_by.root != "kho-v2") == refused
+
+
+@pytest.mark.parametrize(("name", "stays"), [(STALE_INCOMING, True), ("map-pointer-unaligned", False)])
+def test_of_a_bygone_handover_only_that_it_is_bygone_is_held_against_anybody(name, stays):
+    finding = Finding(name, Severity.ERROR, 0x1000, "it is wrong")
+    diagnosis = Diagnosis(
+        finding, Outcome(Effect.COLD_BOOT, "boots cold"), None, None, RULES[0].confirm, {}, is_of_broken=False
+    )
+    told = _bygone(diagnosis)
+    assert (told == diagnosis) is stays
+    assert (told.finding.severity is Severity.INFO, told.outcome.effect is Effect.NONE) == (
+        not stays,
+        not stays,
+    )

@@ -55,7 +55,7 @@ def test_the_rest_is_read_by_any_installation(listed, name):
 
 def test_what_is_not_read_says_what_to_do(listed):
     rows = listed("cramjam", "lzallright", "fsspec")
-    unread = {known.name: known.hint for known in FORMATS if known.key is None}
+    unread = {known.name: known.hint for known in FORMATS if not known.is_read}
     assert {name for name, row in rows.items() if not row["read"]} == set(unread)
     assert {name: rows[name]["otherwise"] for name in unread} == {
         name: hint.format(path="FILE") for name, hint in unread.items()
@@ -69,19 +69,16 @@ def test_every_format_that_is_recognised_is_listed(listed):
 
 
 @pytest.mark.parametrize(
-    ("modules", "summary"),
-    [
-        ((), "5 image formats and parts of them can be read here; 5 more with an extra"),
-        (
-            ("lzallright", "fsspec"),
-            "7 image formats and parts of them can be read here; 3 more with an extra",
-        ),
-        (("cramjam", "lzallright", "fsspec"), "10 image formats and parts of them can be read here"),
-    ],
+    "modules", [(), ("lzallright", "fsspec"), ("cramjam", "lzallright", "fsspec")], ids=len
 )
-def test_the_summary_counts_what_is_missing(monkeypatch, modules, summary):
-    monkeypatch.setattr("khodump.memories.formats.is_installed", modules.__contains__)
-    assert run("formats").stderr == f"khodump: {summary}\n"
+def test_the_summary_counts_what_is_missing(listed, modules):
+    rows = listed(*modules).values()
+    here = sum(bool(row["installed"]) for row in rows)
+    missing = sum(bool(row["read"]) and not row["installed"] for row in rows)
+    assert (missing == 0) == (len(modules) == 3)
+    more = f"; {missing} more with an extra" if missing else ""
+    told = f"khodump: {here} image formats and parts of them can be read here{more}\n"
+    assert run("formats").stderr == told
 
 
 def test_the_map_formats_stand_beside_them():
@@ -93,6 +90,6 @@ def test_the_map_formats_stand_beside_them():
 
 def test_rows_alone_are_the_image_formats():
     ran = run("formats", "--format", "tsv")
-    header, first, *_ = ran.stdout.splitlines()
+    header, *rows = ran.stdout.splitlines()
     assert header == "image\tread\textra\tinstalled\totherwise"
-    assert first == "ELF64 core\tyes\t\tyes\t"
+    assert "ELF64 core\tyes\t\tyes\t" in rows

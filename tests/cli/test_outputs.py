@@ -88,6 +88,47 @@ def test_no_road_leads_over_the_image(name, road, force, image, tmp_path):
     assert (image.stat().st_ino, list(image.parent.iterdir())) == (Path(output).stat().st_ino, [image])
 
 
+@pytest.fixture
+def on_terminal(monkeypatch):
+    """Stdout says that it is a terminal, and behaves as before."""
+    wrapper = "typer.testing._NamedTextIOWrapper.isatty"
+    monkeypatch.setattr(wrapper, lambda stream: stream.name == "<stdout>")
+
+
+FORMATTED = [name for name in WRITING if any("--format" in param.opts for param in COMMANDS[name].params)]
+
+
+def test_most_commands_have_a_format():
+    assert {"inspect", "map", "slim"} < set(FORMATTED)
+
+
+@pytest.mark.usefixtures("on_terminal")
+@pytest.mark.parametrize("name", FORMATTED)
+def test_on_a_terminal_a_binary_format_is_written_whole_or_nothing_is(name, image, tmp_path):
+    """Where the file takes the rows it is whole; else nothing is written, and the hint is none that was followed."""
+    output = tmp_path / "out.svg"
+    ran = written(name, image, output, "--format", "parquet")
+    assert ran.status in (0, 1, 2), ran.stderr
+    if ran.status == 2:
+        assert not output.exists()
+        assert "stdout is a terminal" in ran.stderr
+        assert "-o" not in ran.stderr
+    else:
+        assert output.read_bytes()[:4] == b"PAR1"
+
+
+@pytest.mark.parametrize("name", FORMATTED)
+@pytest.mark.parametrize("format_", ["parquet", "nonsense"])
+def test_a_format_that_cannot_be_written_leaves_no_file(name, format_, image, tmp_path, monkeypatch):
+    def no_module(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr("khodump.extras.import_module", no_module)
+    ran = written(name, image, tmp_path / "out.svg", "--format", format_)
+    assert (ran.status, ran.stdout) == (2, "")
+    assert not (tmp_path / "out.svg").exists()
+
+
 @each_command
 def test_no_mount_leads_over_the_image(name, image, tmp_path):
     other = tmp_path / "mounted"

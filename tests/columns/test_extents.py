@@ -54,6 +54,19 @@ def test_iteration_and_len_go_by_block(runs):
 
 
 @given(run_lists())
+def test_an_order_is_that_of_the_largest_block_that_begins_there(runs):
+    """Within a block, and between blocks, none begins."""
+    blocks = model(runs)
+    low = min((phys for phys, *_ in runs), default=0)
+    places = [low + page * PAGE for page in range(220) if low + page * PAGE < 1 << 64]
+    told = extents(runs).orders_at(np.array(places, np.uint64)).tolist()
+    begins = Counter[int]()
+    for block in blocks:
+        begins[block.phys] = max(begins.get(block.phys, 0), block.order + 1)
+    assert told == [begins[phys] - 1 if begins[phys] else NO_ORDER for phys in places]
+
+
+@given(run_lists())
 def test_columns_of_a_run(runs):
     made = extents(runs)
     assert made.size.tolist() == [count * (PAGE << order) for _, order, count in runs]

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from khodump.abi.block import KHO_BLOCK_HEADER_SER, KhoBlockHeaderSer
 from khodump.api import open_handover
 from khodump.extraction.sinks import FileSink
-from khodump.extraction.slim import Slim
+from khodump.extraction.slim import Slim, _Spans
 from khodump.fdt import FdtNode
 from tests.builders.boot import Entry, kho_data, write_boot_params, write_scratch
 from tests.builders.fdt import build_fdt, string, u64
@@ -257,6 +258,34 @@ def test_a_folio_that_a_damaged_pointer_makes_a_node_is_left_out(tmp_path):
     assert b"customer" not in (tmp_path / "out.elf").read_bytes()
 
 
+def test_a_strangers_page_that_a_table_which_was_used_again_leads_to_is_left_out(tmp_path):
+    """Of what stands in such a table, anything may look like a pointer, and any page be read as a leaf."""
+    stranger = 1 << 36
+    built = everything("kho-v4 luo-v5", secret=False)
+    built.image.write(stranger, ASCII)
+    built.image.write(TABLE, b"no pointer at all, none; " * 163 + b"!" * 13 + u64(stranger))
+    source = to_core(built, tmp_path / "core")
+    with open_handover([source]) as handover:
+        assert stranger in handover.nodes.phys
+        assert not handover.preserved.lookup(stranger)
+    said = slim(source, tmp_path / "out.elf", status=4)
+    assert "KHO/map" in left_out(said)
+    kept = (tmp_path / "out.elf").read_bytes()
+    assert b"customer" not in kept
+    assert b"no pointer" not in kept
+
+
+def test_bytes_that_would_wrap_around_the_address_space_are_in_no_page():
+    top = (1 << 64) - 4096
+    start, length = np.array([[0x1000, top, top, 0x5000], [100, 4096, 8192, (1 << 64) - 1]], np.uint64)
+    spans = _Spans([start], [length])
+    assert [column.tolist() for column in spans.columns] == [[0x1000], [0x1064]]
+    assert [column.tolist() for column in (spans.pages(4096).start, spans.pages(4096).end)] == [
+        [0x1000],
+        [0x2000],
+    ]
+
+
 def make_up(built: BuiltHandover, phys: int, order: int) -> None:
     """Let the map preserve the block that `phys` lies in."""
     key = built.geometry.encode(phys >> 12 + order << 12 + order, order)
@@ -351,8 +380,9 @@ def test_the_scratch_table_is_kept_but_not_what_else_a_loader_told(tmp_path):
     regions = [(1 << 36, 1 << 24), (1 << 37, 0)]
     size = write_scratch(built.image, 0x9F000, regions)
     seed, told = Entry(0x93000, SECRET, 9), Entry(0x94000, kho_data(built.fdt_phys, 0x9F000, size))
+    odd = Entry(0x95000, SECRET * 4)  # says that it is KHO's, and has another length
     built.image.write(0x90000, SECRET * 200)
-    write_boot_params(built.image, 0x90000, [seed, told])
+    write_boot_params(built.image, 0x90000, [seed, odd, told])
     built.image.write(0x9F000 + size, SECRET)
     raw = built.image.to_raw(tmp_path / "mem.img")
     said = slim(raw, tmp_path / "out.elf")

@@ -104,7 +104,7 @@ def _properties(path: str, node: FdtNode) -> Iterator[tuple[str, str, bytes]]:
 def _check_elf(data: bytes) -> None:
     source = BytesSource(data)
     try:
-        table, platform = elf.segments(source, 0, assume_zero=False)
+        table, platform = elf.segments(source, assume_zero=False)
     except KhodumpError:
         return
     memory = SegmentedMemory([source], table, description="mutant", platform=platform)
@@ -116,7 +116,7 @@ def _check_lime(data: bytes) -> None:
     try:
         if lime.first_header(source).version == lime.COMPRESSED:
             return
-        table, _ = lime.segments(source, 0)
+        table, _ = lime.segments(source)
     except KhodumpError:
         return
     memory = SegmentedMemory([source], table, description="mutant", platform=Platform())
@@ -215,7 +215,7 @@ def _check_source(
 
 def _check_avml(data: bytes) -> None:
     try:
-        file = AvmlFile(BytesSource(data), 0)
+        file = AvmlFile(BytesSource(data))
     except KhodumpError:
         return
     source: ByteSource = file

@@ -246,7 +246,7 @@ def test_an_elf_with_4_billion_headers(size):
     head[at : at + 4] = b"\xff\xff\xff\xff"
     source = Sparse(bytes(head), size)
     with at_most(_MB), pytest.raises(ImageError, match="claims 4294967295 program headers"):
-        elf.segments(source, 0, assume_zero=False)
+        elf.segments(source, assume_zero=False)
     assert source.bytes_read < 4096
 
 
@@ -256,7 +256,7 @@ def test_an_elf_note_of_2_to_the_60_bytes():
     data = bytearray(core_head(page, none, machine=None, vmcoreinfo={"A": "b"}))
     struct.pack_into("<QQ", data, 64 + 32, 1 << 60, 1 << 60)
     with at_most(24 * _MB):
-        elf.segments(Sparse(bytes(data), 1 << 62), 0, assume_zero=False)
+        elf.segments(Sparse(bytes(data), 1 << 62), assume_zero=False)
 
 
 def fdt_of(structure: bytes, size: int) -> bytes:
@@ -324,7 +324,7 @@ def test_an_avml_block_that_claims_everything():
     stream = b"\xff\x06\x00\x00sNaPpY" + b"\0\x08\0\0" + bytes(4) + b"\x80\x80\x04\0"
     data = header + stream + len(stream).to_bytes(8, "little")
     with at_most(4 * _MB):
-        file = AvmlFile(BytesSource(data), 0)
+        file = AvmlFile(BytesSource(data))
         assert file.read(0, 100) == b""
         assert file.read(1 << 50, 100) == b""
 

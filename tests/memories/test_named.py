@@ -10,7 +10,7 @@ import pytest
 from khodump.errors import ImageError
 from khodump.memories import open_memory
 from khodump.memories.file import ImageFile
-from khodump.memories.formats import recognise
+from khodump.memories.formats import RAW, recognise
 from khodump.memories.named import NAMED
 from tests.builders.elf import ElfSegment, build_elf
 from tests.builders.named import NAMED as SAMPLES
@@ -44,7 +44,7 @@ def test_random_pages_are_raw(tmp_path, seed):
     rng = np.random.default_rng(seed)
     for _ in range(100):
         path.write_bytes(rng.bytes(2 * PAGE))
-        assert recognise(ImageFile(path)) is None
+        assert recognise(ImageFile(path)) is RAW
 
 
 def test_the_short_mark_of_zlib_alone_is_none(tmp_path):
@@ -53,7 +53,7 @@ def test_the_short_mark_of_zlib_alone_is_none(tmp_path):
     for mark in (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"):
         for _ in range(200):
             path.write_bytes(mark + rng.bytes(2 * PAGE))
-            assert recognise(ImageFile(path)) is None
+            assert recognise(ImageFile(path)) is RAW
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_device_tree_ends_where_it_says(tmp_path, size, is_tree):
     path = tmp_path / "image"
     path.write_bytes(struct.pack(">II", 0xD00DFEED, min(size, 4000)).ljust(size, b"\0"))
     known = recognise(ImageFile(path))
-    assert (known is not None) == is_tree
+    assert (known is not RAW) == is_tree
     if not is_tree:
         with open_memory([path]) as memory:
             assert memory.description == f"{path} (raw)"
@@ -85,7 +85,6 @@ def test_an_elf_file_that_is_no_core_is_not_called_xens(tmp_path, head):
     path = tmp_path / "image"
     path.write_bytes(head)
     known = recognise(ImageFile(path))
-    assert known is not None
     assert known.name == "ELF64 core"
 
 
@@ -99,4 +98,4 @@ def test_a_core_is_not_called_xens(tmp_path):
 def test_a_file_of_one_byte_is_raw(tmp_path):
     path = tmp_path / "image"
     path.write_bytes(b"\xee")
-    assert recognise(ImageFile(path)) is None
+    assert recognise(ImageFile(path)) is RAW

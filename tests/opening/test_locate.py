@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import khodump
@@ -11,9 +13,13 @@ from khodump.fdt import FdtNode, parse_fdt
 from khodump.memories import open_memory
 from khodump.opening.candidates import Candidate
 from khodump.opening.locate import landmarks
+from khodump.placement import Basis
+from khodump.subtrees.kexec_metadata import KexecMetadata
 from tests.builders.fdt import build_fdt, string, u64
 from tests.builders.handover import Description, build_handover
 from tests.builders.memory import MemoryImage
+
+PAGE = 4096
 
 
 def merged(*built) -> MemoryImage:
@@ -51,6 +57,45 @@ def test_the_highest_kexec_count_wins_among_healthy_ones(tmp_path):
     with khodump.open(image, fdt=older.fdt_phys) as handover:
         assert handover.metadata
         assert handover.metadata.kexec_count == 3
+
+
+def made(kexec_count: int) -> KexecMetadata:
+    return KexecMetadata("7.3", kexec_count)
+
+
+#: What speaks for a candidate and what does not, the weightiest first.
+RANKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "it is no damaged tree": ({}, {"problem": "no tree"}),
+    "its own page is in its map": ({"own_page_preserved": True}, {"own_page_preserved": None}),
+    "its map can be read": ({"root_readable": True}, {"root_readable": False}),
+    "its version is known": ({"unknown_version": False}, {"unknown_version": True}),
+    "its kernel is a later one": ({"metadata": made(9)}, {"metadata": made(1)}),
+    "it comes first": ({"phys": 0x1000}, {"phys": 0x2000}),
+}
+
+
+@pytest.mark.parametrize("number", range(len(RANKS)), ids=list(RANKS))
+def test_what_weighs_more_decides_against_all_that_weighs_less(number):
+    pairs = list(RANKS.values())
+    better: dict[str, Any] = {"phys": 0}
+    worse: dict[str, Any] = {"phys": 0}
+    for place, (good, bad) in enumerate(pairs[number:]):
+        better |= good if place == 0 else bad
+        worse |= bad if place == 0 else good
+    assert Candidate(**better).rank > Candidate(**worse).rank
+
+
+@pytest.mark.parametrize("by", [PAGE, 1 << 20, 1 << 30])
+def test_memory_that_was_given_its_place_stays_there(tmp_path, by):
+    """Even where the map says that it is wrong: what the user said is answered, not corrected in silence."""
+    built = build_handover(at(1 << 20))
+    image = built.image.to_raw(tmp_path / "mem.img")
+    survey = search(f"{image}@{by:#x}")
+    with survey.memory as memory:
+        assert memory.placement is not None
+        assert memory.placement.basis is Basis.GIVEN
+    assert survey.notes == ()
+    assert [candidate.phys for candidate in survey.candidates] == [built.fdt_phys + by]
 
 
 def test_a_stale_copy_is_not_in_its_own_map(tmp_path):

@@ -17,6 +17,7 @@ from khodump.output.formats import Format
 from khodump.output.write import write
 from khodump.rows import Column, Head, Kind, Result, Rows, Tail
 from tests.captures import CAPTURES
+from tests.commands import COMMANDS as GROUP
 from tests.output.test_output import BLOCK, HOSTILE, result
 from tests.transcript import run
 
@@ -39,7 +40,20 @@ COMMANDS = {
     "lookup": ("lookup", IMAGE, "0x4cd000", "0"),
     "key": ("key", "--phys", "0x40000000", "--order", "18"),
     "formats": ("formats",),
+    "diff": ("diff", IMAGE, CAPTURES["luo-memfd serialized"].path),
+    "map": ("map", IMAGE),
+    "tree": ("tree", IMAGE),
 }
+
+
+def test_every_kind_of_value_has_a_type():
+    assert parquet._TYPES.keys() == set(Kind)
+
+
+def test_every_command_with_a_format_is_here():
+    having = {name for name, each in GROUP.items() if any("--format" in param.opts for param in each.params)}
+    having.remove("slim")  # its --output is the core: tests/cli/test_outputs.py
+    assert having == {arguments[0] for arguments in COMMANDS.values()}
 
 
 def written(shown: Result) -> io.BytesIO:
@@ -149,7 +163,7 @@ def test_a_terminal_is_spared():
     os.close(master)
     assert ended.returncode == 2
     assert ended.stderr == (
-        "khodump: parquet is binary, and stdout is a terminal\n  hint: write it to a file: -o FILE\n"
+        "khodump: parquet is binary, and stdout is a terminal\n  hint: send it to a file: > FILE\n"
     )
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from khodump.abi.kexec_handover import radix_depth
 from khodump.fdt import parse_fdt
+from khodump.tracker import UNREADABLE_NODE, Trace, Tracker, Walk
 from khodump.trackers import open_tracker
+from khodump.trackers.evidence import choose
 from tests.builders.fdt import build_fdt, u64
 from tests.builders.handover import BuiltHandover, Description, MapFormat, build_handover
 from tests.builders.memory import opened
@@ -130,6 +132,37 @@ def test_an_empty_map_is_not_called_certain():
     tree = replace(tree, properties={**tree.properties, "preserved-memory-map": u64(empty.root)})
     _, certain = chosen(replace(built, fdt=build_fdt(tree)), raw=True)
     assert not certain
+
+
+class Read(Tracker):
+    """A reading of which all that counts is said."""
+
+    page_shift, root, depth, leaf_size, shape = 12, 0, 6, 4096, "tree"
+
+    def __init__(self, reading: str, *, holds: bool | None, flaws: set[str]) -> None:
+        self.reading, self._holds, self._flaws = reading, holds, flaws
+
+    def walk(self) -> Walk:
+        return Walk()
+
+    def holds(self, phys: int, order: int) -> bool | None:  # noqa: ARG002
+        return self._holds
+
+    def trace(self, phys: int, order: int) -> Trace:
+        raise NotImplementedError
+
+    def flaws(self) -> set[str]:
+        return self._flaws
+
+
+@pytest.mark.parametrize(("holds", "flaws"), [(False, set()), (None, set()), (None, {UNREADABLE_NODE})])
+def test_of_readings_that_hold_the_own_page_one_is_taken_whatever_else_fits(holds, flaws):
+    """However sound another one is."""
+    owners = [Read(name, holds=True, flaws={"x"}) for name in ("first", "second")]
+    other = Read("sound", holds=holds, flaws=flaws)
+    taken = choose([other, *owners], "", 0x1000)
+    assert (taken.tracker, taken.certain) == (owners[0], False)
+    assert taken.reason == "a guess: second fit as well"
 
 
 def without_own_page(built: BuiltHandover, level: int = 0) -> BuiltHandover:
