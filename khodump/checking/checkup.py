@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -134,8 +134,13 @@ def examine(subject: Handover | MaplessRoot, kernel: Kernel | None = None) -> Ch
         diagnoses = [replace(diagnosis, outcome=_UNTOLD) for diagnosis in diagnoses]
     elif case.is_adrift:
         diagnoses = [_doubted(diagnosis) for diagnosis in diagnoses]
-    diagnoses.sort(key=lambda diagnosis: GRAVITY.index(diagnosis.finding.severity))
+    diagnoses.sort(key=_gravity)
     return Checkup(_verdict(case, diagnoses), tuple(diagnoses), tuple(not_run), len(RULES) - len(not_run))
+
+
+def _gravity(diagnosis: Diagnosis) -> int:
+    """The gravest first; before all, that the handover was taken over, which explains the rest."""
+    return -1 if diagnosis.finding.rule == STALE_INCOMING else GRAVITY.index(diagnosis.finding.severity)
 
 
 def _why_not_run(case: Case, lack: Need) -> str:
@@ -196,13 +201,13 @@ def _doubted(diagnosis: Diagnosis) -> Diagnosis:
     return replace(diagnosis, outcome=Outcome(Effect.UNKNOWN, _ADRIFT))
 
 
-def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
+def _verdict(case: Case, diagnoses: Sequence[Diagnosis]) -> str:
     grave = [diagnosis for diagnosis in diagnoses if diagnosis.finding.severity is not Severity.INFO]
     by_effect: dict[Effect, list[Diagnosis]] = {}
     for diagnosis in grave:
         by_effect.setdefault(diagnosis.outcome.effect, []).append(diagnosis)
     who = f"{case.kernel.root} kernels"
-    if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in grave):
+    if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in diagnoses):
         return "This handover has been taken over by the kernel that runs in this image: nothing here speaks against it."
     doubtful = (IN_DOUBT, FdtLost.name)
     doubt = next((diagnosis.finding for diagnosis in grave if diagnosis.finding.rule in doubtful), None)

@@ -146,7 +146,7 @@ RULES: Final = (
     ),
     Rule(
         STALE_INCOMING,
-        Severity.WARNING,
+        Severity.INFO,
         "this is the incoming handover of a kernel that runs already",
         "Nothing more: right after the walk it frees the map's pages, and what it finds here is no longer a handover.",
         confirm(
