@@ -34,12 +34,12 @@ from khodump.names import meant
 from khodump.numbers import format_size
 from khodump.opening.doubt import IN_DOUBT
 from khodump.opening.running import Role
+from khodump.owner import Owner, quoted
 from khodump.placement import Placement
 from khodump.subtree import Context, Subtree
 from khodump.subtrees.luo_state import Luo, file_owner
 from khodump.subtrees.memblock import ReserveMem
 from khodump.subtrees.memfd import Memfd
-from khodump.subtrees.text import quoted
 from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
 
 _SMALL: Final = 1 << 30
@@ -245,7 +245,7 @@ def plan_reserve_mem(handover: Handover, name: str) -> Plan:
         raise _unlisted(subtree, f"reserve_mem region {quoted(name)}", choice("regions", list(named), name))
     region = named[name]
     plan = plan_range(handover, region.start, region.size, f"reserve_mem {quoted(name)}")
-    return replace(plan, owner=memblock_abi.NODE_NAME)
+    return replace(plan, owner=Owner(memblock_abi.NODE_NAME))
 
 
 def plan_blob(handover: Handover, node: str) -> Plan:
@@ -260,7 +260,7 @@ def plan_blob(handover: Handover, node: str) -> Plan:
         message = _first_finding(subtree) or f"the blob of node {quoted(node)} cannot be read"
         raise _unreadable(handover, node, message)
     plan = plan_range(handover, subtree.blob.phys, subtree.blob.size, f"blob {quoted(node)}")
-    return replace(plan, owner=subtree.name)
+    return replace(plan, owner=Owner(subtree.name))
 
 
 def plan_range(handover: Handover, phys: int, size: int, what: str | None = None) -> Plan:

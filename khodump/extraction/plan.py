@@ -10,6 +10,7 @@ import numpy as np
 
 from khodump.columns.arrays import I64, U64, Bool
 from khodump.findings import Finding, Severity
+from khodump.owner import Owner
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ class Plan:
         doubt: why the places that no run fills may be more than holes; None when they are holes.
         warnings: what is odd about it, one sentence each.
         misgivings: why what is written may not be what was preserved, one sentence each.
-        owner: path of whom it belongs to, as in `khodump.subtree.Claims`; None for bare memory.
+        owner: whom it belongs to, as in `khodump.subtree.Claims`; None for bare memory.
     """
 
     what: str
@@ -103,14 +104,15 @@ class Plan:
     doubt: str | None = None
     warnings: tuple[str, ...] = ()
     misgivings: tuple[str, ...] = ()
-    owner: str | None = None
+    owner: Owner | None = None
 
     def is_in_doubt(self, findings: Iterable[Finding]) -> bool:
         """Whether one of these is an error about the owner, or what is below it."""
-        return self.owner is not None and any(
-            finding.severity is Severity.ERROR and f"{finding.owner}/".startswith(f"{self.owner}/")
-            for finding in findings
-        )
+        owner = self.owner
+        if owner is None:
+            return False
+        errors = (finding for finding in findings if finding.severity is Severity.ERROR)
+        return any(finding.owner is not None and owner.holds(finding.owner) for finding in errors)
 
     @property
     def pages(self) -> int:

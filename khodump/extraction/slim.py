@@ -26,6 +26,7 @@ from khodump.memories.elf_writer import core_head
 from khodump.memories.excerpt import Excerpt
 from khodump.memory import Hole, PhysicalMemory, Platform, Presence
 from khodump.numbers import format_size
+from khodump.owner import Owner
 from khodump.rows import Block, Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.subtree import Keep
 from khodump.trackers import open_tracker
@@ -44,7 +45,7 @@ _GRANULE: Final = PAGE_SIZES[0]  # that dumps hold or leave out memory by
 _MAX_RELEASE: Final = 64  # __NEW_UTS_LEN
 
 #: Owner, and what it is.
-_Key: TypeAlias = tuple[str, str]
+_Key: TypeAlias = tuple[Owner, str]
 
 
 class _Kept(NamedTuple):
@@ -274,7 +275,7 @@ def _row(key: _Key, spans: _Spans, pages: Intervals, page_size: int) -> _Kept:
     wanted, bytes_ = spans.pages(page_size), Intervals.covering(*spans.columns)
     held, kept = _common(wanted, pages), _common(bytes_, pages)
     missing = -(-(wanted.size - held) // page_size)
-    return _Kept(*key, -(-held // page_size), kept, held - kept, missing, spans.left_out)
+    return _Kept(str(key[0]), key[1], -(-held // page_size), kept, held - kept, missing, spans.left_out)
 
 
 def _common(one: Intervals, other: Intervals) -> int:
@@ -297,7 +298,7 @@ def _missing(
             yield Finding("slim-page-missing", Severity.ERROR, first, message, {"pages": count})
 
 
-def _doubtful(spans: Mapping[_Key, _Spans], expected: Collection[str]) -> Iterator[Finding]:
+def _doubtful(spans: Mapping[_Key, _Spans], expected: Collection[Owner]) -> Iterator[Finding]:
     """A finding for each owner of which something is left out that the dump is read with; none for strangers' blobs."""
     for (owner, what), part in spans.items():
         if part.left_out and owner not in expected:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from khodump.findings import Finding, Severity
+from khodump.owner import Owner
 from khodump.problems import Problem
 
 
@@ -46,7 +47,7 @@ class WhyNot:
         """The same, said of something larger."""
         return WhyNot(self.reason, f"{what}: {self.message}", self.phys)
 
-    def finding(self, problem: Problem, owner: str | None = None) -> Finding:
+    def finding(self, problem: Problem, owner: Owner | None = None) -> Finding:
         """The same as a finding, for what could be read around it.
 
         Only damage is the kernel's own; that an image does not hold something is no harm to the next kernel.

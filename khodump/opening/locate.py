@@ -19,13 +19,14 @@ from khodump.fdt import FDT_HEADER, MAGIC, UNFINISHED_MAGIC, FdtNode, Oddity, re
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.opening.searched import Misses
+from khodump.owner import Owner
 from khodump.problems import FdtLost, FdtOdd
 
 #: Called with (bytes scanned, bytes to scan).
 Progress = Callable[[int, int], None]
 
 #: Whose the findings about it are, as in `khodump.subtree.Claims`.
-FDT_OWNER: Final = "KHO/root FDT"
+FDT_OWNER: Final = Owner("KHO", part="root FDT")
 
 _STEP: Final = PAGE_SIZES[0]  # the root FDT is page-aligned, whatever the page size
 _MAX_FDT: Final = PAGE_SIZES[-1]  # and one page long at most

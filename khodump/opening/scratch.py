@@ -12,12 +12,13 @@ from khodump.errors import ImageError, UsageError
 from khodump.findings import Finding
 from khodump.memory import Hole, PhysicalMemory
 from khodump.numbers import format_size, parse_number
+from khodump.owner import Owner
 from khodump.problems import ScratchWraps
 
 Scratch = tuple[KhoScratch, ...]
 
 #: Whose the regions are, for findings.
-OWNER: Final = "KHO/scratch"
+OWNER: Final = Owner("KHO", part="scratch")
 
 _MAX_BYTES: Final = 1 << 20  # a region a NUMA node and two more: far above any machine
 _DEBUGFS_NAMES: Final = ("scratch_phys", "scratch_len")

@@ -101,7 +101,7 @@ def _card(diagnosis: Diagnosis, invocation: Invocation) -> Card:
         ("Next kernel", (outcome.text,), False),
         ("It prints", tuple(map(str, outcome.log)), True),
         ("Address", tuple(where), True),
-        ("Owner", (finding.owner,) if finding.owner else (), True),
+        ("Owner", (str(finding.owner),) if finding.owner else (), True),
         ("Bytes there", _hexdump(finding.phys, diagnosis.seen), True),
         ("Stands", (str(diagnosis.stands),) if diagnosis.stands else (), False),
         ("What it means", (rule.means if rule else _NO_RULE,), False),

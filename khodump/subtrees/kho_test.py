@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from khodump.abi.kho_test import (
     COMPATIBLE,
     DATA_NODE,
     MAGIC,
+    NODE_NAME,
     PROP_CSUM,
     PROP_FOLIOS_INFO,
     PROP_MAGIC,
@@ -23,10 +25,14 @@ from khodump.errors import FdtError
 from khodump.fdt import FdtNode, parse_fdt
 from khodump.findings import Finding
 from khodump.memory import Hole
+from khodump.owner import Owner
 from khodump.problems import BlobIncompatible, BlobInvalid
 from khodump.rows import Fact, Kind
-from khodump.subtree import Blob, Claims, Context, Decoded, Keep
+from khodump.subtree import Blob, Claims, Context, Decoded, Keep, blob_of
 from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
+
+#: Whose the array of folios is.
+_LIST_OWNER: Final = Owner(NODE_NAME, part="folios_info")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +99,11 @@ def _u32(node: FdtNode, name: str) -> int:
 
 def _claims(context: Context, test: KhoTest) -> Iterator[Claims]:
     if test.array is not None:
-        yield from test.array.claims("kho_test/folios_info")
-    yield Claims("kho_test/folios", test.phys, np.uint64(context.page_size) << test.order)
+        yield from test.array.claims(_LIST_OWNER)
+    yield Claims(Owner(NODE_NAME, part="folios"), test.phys, np.uint64(context.page_size) << test.order)
 
 
 def _keeps(blob: Blob, test: KhoTest) -> Iterator[Keep]:
-    yield Keep.of_fdt("kho_test/blob", "blob", blob.phys, blob.data)
+    yield Keep.of_fdt(blob_of(NODE_NAME), "blob", blob.phys, blob.data)
     if test.array is not None:
-        yield from test.array.keeps("kho_test/folios_info", "list of folios", len(test.phys) * 8)
+        yield from test.array.keeps(_LIST_OWNER, "list of folios", len(test.phys) * 8)

@@ -71,7 +71,7 @@ def _row(diagnosis: Diagnosis, invocation: Invocation) -> tuple[Cell, ...]:
         finding.severity.value,
         finding.rule,
         finding.phys,
-        finding.owner,
+        None if finding.owner is None else str(finding.owner),
         well_formed(finding.message),
         well_formed(outcome.text),
         "\n".join(well_formed(str(line).replace("\n", " ")) for line in outcome.log)

@@ -23,6 +23,7 @@ from khodump.diffing.unknown import Unknown, unknown, unknown_steps
 from khodump.diffing.words import map_words, meaning_words
 from khodump.findings import Finding, Severity
 from khodump.handover import Handover
+from khodump.owner import Owner
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
 
 _CHANGE = Column("change", Kind.CHANGE)
@@ -146,7 +147,7 @@ class Diff:
         return unknown(self.old), unknown(self.new)
 
     @cached_property
-    def _names(self) -> dict[str, int]:
+    def _names(self) -> dict[Owner, int]:
         """Owners and their numbers; filled as the sides are made."""
         return {}
 
@@ -186,7 +187,7 @@ class Diff:
         columns += [] if pages else [batch.cells(self._unit)]
         columns.append((batch.end - batch.start) << unit)
         if self.owners:
-            names = np.array([None, *self._names], np.object_)
+            names = np.array([None, *map(str, self._names)], np.object_)
             columns += [names[batch.old_owner], names[batch.new_owner]]
         return columns
 

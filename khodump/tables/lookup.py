@@ -13,9 +13,10 @@ from khodump.findings import Severity
 from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory
 from khodump.opening.broken import Broken
+from khodump.owner import Owner
 from khodump.rows import Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.subtrees.luo_state import file_owner
-from khodump.subtrees.memfd import Memfd
+from khodump.subtrees.memfd import FOLIOS, Memfd
 from khodump.tables.key import key_bits
 from khodump.tables.slots import slots_to_block, slots_to_page, steps_to_page
 from khodump.tracker import Trace
@@ -189,7 +190,7 @@ class _Finder:
     def _row(self, address: int, match: _Match) -> _Row:
         """What there is to say of a block."""
         block, trace = match.block, self._handover.tracker.trace(*match.block)
-        owner = self._ownership.at(match.at, block.order) or self._no_owner
+        owner = self._ownership.at(match.at, block.order)
         return _Row(
             address,
             match.state,
@@ -199,7 +200,7 @@ class _Finder:
             match.distance,
             trace.key,
             None if trace.key is None else key_bits(trace.key, trace.marker),
-            owner,
+            self._no_owner if owner is None else str(owner),
             self._memfd_offset(owner, block, match.at) if match.distance is None else None,
             path=_path(trace),
         )
@@ -215,7 +216,7 @@ class _Finder:
 
     def _claim(self, claimant: Claimant) -> str:
         """Who claims, and the entry that says so. Names may hold line ends, which would make two lines of one."""
-        owner = claimant.owner.replace("\n", " ")
+        owner = str(claimant.owner).replace("\n", " ")
         if claimant.entry is None:
             return owner
         what, at = claimant.entry
@@ -247,7 +248,7 @@ class _Finder:
         """Who counts on a byte that is not preserved."""
         ownership, at = self._ownership, np.uint64(address)
         rows = np.flatnonzero((ownership.missing_start <= at) & (at < ownership.missing_end))
-        return ownership.name(int(ownership.missing_owner[rows[0]])) if len(rows) else None
+        return str(ownership.owner_of(int(ownership.missing_owner[rows[0]]))) if len(rows) else None
 
     def _way_to(self, address: int) -> str | None:
         """The slots that lead to a page of the map, from its first page on; None for other pages."""
@@ -256,11 +257,11 @@ class _Finder:
         pages = [f"{page.phys:#x}" for page in steps[-1:]]
         return " > ".join([*tables, *pages]) or None
 
-    def _memfd_offset(self, owner: str | None, block: Preservation, address: int) -> int | None:
+    def _memfd_offset(self, owner: Owner | None, block: Preservation, address: int) -> int | None:
         """Where the byte is in the file whose folio the block is, if it is one."""
         size = self._handover.page_size
         page = np.uint64(address // size * size)
-        for memfd in self._memfds.get(owner or "", ()):
+        for memfd in self._memfds.get(owner, ()) if owner else ():
             for batch in memfd.folios():
                 # A folio that does not begin where a block does counts as a page, here as among the owners.
                 rows = np.flatnonzero((batch.phys == np.uint64(block.phys)) | (batch.phys == page))
@@ -300,17 +301,16 @@ def place_of(memory: PhysicalMemory, address: int) -> _Place:
     return _Place(*found, "present", value, holds)
 
 
-def _memfds(handover: Handover) -> dict[str, list[Memfd]]:
+def _memfds(handover: Handover) -> dict[Owner, list[Memfd]]:
     """The memfds by the owner of their folios; hostile sessions may share a name."""
-    found: dict[str, list[Memfd]] = {}
+    found: dict[Owner, list[Memfd]] = {}
     written = handover.luo.sessions if handover.luo else ()
     listed = handover.unserialized.sessions if handover.unserialized else ()
     for session in (*written, *listed):
         for file in session.files:
             if file.state is not None:
-                found.setdefault(f"{file_owner(session.name, file.token, file.handler)}/folios", []).append(
-                    file.state
-                )
+                owner = file_owner(session.name, file.token, file.handler).with_part(FOLIOS)
+                found.setdefault(owner, []).append(file.state)
     return found
 
 

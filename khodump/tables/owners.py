@@ -37,7 +37,7 @@ def owners(handover: Handover) -> Result:
     missing = _sizes(
         ownership.missing_owner, ownership.missing_end - ownership.missing_start, len(ownership.owners)
     )
-    names = [*ownership.owners, f"({handover.nobody})"]
+    names = [*map(str, ownership.owners), f"({handover.nobody})"]
     rows = sorted(range(len(names)), key=lambda row: (-int(sizes[row]) - int(missing[row]), names[row]))
     rows = [row for row in rows if sizes[row] or missing[row]]
     gone = handover.is_map_unknown

@@ -23,10 +23,10 @@ from khodump.luo_sessions import (
     why_no_lists,
 )
 from khodump.names import meant
+from khodump.owner import quoted
 from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
 from khodump.subtrees.luo_state import Luo
 from khodump.subtrees.memfd import Memfd
-from khodump.subtrees.text import quoted
 
 _COLUMNS = (
     Column("session", Kind.TEXT),
