@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from khodump.abi.kexec_handover import PAGE_SIZES, PROP_FDT, PROP_PRESERVED_DATA
+from khodump.advice import FDT, PAGE_SIZE, ROOT, VERSION, Advice, Sentence
 from khodump.errors import FdtError, NoHandoverError, UsageError, near
 from khodump.handover import Handover
 from khodump.memories import open_memory
@@ -210,7 +211,7 @@ def search(
     devicetree: StrPath | None = None,
     deep: bool = False,
     progress: Progress | None = None,
-) -> tuple[PhysicalMemory, Survey, tuple[str, ...]]:
+) -> tuple[PhysicalMemory, Survey, tuple[Sentence, ...]]:
     """The memory of an image, for the caller to close, what a search of it found, and notes on that.
 
     The arguments are those of `open_handover`, but for `devicetree`, a machine's device tree whose /chosen is read as
@@ -230,7 +231,9 @@ def _source(fdt: StrPath | int | None, root: int | None) -> RootSource:
     if fdt is not None:
         raise UsageError(
             "both a root FDT and the root of a map are named",
-            hint="--fdt names the root FDT, which leads to the map; --root is for where that is lost",
+            hint=Advice.of(
+                FDT, " names the root FDT, which leads to the map; ", ROOT, " is for where that is lost"
+            ),
         )
     return MapRoot(root)
 
@@ -299,7 +302,8 @@ def _opened(found: Found, options: Options, scratch: Scratch | None, progress: P
                 opened = again
                 break
     if not opened.certain:
-        notes.append(f"how to read the map is {opened.reason}; --page-size and --as force a reading")
+        reading = f"how to read the map is {opened.reason}; "
+        notes.append(Advice.of(reading, PAGE_SIZE, " and ", VERSION, " force a reading"))
     if opened.contradicts:
         notes.append(opened.contradicts)
     if opened.tracker.doubt:

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from khodump.advice import Sentence
 from khodump.columns.arrays import I64, U8, U64, Bool
 from khodump.columns.extents import NO_ORDER, Extents
 from khodump.findings import Finding
@@ -250,7 +251,7 @@ class Tracker(ABC):
     leaf_size: int
     shape: str
     reading: str
-    doubt: str | None = None
+    doubt: Sentence | None = None
 
     @abstractmethod
     def walk(self) -> Walk:

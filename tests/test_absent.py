@@ -80,9 +80,9 @@ def test_scratch_regions_of_a_running_kernel_are_not_lost_in_silence(moments, tm
                 if isinstance(suspect, Handover) and suspect.scratch is None:
                     running = suspect.running
                     told = running is not None and not isinstance(running.places, WhyNot)
-                    assert told == any("scratch regions are not known" in note for note in suspect.notes), (
-                        what
-                    )
+                    assert told == any(
+                        "scratch regions are not known" in str(note) for note in suspect.notes
+                    ), what
                     lost += told
         except KhodumpError:
             continue

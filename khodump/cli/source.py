@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, TypedDict
 
 import typer
 
-from khodump.advice import Invocation, Option, given
+from khodump.advice import FDT, PAGE_SIZE, ROOT, Invocation, Option, Parameter, given, told
 from khodump.cli import completion
 from khodump.cli.terminal import Voice
 from khodump.errors import KhodumpError, UsageError
@@ -100,6 +100,10 @@ class Image:
         """All files that are read, which no output may replace."""
         return [*self.paths, *([self.ranges] if self.ranges else [])]
 
+    def option(self, parameter: Parameter) -> str:
+        """The parameter as the command has it."""
+        return parameter.as_option()
+
     @property
     def image_options(self) -> tuple[Option, ...]:
         """How to read the image, as it was said."""
@@ -116,7 +120,7 @@ class Image:
     @property
     def invocation(self) -> Invocation:
         """How the image was named, for commands that are to look at it again."""
-        return Invocation(tuple(self.paths), self.image_options)
+        return Invocation(tuple(self.paths), self.image_options, wording=self.option)
 
     @contextmanager
     def advising(self) -> Iterator[None]:
@@ -130,11 +134,13 @@ class Image:
     @property
     def page_bytes(self) -> int | None:
         """Bytes a page, when forced."""
-        return None if self.page_size is None else parse_number(self.page_size, "--page-size")
+        return None if self.page_size is None else parse_number(self.page_size, self.option(PAGE_SIZE))
 
     def worded(self, handover: Handover) -> Handover:
         """The same, with this option named where the page size is from it."""
-        return handover if self.page_size is None else replace(handover, geometry_reason="--page-size")
+        return (
+            handover if self.page_size is None else replace(handover, geometry_reason=self.option(PAGE_SIZE))
+        )
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,7 @@ class Source(Image):
     @property
     def fdt_argument(self) -> str | int | None:
         """A file name, or a physical address where the text is one and no such file exists."""
-        return None if self.fdt is None else named_fdt(self.fdt, "--fdt")
+        return None if self.fdt is None else named_fdt(self.fdt, self.option(FDT))
 
     @property
     def inputs(self) -> list[str]:
@@ -211,7 +217,7 @@ class Source(Image):
         handover = self.worded(handover)
         with self.advising(), handover:
             for note in handover.notes:
-                terminal.note(note)
+                terminal.note(told(note, self.invocation))
             with terminal.progress("walking the map", "pages") as watch:
                 yield replace(handover, watch=watch)
 
@@ -230,7 +236,7 @@ class Source(Image):
                 suspect = open_suspect(self.paths, progress=progress, **self.options)
         with self.advising(), suspect:
             for note in suspect.notes:
-                terminal.note(note)
+                terminal.note(told(note, self.invocation))
             if not isinstance(suspect, Handover):
                 yield suspect
                 return
@@ -287,7 +293,7 @@ class Source(Image):
         """What `khodump.api` takes besides the files."""
         return {
             "fdt": self.fdt_argument,
-            "root": None if self.root is None else parse_number(self.root, "--root"),
+            "root": None if self.root is None else parse_number(self.root, self.option(ROOT)),
             "version": self.as_,
             "page_size": self.page_bytes,
             "assume_zero": self.assume_zero,

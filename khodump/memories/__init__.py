@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from khodump.advice import RANGES, Advice
 from khodump.errors import ImageError, UsageError
 from khodump.layouts import Layout, Stretch, one_stretch, usual
 from khodump.memories import elf, lime, ramdump
@@ -129,8 +130,8 @@ def open_memory(
         found = [_open(ImageSpec.parse(image), opened, forced_raw=ranges is not None) for image in images]
         if ranges is not None and (len(found) > 1 or found[0].layout is not None):
             raise UsageError(
-                "--ranges goes with one raw image, and says where it belongs",
-                hint="leave --ranges out, or @BASE and all files but one",
+                Advice.of(RANGES, " goes with one raw image, and says where it belongs"),
+                hint=Advice.of("leave ", RANGES, " out, or @BASE and all files but one"),
             )
         if any(image.key == "kdump" for image in found):
             return _kdump(found, images, assume_zero=assume_zero)

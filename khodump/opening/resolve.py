@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX
-from khodump.advice import SCAN, Advice
+from khodump.advice import FDT, SCAN, Advice, Sentence
 from khodump.errors import FdtError, FdtTruncatedError, KhodumpError, NoHandoverError, UnknownVersionError
 from khodump.fdt import read_fdt, total_size
 from khodump.kernel import Reason, WhyNot
@@ -47,13 +47,15 @@ class Found:
     memory: PhysicalMemory
     fdt: RootFdt
     notices: tuple[Notice, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Sentence, ...] = ()
     candidates: tuple[Candidate, ...] | None = None
     ram: tuple[RamMap, ...] = ()
     running: Running | None = None
 
     @classmethod
-    def searched(cls, memory: PhysicalMemory, fdt: RootFdt, survey: Survey, notes: tuple[str, ...]) -> Found:
+    def searched(
+        cls, memory: PhysicalMemory, fdt: RootFdt, survey: Survey, notes: tuple[Sentence, ...]
+    ) -> Found:
         """With all that a search of the image found."""
         return cls(memory, fdt, tuple(survey.notices), notes, tuple(survey.candidates), survey.ram)
 
@@ -82,7 +84,7 @@ def resolve_root(
         return _completed(memory, os.fspath(fdt), cut, options, progress)
 
 
-def _told(running: Running, options: Options) -> Found | tuple[str, ...]:
+def _told(running: Running, options: Options) -> Found | tuple[Sentence, ...]:
     """The root FDT that the running kernel's own variable leads to; else notes that say why the image is searched.
 
     The FDT's own page in its own map decides here as everywhere.
@@ -190,13 +192,13 @@ def _completed(
             return Found.searched(moved, replace(candidate.fdt, cut=len(data)), found, (*notes, note))
     raise NoHandoverError(
         f"{name} is {cut}, and no page of the image begins with its bytes or leads to its map; {found.searched}",
-        hint=Advice.of(SCAN, " lists the root FDTs that are there; pass the address of one with --fdt"),
+        hint=Advice.of(SCAN, " lists the root FDTs that are there; pass the address of one with ", FDT),
     ) from cut
 
 
 def search_placed(
     memory: PhysicalMemory, options: Options, progress: Progress | None, *, deep: bool = False
-) -> tuple[PhysicalMemory, Survey, tuple[str, ...]]:
+) -> tuple[PhysicalMemory, Survey, tuple[Sentence, ...]]:
     """What the image holds, with a raw file at its place, and notes on that."""
     found = survey(memory, options, progress, deep=deep)
     if memory.is_placed:
@@ -230,7 +232,7 @@ def placed(found: Found, options: Options, progress: Progress | None) -> Found:
     return replace(found, memory=moved, fdt=root, notes=(*found.notes, *notes), candidates=None)
 
 
-def _best(survey: Survey, *, tolerant: bool) -> tuple[RootFdt, str]:
+def _best(survey: Survey, *, tolerant: bool) -> tuple[RootFdt, Sentence]:
     """The likeliest of the candidates."""
     found = survey.candidates
     if not found:
@@ -243,11 +245,12 @@ def _best(survey: Survey, *, tolerant: bool) -> tuple[RootFdt, str]:
             if len(found) == 1
             else f"all {len(found)} root FDTs in the image are damaged; "
             f"the one at {best.phys:#x}: {best.problem}{unsearched}",
-            hint=Advice.of(SCAN, " lists them; pass a good copy with --fdt FILE"),
+            hint=Advice.of(SCAN, " lists them; pass a good copy with ", FDT.taking("FILE")),
         )
     if best.unknown_version and not tolerant:
         raise UnknownVersionError(best.fdt.compatible, best.phys)
     note = f"took the root FDT at {best.phys:#x}: {best.evidence}"
-    if len(found) > 1:
-        note += f" ({len(found) - 1} more: khodump scan lists them, and --fdt takes another by its address)"
-    return best.fdt, note
+    if len(found) == 1:
+        return best.fdt, note
+    note += f" ({len(found) - 1} more: khodump scan lists them, and "
+    return best.fdt, Advice.of(note, FDT, " takes another by its address)")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX, PROP_COMPATIBLE
+from khodump.advice import PAGE_SIZE, ROOT, VERSION, Advice, Sentence
 from khodump.errors import NoHandoverError
 from khodump.fdt import FdtNode
 from khodump.memory import Hole, PhysicalMemory
@@ -42,7 +43,7 @@ def stand_in(root: MapRoot, known: MapFormat) -> RootFdt:
     return RootFdt(FdtNode("", properties), b"", None, f"none: --root {root.phys:#x}", is_lost=True)
 
 
-def root_fdt_for(memory: PhysicalMemory, root: MapRoot, options: Options) -> tuple[RootFdt, str]:
+def root_fdt_for(memory: PhysicalMemory, root: MapRoot, options: Options) -> tuple[RootFdt, Sentence]:
     """What stands for the root FDT of the kind of map that is found there, and what speaks for that, as a sentence.
 
     Args:
@@ -58,19 +59,24 @@ def root_fdt_for(memory: PhysicalMemory, root: MapRoot, options: Options) -> tup
     sound = [each for each in attempts if each.is_sound]
     if options.version is not None and attempts:
         best = (sound or attempts)[0]
-        return best.fdt, f"the map at {root.phys:#x} is read as {options.version}: --as says so"
+        return best.fdt, Advice.of(
+            f"the map at {root.phys:#x} is read as {options.version}: ", VERSION, " says so"
+        )
     if not sound:
         raise _nothing(memory, root)
     best = sound[0]
     shapes = dict.fromkeys(f"{each.choice.tracker.shape} of {each.choice.tracker.reading}" for each in sound)
-    note = f"the map at {root.phys:#x} is read as {best.fdt.compatible}, as its pages are those of such a map"
     if len(shapes) > 1:
-        note = f"the map at {root.phys:#x} is a guess: {' and '.join(shapes)} fit; --as and --page-size force a reading"
-    return best.fdt, note
+        guess = f"the map at {root.phys:#x} is a guess: {' and '.join(shapes)} fit; "
+        return best.fdt, Advice.of(guess, VERSION, " and ", PAGE_SIZE, " force a reading")
+    return (
+        best.fdt,
+        f"the map at {root.phys:#x} is read as {best.fdt.compatible}, as its pages are those of such a map",
+    )
 
 
 def _may_be(known: MapFormat, version: str | None) -> bool:
-    """Whether to try this kind of map; those that only have a name for --as are told apart by the kind they stand for."""
+    """Whether to try this kind of map; those that only have a name for this parameter are told apart by the kind they stand for."""
     if version is None:
         return known.version.removeprefix(COMPATIBLE_PREFIX).isdecimal()
     return known.version == version
@@ -102,5 +108,12 @@ def _nothing(memory: PhysicalMemory, root: MapRoot) -> NoHandoverError:
         why = "what is there reads as none, of any version and page size"
     return NoHandoverError(
         f"there is no map at {root.phys:#x}: {why}",
-        hint="--root takes the physical address of the map's first page; --as VERSION and --page-size SIZE read it in spite of damage",
+        hint=Advice.of(
+            ROOT,
+            " takes the physical address of the map's first page; ",
+            VERSION.taking("VERSION"),
+            " and ",
+            PAGE_SIZE.taking("SIZE"),
+            " read it in spite of damage",
+        ),
     )

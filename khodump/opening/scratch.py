@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
+from khodump.advice import SCRATCH, Advice
 from khodump.errors import ImageError, UsageError
 from khodump.findings import Finding
 from khodump.memory import Hole, PhysicalMemory
@@ -62,7 +63,7 @@ def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
     files = files_of(paths)
     if len(files) != 2:
         raise UsageError(
-            "--scratch takes the pair scratch_phys and scratch_len",
+            Advice.of(SCRATCH, " takes the pair scratch_phys and scratch_len"),
             hint="name both files, or the directory that holds them",
         )
     if files[0].name.endswith("len"):

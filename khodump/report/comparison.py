@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from khodump import __version__
-from khodump.advice import PLACEHOLDERS, Invocation
+from khodump.advice import PLACEHOLDERS, Invocation, told
 from khodump.checking.checkup import examine
 from khodump.handover import Handover
 from khodump.picture.view import By
@@ -57,5 +57,5 @@ def _side(side: str, handover: Handover, invocation: Invocation) -> Section:
 
 def _notes(old: Handover, new: Handover) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (f"note on {side}", note) for side, each in (("old", old), ("new", new)) for note in each.notes
+        (f"note on {side}", told(note)) for side, each in (("old", old), ("new", new)) for note in each.notes
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from khodump import __version__
 from khodump.abi.kernels import Kernel
-from khodump.advice import PLACEHOLDERS, Invocation
+from khodump.advice import PLACEHOLDERS, Invocation, told
 from khodump.checking.checkup import Checkup, Diagnosis
 from khodump.checking.rules import RULES
 from khodump.columns.extents import Extents
@@ -66,7 +66,7 @@ def handover_page(
     sections = [findings_section(checkup, invocation=invocation)]
     if isinstance(suspect, Handover):
         sections += [*_about(suspect)]
-    sections.append(_made(suspect, checkup))
+    sections.append(_made(suspect, checkup, invocation))
     return Page(f"KHO: {suspect.memory.description}", checkup.verdict, _tone(checkup), facts, tuple(sections))
 
 
@@ -263,7 +263,7 @@ def _unread(handover: Handover) -> Section:
     return Section("unread", "What could not be read", intro, grids=grids)
 
 
-def _made(suspect: Handover | Broken, checkup: Checkup) -> Section:
+def _made(suspect: Handover | Broken, checkup: Checkup, invocation: Invocation) -> Section:
     columns = (Column("rule not run", Kind.TEXT), Column("because", Kind.TEXT))
     skipped = [[rule for rule, _ in checkup.not_run], [why for _, why in checkup.not_run]]
     tables = (
@@ -272,6 +272,6 @@ def _made(suspect: Handover | Broken, checkup: Checkup) -> Section:
     facts = (
         ("khodump", __version__),
         ("image", suspect.memory.description),
-        *(("note", note) for note in suspect.notes),
+        *(("note", told(note, invocation)) for note in suspect.notes),
     )
     return Section("made", "How this was made", facts=facts, tables=tables)

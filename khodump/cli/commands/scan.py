@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from khodump.advice import told
 from khodump.cli.command import Status, command
 from khodump.cli.help import Example
 from khodump.cli.source import Image
@@ -51,7 +52,7 @@ def scan(
         )
     with memory:
         for note in (*memory.warnings, *notes):
-            terminal.note(note)
+            terminal.note(told(note, source.invocation))
         if not found.candidates or found.searched.lacks:
             terminal.note(str(found.searched))
         status = terminal.write(analyse(memory, found))
