@@ -25,7 +25,7 @@ from khodump.picture.view import By, View
 from khodump.report.from_rows import MAX_ROWS, facts_of, grid_of, table_of
 from khodump.report.page import Card, Drawing, Page, Section
 from khodump.rows import Block, Column, Kind, Rows
-from khodump.tables.check import check as check_rows
+from khodump.tables.check import what_was_checked
 from khodump.tables.dts import dts
 from khodump.tables.inspect import Selection, inspect
 from khodump.tables.owners import owners
@@ -59,10 +59,7 @@ def handover_page(
         kernel: the one it was held against, if one was named.
         invocation: how the handover was named, for the commands that confirm a finding.
     """
-    head = check_rows(suspect, checkup, kernel).head()
-    facts = facts_of(
-        fact for fact in head.facts if fact.name not in ("verdict", "errors", "warnings", "infos")
-    )
+    facts = facts_of(what_was_checked(suspect, checkup, kernel))
     sections = [findings_section(checkup, invocation=invocation)]
     if isinstance(suspect, Handover):
         sections += [*_about(suspect)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory
 from khodump.opening.broken import Broken
 from khodump.owner import Owner
-from khodump.rows import Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.rows import Address, Count, Fact, Head, Kind, Lines, Result, Size, Tail, Text, table
 from khodump.subtrees.luo_state import file_owner
 from khodump.subtrees.memfd import FOLIOS, Memfd
 from khodump.tables.key import key_bits
@@ -26,8 +27,9 @@ _VALUE_SIZE: Final = 8
 _PRINTABLE: Final = range(0x20, 0x7F)
 
 
-class _Row(NamedTuple):
-    """A row; its fields are the columns.
+@dataclass(frozen=True)
+class LookupRow:
+    """A row of `khodump lookup`.
 
     Attributes:
         address: that was asked about.
@@ -46,44 +48,28 @@ class _Row(NamedTuple):
         claimed_by: all who claim it, and where each says so.
     """
 
-    address: int
-    state: str
-    order: int | None = None
-    start: int | None = None
-    end: int | None = None
-    distance: int | None = None
-    key: int | None = None
-    key_bits: str | None = None
-    owner: str | None = None
-    memfd_offset: int | None = None
-    file: str | None = None
-    file_offset: int | None = None
-    bytes: str | None = None
-    path: str | None = None
-    value: int | None = None
-    holds: str | None = None
-    slots: str | None = None
-    claimed_by: str | None = None
-
-
-_KINDS: Final[Mapping[str, Kind]] = {
-    "address": Kind.ADDRESS,
-    "order": Kind.COUNT,
-    "start": Kind.ADDRESS,
-    "end": Kind.ADDRESS,
-    "distance": Kind.SIZE,
-    "key": Kind.ADDRESS,
-    "memfd_offset": Kind.ADDRESS,
-    "file_offset": Kind.ADDRESS,
-    "value": Kind.ADDRESS,
-    "slots": Kind.LINES,
-    "claimed_by": Kind.LINES,
-}
-_COLUMNS: Final = tuple(Column(name.replace("_", " "), _KINDS.get(name, Kind.TEXT)) for name in _Row._fields)
+    address: Address
+    state: Text
+    order: Count | None = None
+    start: Address | None = None
+    end: Address | None = None
+    distance: Size | None = None
+    key: Address | None = None
+    key_bits: Text | None = None
+    owner: Text | None = None
+    memfd_offset: Address | None = None
+    file: Text | None = None
+    file_offset: Address | None = None
+    bytes: Text | None = None
+    path: Text | None = None
+    value: Address | None = None
+    holds: Text | None = None
+    slots: Lines | None = None
+    claimed_by: Lines | None = None
 
 
 class _Place(NamedTuple):
-    """What the image holds of a byte, and of those behind it; the fields are columns of `_Row`."""
+    """What the image holds of a byte, and of those behind it; the fields are columns of `LookupRow`."""
 
     file: str | None = None
     file_offset: int | None = None
@@ -120,7 +106,7 @@ def lookup(handover: Handover, addresses: Sequence[int]) -> Result:
     return Result(
         "khodump.lookup/1",
         lambda: _head(handover),
-        Rows("addresses", _COLUMNS, [list(zip(*rows, strict=True))], upright=True),
+        table("addresses", LookupRow, rows, upright=True),
         lambda: _tail(handover, addresses),
     )
 
@@ -128,8 +114,7 @@ def lookup(handover: Handover, addresses: Sequence[int]) -> Result:
 def lookup_bytes(broken: Broken, addresses: Sequence[int]) -> Result:
     """What the image holds at these addresses, where no handover can be read, so that nothing else can be told."""
     rows = [
-        _Row(address, "unknown")._replace(**place_of(broken.memory, address)._asdict())
-        for address in addresses
+        LookupRow(address, "unknown", **place_of(broken.memory, address)._asdict()) for address in addresses
     ]
     facts = (
         Fact("image", broken.memory.description, Kind.TEXT),
@@ -139,7 +124,7 @@ def lookup_bytes(broken: Broken, addresses: Sequence[int]) -> Result:
     return Result(
         "khodump.lookup/1",
         lambda: Head(facts),
-        Rows("addresses", _COLUMNS, [list(zip(*rows, strict=True))], upright=True),
+        table("addresses", LookupRow, rows, upright=True),
         lambda: Tail(summary, is_partial=True),
     )
 
@@ -170,7 +155,7 @@ class _Finder:
         self._no_owner = handover.nobody if handover.user_findings else None
         self._claimants = find_claimants(handover, addresses)
 
-    def rows(self, address: int) -> Iterator[_Row]:
+    def rows(self, address: int) -> Iterator[LookupRow]:
         """The rows of one address."""
         blocks, kinds = self._preserved.lookup(address), self._kinds(address)
         place = place_of(self._handover.memory, address)
@@ -182,16 +167,16 @@ class _Finder:
         if blocks:
             return
         state = ", ".join(kinds) or ("unknown" if is_unknown(self._handover, address) else "not preserved")
-        row = _Row(address, state, owner=self._claimant(address), path=self._way_to(address))
+        row = LookupRow(address, state, owner=self._claimant(address), path=self._way_to(address))
         yield self._with_all(row, place, self._slots(address))
         for match in self._neighbours(address):
             yield self._row(address, match)
 
-    def _row(self, address: int, match: _Match) -> _Row:
+    def _row(self, address: int, match: _Match) -> LookupRow:
         """What there is to say of a block."""
         block, trace = match.block, self._handover.tracker.trace(*match.block)
         owner = self._ownership.at(match.at, block.order)
-        return _Row(
+        return LookupRow(
             address,
             match.state,
             block.order,
@@ -205,10 +190,11 @@ class _Finder:
             path=_path(trace),
         )
 
-    def _with_all(self, row: _Row, place: _Place, slots: Iterable[str]) -> _Row:
+    def _with_all(self, row: LookupRow, place: _Place, slots: Iterable[str]) -> LookupRow:
         """The row with what is known of the address itself."""
         claimants = self._claimants[row.address]
-        return row._replace(
+        return replace(
+            row,
             **place._asdict(),
             slots="\n".join(slots) or None,
             claimed_by="\n".join(self._claim(claimant) for claimant in claimants) or None,
