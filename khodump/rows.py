@@ -118,8 +118,12 @@ def table(
     upright: bool = False,
 ) -> Rows:
     """Rows that are held, as dataclasses whose fields are the columns; for the rest see `Rows`."""
-    block = [[getattr(each, field.name) for each in rows] for field in fields(row)]
-    return Rows(name, columns_of(row), [block], empty, upright, rows)
+    return Rows(name, columns_of(row), [block_of(row, rows)], empty, upright, rows)
+
+
+def block_of(row: type[_Row], rows: Sequence[_Row]) -> Block:
+    """Rows as columns."""
+    return [[getattr(each, field.name) for each in rows] for field in fields(row)]
 
 
 class Head(NamedTuple):
