@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-import construct
-
-from khodump.abi.layout import Layout
+from khodump.abi.layout import Layout, be32
 from khodump.errors import FdtError, FdtTruncatedError
 from khodump.findings import Entry
+from khodump.rounding import round_up
 
 MAGIC: Final = b"\xd0\x0d\xfe\xed"
 #: FDT_SW_MAGIC of libfdt: the tree is being written front to back, and its strings are not where they will be.
@@ -41,31 +40,19 @@ _PROPERTY_BYTES: Final = frozenset(range(0x20, 0x7F)) - {ord("/")}
 class FdtHeader:
     """struct fdt_header, version 17; offsets and sizes in bytes."""
 
-    magic: int
-    totalsize: int
-    off_dt_struct: int
-    off_dt_strings: int
-    off_mem_rsvmap: int
-    version: int
-    last_comp_version: int
-    boot_cpuid_phys: int
-    size_dt_strings: int
-    size_dt_struct: int
+    magic: be32
+    totalsize: be32
+    off_dt_struct: be32
+    off_dt_strings: be32
+    off_mem_rsvmap: be32
+    version: be32
+    last_comp_version: be32
+    boot_cpuid_phys: be32
+    size_dt_strings: be32
+    size_dt_struct: be32
 
 
-FDT_HEADER: Final = Layout(
-    FdtHeader,
-    magic=construct.Int32ub,
-    totalsize=construct.Int32ub,
-    off_dt_struct=construct.Int32ub,
-    off_dt_strings=construct.Int32ub,
-    off_mem_rsvmap=construct.Int32ub,
-    version=construct.Int32ub,
-    last_comp_version=construct.Int32ub,
-    boot_cpuid_phys=construct.Int32ub,
-    size_dt_strings=construct.Int32ub,
-    size_dt_struct=construct.Int32ub,
-)
+FDT_HEADER: Final = Layout(FdtHeader)
 
 
 @dataclass(frozen=True)
@@ -465,4 +452,4 @@ def _string(blob: bytes, start: int, end: int) -> bytes:
 
 
 def _aligned(length: int) -> int:
-    return -(-length // 4) * 4
+    return round_up(length, 4)

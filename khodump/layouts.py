@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from khodump.numbers import format_size
+from khodump.rounding import round_up
 
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
@@ -204,7 +205,7 @@ def _readings(ram: RamMap, size: int) -> Iterator[Layout]:
     kept = in_a_row(f"the RAM of {ram.source} and what firmware reserves of it", _with_reserved(ram), size)
     yield replace(kept, is_literal=bool(ram.reserved))
     for rounding in _ROUNDINGS:
-        ends = [(start, -(-end // rounding) * rounding) for start, end in ram.ram]
+        ends = [(start, round_up(end, rounding)) for start, end in ram.ram]
         both = [(start // rounding * rounding, end) for start, end in ends]
         for spans in (both, ends):
             name = f"the RAM of {ram.source}, each stretch rounded out to {format_size(rounding)}"

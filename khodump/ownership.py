@@ -11,6 +11,7 @@ import numpy as np
 from khodump.columns.arrays import I64, U8, U64
 from khodump.columns.extents import NO_ORDER, Extents
 from khodump.columns.intervals import Intervals, meet, without
+from khodump.columns.table import groups
 from khodump.owner import Owner
 from khodump.subtree import WHOLE_BLOCK, Claims
 
@@ -101,10 +102,7 @@ def _joined(start: U64, end: U64, owner: int) -> tuple[U64, U64, I64]:
     if (start[1:] < start[:-1]).any():
         order = np.argsort(start, kind="stable")
         start, end = start[order], end[order]
-    fresh = np.ones(len(start), np.bool_)
-    fresh[1:] = start[1:] != end[:-1]
-    first = np.flatnonzero(fresh)
-    last = np.append(first[1:], len(start)) - 1 if len(first) else first
+    first, last = groups(len(start), start[1:] != end[:-1])
     return start[first], end[last], np.full(len(first), owner, np.int64)
 
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from khodump.abi.kexec_handover import PAGE_SIZES
-from khodump.columns.arrays import U64, Bool
+from khodump.columns.arrays import U64, AnyArray, Bool
 from khodump.fdt import FDT_HEADER
 from khodump.findings import Entry, Finding, Severity
 from khodump.memory import Hole, PhysicalMemory
@@ -212,9 +211,7 @@ class Keep:
         )
 
     @classmethod
-    def of_rows(
-        cls, owner: Owner, what: str, start: U64, rows: npt.NDArray[Any], *, doubtful: bool = False
-    ) -> Keep:
+    def of_rows(cls, owner: Owner, what: str, start: U64, rows: AnyArray, *, doubtful: bool = False) -> Keep:
         """The structured array `rows`, each at its address, without what follows the NUL of its strings."""
         starts, lengths = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
         for name, (field, offset, *_) in (rows.dtype.fields or {}).items():

@@ -15,6 +15,7 @@ import numpy as np
 from khodump.advice import Sentence
 from khodump.columns.arrays import I64, U8, U64, Bool
 from khodump.columns.extents import NO_ORDER, Extents
+from khodump.columns.table import Columns
 from khodump.findings import Finding
 from khodump.memory import PhysicalMemory, Presence
 from khodump.owner import Owner
@@ -33,11 +34,10 @@ READING_IN_DOUBT: Final = ReadingInDoubt.name
 UNREADABLE_NODE: Final = "map-node-unreadable"
 
 _POINTER_SIZE: Final = 8
-_COLUMNS: Final = ("phys", "level", "prefix", "presence", "empty", "order", "parent", "slot")
 
 
 @dataclass(frozen=True, eq=False)
-class Nodes:
+class Nodes(Columns):
     """The tracker's own pages, as columns, in the order they were met.
 
     Attributes:
@@ -61,27 +61,6 @@ class Nodes:
     slot: I64
 
     @classmethod
-    def concatenate(cls, parts: list[Nodes]) -> Nodes:
-        """All nodes of all parts."""
-        if not parts:
-            none = np.zeros(0, np.uint8)
-            return cls(
-                none.astype(np.uint64),
-                none,
-                none.astype(np.uint64),
-                none,
-                none.astype(np.bool_),
-                none,
-                none.astype(np.uint64),
-                none.astype(np.int64),
-            )
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS))
-
-    def take(self, index: I64 | Bool | slice) -> Nodes:
-        """The nodes that `index` (positions, a mask or a slice) selects."""
-        return Nodes(*(getattr(self, name)[index] for name in _COLUMNS))
-
-    @classmethod
     def single(cls, phys: int, level: int, presence: Presence, *, empty: bool, slot: int = NO_SLOT) -> Nodes:
         """One node without a parent, whose keys share no bits."""
         return cls(
@@ -94,9 +73,6 @@ class Nodes:
             np.zeros(1, np.uint64),
             np.array([slot], np.int64),
         )
-
-    def __len__(self) -> int:
-        return len(self.phys)
 
     @property
     def leaves(self) -> int:
@@ -115,7 +91,7 @@ class Nodes:
 
 
 @dataclass(frozen=True, eq=False)
-class Coverage:
+class Coverage(Columns):
     """What nodes can tell of, as columns: a row for each node and order that it has room for, nodes ascending.
 
     Attributes:
@@ -130,21 +106,9 @@ class Coverage:
     start: U64
     end: U64
 
-    @classmethod
-    def empty(cls) -> Coverage:
-        """Of no nodes."""
-        none = np.zeros(0, np.uint64)
-        return cls(none.astype(np.int64), none.astype(np.uint8), none, none)
-
-    @classmethod
-    def concatenate(cls, parts: list[Coverage]) -> Coverage:
-        """All rows of all parts, nodes ascending, then orders."""
-        columns = ("node", "order", "start", "end")
-        node, order, start, end = (
-            np.concatenate([getattr(part, name) for part in parts]) for name in columns
-        )
-        rows = np.lexsort((order, node))
-        return cls(node[rows], order[rows], start[rows], end[rows])
+    def sorted(self) -> Coverage:
+        """By node, then by order."""
+        return self.take(np.lexsort((self.order, self.node)))
 
 
 def node_problem(memory: PhysicalMemory, phys: int, presence: Presence, what: str, **where: int) -> Finding:
@@ -282,7 +246,7 @@ class Tracker(ABC):
 
     def covers(self, nodes: Nodes) -> Coverage:  # noqa: ARG002 - for those that can tell
         """The blocks that the nodes of a walk stand for, preserved or not; nothing where the nodes do not tell."""
-        return Coverage.empty()
+        return Coverage.none()
 
     @abstractmethod
     def flaws(self) -> set[str]:

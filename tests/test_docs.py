@@ -47,7 +47,7 @@ def printed(code: str) -> str:
     for module in re.findall(r"^import (drgn|duckdb)$", code, re.MULTILINE):
         pytest.importorskip(module)
     with contextlib.redirect_stdout(io.StringIO()) as stdout:
-        exec(compile(code, "README", "exec"), {"__name__": "__main__"})  # noqa: S102 - our own page
+        exec(compile(code, "README", "exec", dont_inherit=True), {"__name__": "__main__"})  # noqa: S102 - our own page
     return stdout.getvalue()
 
 

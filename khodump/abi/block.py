@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-import construct
-
-from khodump.abi.layout import Layout
+from khodump.abi.layout import Layout, u64
 
 #: KHO_MAX_BLOCKS of kernel/liveupdate/kho_block.c: a longer list is refused.
 KHO_MAX_BLOCKS: Final = 10000
@@ -19,11 +17,11 @@ MOST_LOOKED_AT: Final = 2 * KHO_MAX_BLOCKS
 class KhoBlockHeaderSer:
     """struct kho_block_header_ser: physical address of the next block (0 ends), and entries that follow."""
 
-    next: int
-    count: int
+    next: u64
+    count: u64
 
 
-KHO_BLOCK_HEADER_SER: Final = Layout(KhoBlockHeaderSer, next=construct.Int64ul, count=construct.Int64ul)
+KHO_BLOCK_HEADER_SER: Final = Layout(KhoBlockHeaderSer)
 
 
 def block_capacity(page_size: int, entry_size: int) -> int:

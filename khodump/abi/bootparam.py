@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-import construct
-
-from khodump.abi.layout import Layout
+from khodump.abi.layout import Layout, u32, u64
 
 #: Offsets in struct boot_params, and what marks one.
 HEADER_OFFSET: Final = 0x202
@@ -27,40 +25,34 @@ E820_RAM: Final = 1
 class E820Entry:
     """struct boot_e820_entry, packed: physical address and size in bytes, and what is there (enum e820_type)."""
 
-    addr: int
-    size: int
-    type: int
+    addr: u64
+    size: u64
+    type: u32
 
 
-E820_ENTRY: Final = Layout(E820Entry, addr=construct.Int64ul, size=construct.Int64ul, type=construct.Int32ul)
+E820_ENTRY: Final = Layout(E820Entry)
 
 
 @dataclass(frozen=True, slots=True)
 class SetupData:
     """struct setup_data: physical address of the next entry (0 ends), type, bytes of data that follow."""
 
-    next: int
-    type: int
-    len: int
+    next: u64
+    type: u32
+    len: u32
 
 
-SETUP_DATA: Final = Layout(SetupData, next=construct.Int64ul, type=construct.Int32ul, len=construct.Int32ul)
+SETUP_DATA: Final = Layout(SetupData)
 
 
 @dataclass(frozen=True, slots=True)
 class KhoData:
     """struct kho_data, packed: physical addresses, and sizes in bytes; `fdt_size` is a page, never the totalsize."""
 
-    fdt_addr: int
-    fdt_size: int
-    scratch_addr: int
-    scratch_size: int
+    fdt_addr: u64
+    fdt_size: u64
+    scratch_addr: u64
+    scratch_size: u64
 
 
-KHO_DATA: Final = Layout(
-    KhoData,
-    fdt_addr=construct.Int64ul,
-    fdt_size=construct.Int64ul,
-    scratch_addr=construct.Int64ul,
-    scratch_size=construct.Int64ul,
-)
+KHO_DATA: Final = Layout(KhoData)

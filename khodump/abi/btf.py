@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import construct
 
-from khodump.abi.layout import Layout
+from khodump.abi.layout import Layout, u8, u16, u32
 
 BTF_MAGIC: Final = 0xEB9F
 
@@ -20,38 +20,28 @@ BTF_MAX_TYPE: Final = 0xF_FFFF
 class BtfHeader:
     """struct btf_header as it has always been; offsets are from its end, wherever hdr_len says that is."""
 
-    magic: int
-    version: int
-    flags: int
-    hdr_len: int
-    type_off: int
-    type_len: int
-    str_off: int
-    str_len: int
+    magic: u16
+    version: u8
+    flags: u8
+    hdr_len: u32
+    type_off: u32
+    type_len: u32
+    str_off: u32
+    str_len: u32
 
 
-BTF_HEADER: Final = Layout(
-    BtfHeader,
-    magic=construct.Int16ul,
-    version=construct.Int8ul,
-    flags=construct.Int8ul,
-    hdr_len=construct.Int32ul,
-    type_off=construct.Int32ul,
-    type_len=construct.Int32ul,
-    str_off=construct.Int32ul,
-    str_len=construct.Int32ul,
-)
+BTF_HEADER: Final = Layout(BtfHeader)
 
 
 @dataclass(frozen=True, slots=True)
 class BtfHeaderLayout:
     """What follows in a header of 32 bytes (7.3): where a struct btf_layout for each kind is."""
 
-    layout_off: int
-    layout_len: int
+    layout_off: u32
+    layout_len: u32
 
 
-BTF_HEADER_LAYOUT: Final = Layout(BtfHeaderLayout, layout_off=construct.Int32ul, layout_len=construct.Int32ul)
+BTF_HEADER_LAYOUT: Final = Layout(BtfHeaderLayout)
 
 #: struct btf_layout: bytes that follow a type of this kind, and bytes of each of its elements.
 BTF_LAYOUT: Any = construct.Struct(

@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 
 import construct
 
-from khodump.abi.layout import Layout
+from khodump.abi.layout import Layout, u64
+from khodump.rounding import ceil_div
 
 #: Root properties and those of each user's node. Payloads are native-endian u64, only 4-byte aligned.
 PROP_COMPATIBLE: Final = "compatible"
@@ -56,8 +57,8 @@ def kho_radix_leaf(page_size: int) -> Any:  # noqa: ANN401 - construct is untype
 class KhoScratch:
     """struct kho_scratch: a region that the next kernel boots in; physical address and size in bytes."""
 
-    addr: int
-    size: int
+    addr: u64
+    size: u64
 
     @property
     def wraps(self) -> bool:
@@ -70,7 +71,7 @@ class KhoScratch:
         return min(self.addr + self.size, (1 << 64) - 1)
 
 
-KHO_SCRATCH: Final = Layout(KhoScratch, addr=construct.Int64ul, size=construct.Int64ul)
+KHO_SCRATCH: Final = Layout(KhoScratch)
 
 
 class KeyBand(NamedTuple):
@@ -185,4 +186,4 @@ def radix_depth(page_shift: int, *, counts_marker: bool) -> int:
     """
     leaf_bits, table_bits = page_shift + 3, page_shift - 3
     width = 64 - page_shift + (1 if counts_marker else 0)
-    return -(-(width - leaf_bits) // table_bits) + 1
+    return ceil_div(width - leaf_bits, table_bits) + 1

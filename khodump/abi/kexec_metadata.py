@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import construct
 
-from khodump.abi.layout import Layout
+from khodump.abi.layout import Layout, u32
 
 NODE_NAME: Final = "kexec-metadata"
 VERSION: Final = 1
@@ -17,14 +17,9 @@ VERSION: Final = 1
 class KhoKexecMetadata:
     """struct kho_kexec_metadata, packed: `previous_release` is NUL-padded, `kexec_count` 1 after a cold boot."""
 
-    version: int
-    previous_release: bytes
-    kexec_count: int
+    version: u32
+    previous_release: Annotated[bytes, construct.Bytes(65)]
+    kexec_count: u32
 
 
-KHO_KEXEC_METADATA: Final = Layout(
-    KhoKexecMetadata,
-    version=construct.Int32ul,
-    previous_release=construct.Bytes(65),
-    kexec_count=construct.Int32ul,
-)
+KHO_KEXEC_METADATA: Final = Layout(KhoKexecMetadata)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from khodump.abi.kexec_handover import KeyBand, KeyGeometry, kho_radix_node
+from khodump.rounding import ceil_div
 
 PROP_PRESERVED_ORDER_TABLE: Final = "preserved-order-table"
 
@@ -31,7 +32,7 @@ class OrderGeometry(KeyGeometry):
     def of(cls, page_shift: int, order: int) -> OrderGeometry:
         """The RFC's geometry: as many tables as it takes to reach the top of 64 bits."""
         bits = 64 - (2 * page_shift + 3 + order)
-        depth = 1 if bits <= 0 else -(-bits // (page_shift - 3)) + 1
+        depth = 1 if bits <= 0 else ceil_div(bits, page_shift - 3) + 1
         return cls(page_shift, depth, order)
 
     @property

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import construct
 
-from khodump.abi.layout import Layout
+from khodump.abi.layout import Layout, u32, u64
 
 #: Bytes of a bitmap before a2fff99f92da; afterwards it is a page.
 SMALL_BITMAP_SIZE: Final = 512
@@ -21,14 +21,12 @@ SMALL_BITMAP_SIZE: Final = 512
 class KhoserMemChunkHdr:
     """struct khoser_mem_chunk_hdr: physical address of the next chunk (0 ends), order of all bitmaps, elements."""
 
-    next: int
-    order: int
-    num_elms: int
+    next: u64
+    order: u32
+    num_elms: u32
 
 
-KHOSER_MEM_CHUNK_HDR: Final = Layout(
-    KhoserMemChunkHdr, next=construct.Int64ul, order=construct.Int32ul, num_elms=construct.Int32ul
-)
+KHOSER_MEM_CHUNK_HDR: Final = Layout(KhoserMemChunkHdr)
 
 #: struct khoser_mem_bitmap_ptr: what the first bit stands for, and where the bits are (both physical addresses).
 KHOSER_MEM_BITMAP_PTR: Any = construct.Struct("phys_start" / construct.Int64ul, "bitmap" / construct.Int64ul)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+# ruff: noqa: PYI042 - types are named as the kernel names them
 from dataclasses import asdict, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeAlias, TypeVar, cast, get_args, get_type_hints
 
 import construct
 import numpy as np
@@ -17,24 +18,40 @@ else:
     Record = TypeVar("Record")
 
 
+# A field's annotation says what Python makes of it, and how it lies in memory.
+u8: TypeAlias = Annotated[int, construct.Int8ul]
+u16: TypeAlias = Annotated[int, construct.Int16ul]
+u32: TypeAlias = Annotated[int, construct.Int32ul]
+u64: TypeAlias = Annotated[int, construct.Int64ul]
+s32: TypeAlias = Annotated[int, construct.Int32sl]
+be32: TypeAlias = Annotated[int, construct.Int32ub]
+be_s64: TypeAlias = Annotated[int, construct.Int64sb]
+
+
 class Layout(Generic[Record]):
-    """The layout of one structure, written down once.
+    """The layout of one structure, as the annotations of a frozen dataclass say it.
 
     Args:
-        record: the frozen dataclass a parsed structure becomes.
-        subcons: a construct schema per field of `record`, in memory order.
+        record: what a parsed structure becomes. Its fields are in memory order, and each is annotated with a construct
+            schema: `u64`, or `Annotated[bytes, construct.Bytes(16)]`.
     """
 
-    def __init__(self, record: type[Record], **subcons: Any) -> None:  # noqa: ANN401 - construct is untyped
-        if [f.name for f in fields(record)] != list(subcons):
-            raise TypeError(f"the layout of {record.__name__} does not name its fields in order")
+    def __init__(self, record: type[Record]) -> None:
         self._record = record
-        self._subcons = subcons
 
     @cached_property
     def schema(self) -> Any:  # noqa: ANN401 - construct is untyped
         """The construct schema; most runs of khodump use few."""
-        return construct.Struct(*(name / subcon for name, subcon in self._subcons.items()))
+        hints = get_type_hints(self._record, include_extras=True)
+        return construct.Struct(
+            *(self._member(field.name, hints[field.name]) for field in fields(self._record))
+        )
+
+    def _member(self, name: str, hint: Any) -> Any:  # noqa: ANN401 - construct is untyped
+        schemas = get_args(hint)[1:]
+        if not schemas:
+            raise TypeError(f"{self._record.__name__}.{name} does not say how it lies in memory")
+        return name / schemas[0]
 
     @cached_property
     def size(self) -> int:

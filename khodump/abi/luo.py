@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import construct
 
-from khodump.abi.layout import Layout
+from khodump.abi.layout import Layout, u64
 
 NODE_NAME: Final = "LUO"
 COMPATIBLE_PREFIX: Final = "luo-v"
@@ -66,14 +66,12 @@ FILE_ARRAY_PAGES: Final = 2
 class LuoHeader:
     """What struct luo_ser holds after its compatible string: a counter, and physical addresses (0 is none yet)."""
 
-    liveupdate_num: int
-    sessions_pa: int
-    flbs_pa: int
+    liveupdate_num: u64
+    sessions_pa: u64
+    flbs_pa: u64
 
 
-LUO_HEADER: Final = Layout(
-    LuoHeader, liveupdate_num=construct.Int64ul, sessions_pa=construct.Int64ul, flbs_pa=construct.Int64ul
-)
+LUO_HEADER: Final = Layout(LuoHeader)
 
 #: struct luo_session_ser; `files` is a physical address.
 LUO_SESSION_SER: Any = construct.Struct(
@@ -95,8 +93,8 @@ LUO_FLB_SER: Any = construct.Struct(
 class LuoFlbHeaderSer:
     """struct luo_flb_header_ser, no block: pages of the header, and entries that follow."""
 
-    pgcnt: int
-    count: int
+    pgcnt: u64
+    count: u64
 
 
-LUO_FLB_HEADER_SER: Final = Layout(LuoFlbHeaderSer, pgcnt=construct.Int64ul, count=construct.Int64ul)
+LUO_FLB_HEADER_SER: Final = Layout(LuoFlbHeaderSer)

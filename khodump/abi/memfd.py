@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import construct
 
-from khodump.abi.layout import Layout
+from khodump.abi.layout import Layout, u32, u64
 from khodump.abi.vmalloc import KHO_VMALLOC
 
 COMPATIBLE_V1: Final = "memfd-v1"
@@ -37,40 +37,26 @@ class FolioFlags(IntFlag):
 class MemfdLuoSer:
     """struct memfd_luo_ser: position and size in bytes, seals, flags, folios, and the array of them (vmalloc)."""
 
-    pos: int
-    size: int
-    seals: int
-    flags: int
-    nr_folios: int
-    folios: bytes
+    pos: u64
+    size: u64
+    seals: u32
+    flags: u32
+    nr_folios: u64
+    folios: Annotated[bytes, construct.Bytes(KHO_VMALLOC.size)]
 
 
 @dataclass(frozen=True, slots=True)
 class MemfdLuoSerV1:
     """The same in memfd-v1, before seals were kept."""
 
-    pos: int
-    size: int
-    nr_folios: int
-    folios: bytes
+    pos: u64
+    size: u64
+    nr_folios: u64
+    folios: Annotated[bytes, construct.Bytes(KHO_VMALLOC.size)]
 
 
-MEMFD_LUO_SER: Final = Layout(
-    MemfdLuoSer,
-    pos=construct.Int64ul,
-    size=construct.Int64ul,
-    seals=construct.Int32ul,
-    flags=construct.Int32ul,
-    nr_folios=construct.Int64ul,
-    folios=construct.Bytes(KHO_VMALLOC.size),
-)
-MEMFD_LUO_SER_V1: Final = Layout(
-    MemfdLuoSerV1,
-    pos=construct.Int64ul,
-    size=construct.Int64ul,
-    nr_folios=construct.Int64ul,
-    folios=construct.Bytes(KHO_VMALLOC.size),
-)
+MEMFD_LUO_SER: Final = Layout(MemfdLuoSer)
+MEMFD_LUO_SER_V1: Final = Layout(MemfdLuoSerV1)
 
 #: struct memfd_luo_folio_ser: PFN in the low 52 bits of `folio` (0 is a hole), flags above; page offset in the file.
 MEMFD_LUO_FOLIO_SER: Any = construct.Struct("folio" / construct.Int64ul, "index" / construct.Int64ul)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import construct
 
-from khodump.abi.layout import Layout
+from khodump.abi.layout import Layout, u16, u32, u64
 
 
 class VmallocFlags(IntFlag):
@@ -22,19 +22,13 @@ class VmallocFlags(IntFlag):
 class KhoVmalloc:
     """struct kho_vmalloc: physical address of the first chunk (0 is none), base pages, flags, order of each block."""
 
-    first: int
-    total_pages: int
-    flags: int
-    order: int
+    first: u64
+    total_pages: u32
+    flags: u16
+    order: u16
 
 
-KHO_VMALLOC: Final = Layout(
-    KhoVmalloc,
-    first=construct.Int64ul,
-    total_pages=construct.Int32ul,
-    flags=construct.Int16ul,
-    order=construct.Int16ul,
-)
+KHO_VMALLOC: Final = Layout(KhoVmalloc)
 
 
 def kho_vmalloc_chunk(page_size: int) -> Any:  # noqa: ANN401 - construct is untyped

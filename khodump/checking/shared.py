@@ -9,13 +9,13 @@ pair, and there are no more pairs than pieces.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from khodump.columns.arrays import I64, U64
 from khodump.columns.intervals import Intervals, meet
+from khodump.columns.table import groups
 from khodump.findings import Entry
 from khodump.handover import Handover
 from khodump.owner import Owner
@@ -92,6 +92,6 @@ def _pairs(start: U64, end: U64, owner: I64) -> Iterator[tuple[int, int, int, in
     low, size = start[rows + 1], np.minimum(end[rows + 1], reach[rows]) - start[rows + 1]
     order = np.lexsort((low, second, first))
     first, second, low, size = first[order], second[order], low[order], size[order]
-    fresh = np.flatnonzero(np.diff(first, prepend=-1) | np.diff(second, prepend=-1))
-    for begin, stop in pairwise([*fresh.tolist(), len(first)]):
-        yield int(first[begin]), int(second[begin]), int(low[begin]), int(size[begin:stop].sum())
+    begins = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    for begin, last in zip(*groups(len(first), begins), strict=True):
+        yield int(first[begin]), int(second[begin]), int(low[begin]), int(size[begin : last + 1].sum())

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import IntEnum
 from functools import cache
-from inspect import Parameter, signature
+from inspect import Parameter, Signature, signature
 from typing import Any, Final, get_type_hints, overload
 
 import typer
@@ -81,35 +81,46 @@ def command(
 def _command(
     function: Callable[..., Status], examples: tuple[Example, ...], ending: Ending
 ) -> Callable[..., None]:
+    """What typer is given: a function that takes the fields of all groups one by one, and ends the process."""
     hints = get_type_hints(function, include_extras=True)
     groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
 
+    def called(values: dict[str, Any]) -> Status:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        return function(**values)
+
     def run(**values: Any) -> None:  # noqa: ANN401 - options are of any type
-        def called() -> Status:
-            for name, group in groups.items():
-                values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
-            return function(**values)
+        raise typer.Exit(ending(lambda: called(values)))
 
-        raise typer.Exit(ending(called))
+    run.__name__ = function.__name__
+    run.__doc__ = function.__doc__
+    run.__annotations__ = {}  # typer asks the signature
+    run.__signature__ = _signature(function, hints, groups)  # type: ignore[attr-defined]
+    run.__dict__.update(examples=examples, headings=_headings(groups))  # for khodump.cli.help
+    return run
 
+
+def _signature(function: Callable[..., Status], hints: dict[str, Any], groups: dict[str, type]) -> Signature:
+    """Arguments as they stand in the usage line; then the command's own options; then those it shares with others."""
     own = [
         parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY)
         for name, parameter in signature(function).parameters.items()
         if name not in groups
     ]
     shared = [parameter for group in groups.values() for parameter in _parameters(group)]
-    # Arguments as they stand in the usage line; then the command's own options; then those it shares with others.
     arguments = [parameter for parameter in (*shared, *own) if _is_argument(parameter)]
     options = [parameter for parameter in (*own, *shared) if not _is_argument(parameter)]
-    parameters = [*arguments, *options]
-    run.__signature__ = signature(function).replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
-    run.__annotations__ = {}
-    run.__name__, run.__doc__ = function.__name__, function.__doc__
-    headings = {
-        field.name: getattr(group, "heading", OPTIONS) for group in groups.values() for field in fields(group)
-    }
-    run.__dict__.update(examples=examples, headings=headings)  # for khodump.cli.help
-    return run
+    return Signature([*arguments, *options])
+
+
+def _headings(groups: dict[str, Any]) -> dict[str, str]:
+    """Under which heading help shows each option of the groups."""
+    headings = {}
+    for group in groups.values():
+        for field in fields(group):
+            headings[field.name] = getattr(group, "heading", OPTIONS)
+    return headings
 
 
 @cache

@@ -5,15 +5,19 @@ numpy's own set functions import its masked arrays, which takes longer than most
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-U8: TypeAlias = npt.NDArray[np.uint8]
-U64: TypeAlias = npt.NDArray[np.uint64]
-I64: TypeAlias = npt.NDArray[np.int64]
-Bool: TypeAlias = npt.NDArray[np.bool_]
+# Spelled out, as importing numpy.typing takes longer than a small handover takes to read.
+U8: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[np.uint8]]
+U32: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[np.uint32]]
+U64: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[np.uint64]]
+I32: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[np.int32]]
+I64: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[np.int64]]
+F64: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[np.float64]]
+Bool: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[np.bool_]]
+AnyArray: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[Any]]
 
 #: Just below the largest block that glibc may serve from its heap (DEFAULT_MMAP_THRESHOLD_MAX).
 _LARGEST_OF_HEAP: Final = (32 << 20) - (1 << 16)

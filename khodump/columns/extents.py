@@ -74,7 +74,8 @@ class Extents:
                 count[-1] += part.count[0]
                 kept[-1] = cls(page_shift, last.phys, last.order, count)
                 rest = part.take(slice(1, None))
-            kept += [rest] if rest else []
+            if rest:
+                kept.append(rest)
         if not kept:
             return cls.empty(page_shift)
         return cls(
@@ -135,7 +136,8 @@ class Extents:
     @cached_property
     def is_apart(self) -> bool:
         """Whether the runs are sorted by address and none overlaps the next."""
-        return bool((self.phys[1:] >= self.end[:-1]).all())
+        parts = (self.take(slice(at, at + _SLICE + 1)) for at in range(0, self.runs, _SLICE))
+        return all(bool((part.end[:-1] <= part.phys[1:]).all()) for part in parts)
 
     def take(self, index: I64 | Bool | slice) -> Extents:
         """The runs that `index` (positions or a mask) selects."""

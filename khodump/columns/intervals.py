@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 
 from khodump.columns.arrays import I64, U64
+from khodump.columns.table import groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +34,7 @@ class Intervals:
             start, end = _by_start(start, end)
         reach = np.maximum.accumulate(end)
         del end  # here and below, a column of millions less
-        fresh = np.ones(len(start), np.bool_)
-        fresh[1:] = start[1:] > reach[:-1]
-        first = np.flatnonzero(fresh)
-        if not len(first):
-            return cls(start, reach)
-        last = np.append(first[1:], len(start))
-        last -= 1
+        first, last = groups(len(start), start[1:] > reach[:-1])
         return cls(start[first], reach[last])
 
     @property

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 import numpy as np
 
-from khodump.columns.arrays import I64, U8, U64
+from khodump.columns.arrays import U8, U64
+from khodump.columns.table import Columns, groups
 
 #: In a column of block sizes (log2): not preserved.
 NO_BLOCK: Final = 64
@@ -34,7 +34,7 @@ ADDED, REMOVED, REORDERED, UNKNOWN = range(len(CHANGES))
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class Batch(Columns):
     """Some differences, as columns, sorted by address.
 
     A byte that a side preserves at several orders has a row for each that the other side has not.
@@ -54,37 +54,14 @@ class Batch:
     old_owner: U64
     new_owner: U64
 
-    def __len__(self) -> int:
-        return len(self.start)
-
-    def take(self, index: slice | I64) -> Batch:
-        """The rows that `index` selects."""
-        return Batch(
-            self.change[index],
-            self.start[index],
-            self.end[index],
-            self.old[index],
-            self.new[index],
-            self.old_owner[index],
-            self.new_owner[index],
-        )
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Batch]) -> Batch:
-        """All rows of all parts, of which there is one at least."""
-        names = [column.name for column in fields(cls)]
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
     def joined(self) -> Batch:
         """With every row that goes on in the next joined to it."""
         if len(self) < 2:
             return self
-        fresh = np.ones(len(self), np.bool_)
-        np.not_equal(self.start[1:], self.end[:-1], out=fresh[1:])
+        begins = self.start[1:] != self.end[:-1]
         for column in (self.change, self.old, self.new, self.old_owner, self.new_owner):
-            fresh[1:] |= column[1:] != column[:-1]
-        first = np.flatnonzero(fresh)
-        last = np.append(first[1:], len(fresh)) - 1
+            begins |= column[1:] != column[:-1]
+        first, last = groups(len(self), begins)
         return replace(self.take(first), end=self.end[last])
 
     @property

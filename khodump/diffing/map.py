@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
-from khodump.columns.arrays import I64, U8, U64
+from khodump.columns.arrays import U8, U64
 from khodump.columns.steps import overlay
 from khodump.diffing.batch import ADDED, REMOVED, REORDERED, UNKNOWN, Batch
-from khodump.diffing.side import Side
+from khodump.diffing.side import Side, State
 
 _ONE = np.uint64(1)
 _WINDOW: Final = 1 << 15  # runs of a side that are compared at once: what they become fits a cache
@@ -35,8 +36,9 @@ class MapDiff:
         held: list[Batch] = []
         count = 0
         for batch in self._windows():
-            held += [batch] if len(batch) else []
-            count += len(batch)
+            if len(batch):
+                held.append(batch)
+                count += len(batch)
             if count >= _BATCH:
                 whole = Batch.concatenate(held).joined()
                 if len(whole) > 1:
@@ -65,42 +67,26 @@ class MapDiff:
                 )
 
     def _windows(self) -> Iterator[Batch]:
-        unit, top = self.unit, 1 << 64 - self.unit
-        groups = [*self.old.layers(unit), *self.new.layers(unit)]
-        layers = [layer for group in groups for layer in group]
+        """The differences in one window of page numbers after the other, each of at most `_WINDOW` runs a layer."""
+        old = self.old.layers(self.unit)
+        new = self.new.layers(self.unit)
+        layers = (*old, *new)
         marks = np.unique(np.concatenate([layer.marks(_WINDOW) for layer in layers])).tolist()
-        for start, end in zip([0, *marks[1:]], [*marks[1:], top], strict=True):
+        for start, end in pairwise([0, *marks[1:], 1 << 64 - self.unit]):
             edge, states = overlay([layer.between(start, end) for layer in layers])
-            given = iter(states)
-            columns = [_union([next(given) for _ in group], len(edge)) for group in groups]
-            ends = np.append(edge, np.uint64(end))[1:]
-            yield _compared(edge, ends, _State(*columns[:3]), _State(*columns[3:]))
+            next_edge = np.append(edge, np.uint64(end))[1:]
+            old_state = old.together(states[: len(old)], len(edge))
+            new_state = new.together(states[len(old) :], len(edge))
+            yield _compared(edge, next_edge, old_state, new_state)
 
 
-class _State(NamedTuple):
-    """What one side says of some pieces of memory, as columns; see `Side`."""
-
-    blocks: U64
-    unknown: U64
-    owner: U64
-
-    def take(self, index: I64) -> _State:
-        return _State(self.blocks[index], self.unknown[index], self.owner[index])
-
-
-def _union(states: Sequence[U64], length: int) -> U64:
-    """The masks of several layers together; of owners there is one layer at most."""
-    if len(states) == 1:
-        return states[0]
-    union: U64 = np.bitwise_or.reduce(states) if states else np.zeros(length, np.uint64)
-    return union
-
-
-def _compared(start: U64, end: U64, old: _State, new: _State) -> Batch:
+def _compared(start: U64, end: U64, old: State, new: State) -> Batch:
     """The differences among these pieces of memory."""
     rows = np.flatnonzero((old.blocks != new.blocks) & (start < end))
-    start, end, old, new = start[rows], end[rows], old.take(rows), new.take(rows)
-    gone, come = old.blocks & ~new.blocks, new.blocks & ~old.blocks
+    start, end = start[rows], end[rows]
+    old, new = old.take(rows), new.take(rows)
+    gone = old.blocks & ~new.blocks
+    come = new.blocks & ~old.blocks
     change = np.full(len(rows), REORDERED, np.uint8)
     change[old.blocks == 0] = ADDED
     change[new.blocks == 0] = REMOVED

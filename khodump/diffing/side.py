@@ -7,9 +7,9 @@ kernels with different page sizes can be told apart from maps that differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from khodump.columns.arrays import U64
 from khodump.columns.extents import Extents
 from khodump.columns.intervals import Intervals
 from khodump.columns.steps import Steps, overlay
+from khodump.columns.table import Columns
 
 _ONE = np.uint64(1)
-_CHECKED: Final = 1 << 20
 
 
 class Layer(Protocol):
@@ -52,6 +52,40 @@ class _Runs:
 
 
 @dataclass(frozen=True, eq=False)
+class State(Columns):
+    """What one side says of some pieces of memory; see `Side`."""
+
+    blocks: U64
+    unknown: U64
+    owner: U64
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """The layers of a side: those of its block sizes, then that of what is unknown and that of owners, if there are any."""
+
+    blocks: Sequence[Layer]
+    unknown: Steps | None
+    owner: Steps | None
+
+    def __iter__(self) -> Iterator[Layer]:
+        yield from self.blocks
+        yield from (layer for layer in (self.unknown, self.owner) if layer is not None)
+
+    def __len__(self) -> int:
+        return len(self.blocks) + sum(layer is not None for layer in (self.unknown, self.owner))
+
+    def together(self, states: Sequence[U64], length: int) -> State:
+        """What the states of all layers, in their order, say together of `length` pieces of memory."""
+        rest = list(states[len(self.blocks) :])
+        nothing = np.zeros(length, np.uint64)
+        unknown = nothing if self.unknown is None else rest.pop(0)
+        owner = nothing if self.owner is None else rest.pop(0)
+        blocks: U64 = states[0] if len(self.blocks) == 1 else np.bitwise_or.reduce(states[: len(self.blocks)])
+        return State(blocks, unknown, owner)
+
+
+@dataclass(frozen=True, eq=False)
 class Side:
     """One of the two maps.
 
@@ -66,23 +100,16 @@ class Side:
     unknown: Steps | None = None
     owner: Steps | None = None
 
-    def layers(self, unit: int) -> tuple[Sequence[Layer], ...]:
-        """Layers of its block sizes, of what is unknown, and of owners."""
-        unknown, owner = ([layer] if layer is not None else [] for layer in (self.unknown, self.owner))
-        return self._blocks(unit), unknown, owner
+    def layers(self, unit: int) -> Layers:
+        """All that it tells of pages, by numbers that count `1 << unit` bytes."""
+        return Layers(self._blocks(unit), self.unknown, self.owner)
 
     def _blocks(self, unit: int) -> list[Layer]:
         """The masks of its block sizes: in one layer, or one an order where blocks overlap."""
-        if _apart(self.preserved):
+        if self.preserved.is_apart:
             return [_Runs(self.preserved, unit)]
         orders = np.unique(self.preserved.order)
         return [_Runs(self.preserved.take(self.preserved.order == order), unit) for order in orders]
-
-
-def _apart(extents: Extents) -> bool:
-    """Whether no two of these runs, sorted by address, overlap."""
-    parts = (extents.take(slice(at, at + _CHECKED + 1)) for at in range(0, extents.runs, _CHECKED))
-    return all(bool((part.end[:-1] <= part.phys[1:]).all()) for part in parts)
 
 
 def masks_of(spans: Iterable[tuple[int, Intervals]]) -> Steps:

@@ -36,6 +36,7 @@ from khodump.opening.doubt import IN_DOUBT
 from khodump.opening.running import Role
 from khodump.owner import Owner, quoted
 from khodump.placement import Placement
+from khodump.rounding import ceil_div
 from khodump.subtree import Context, Subtree
 from khodump.subtrees.luo_state import Luo, file_owner
 from khodump.subtrees.memblock import ReserveMem
@@ -282,8 +283,8 @@ def plan_range(handover: Handover, phys: int, size: int, what: str | None = None
             f"{what} reaches past the end of the address space", hint="write ADDR+SIZE, such as 0x40000000+2M"
         )
     page_size = handover.page_size
-    first, end = phys // page_size, -(-(phys + size) // page_size)
-    runs = Runs.of((first, 0, end - first)) if size else Runs.of()
+    first, end = phys // page_size, ceil_div(phys + size, page_size)
+    runs = Runs.of_rows([(first, 0, end - first)]) if size else Runs.none()
     return Plan(what, page_size, size, runs, skip=phys % page_size)
 
 
@@ -315,14 +316,14 @@ def plan_vmalloc(handover: Handover, phys: int) -> Plan:
 def _blocks(area: VmallocArea, pages: int) -> Runs:
     """The first pages of an area, as runs."""
     each = 1 << area.descriptor.order
-    blocks = area.blocks[: -(-pages // each)]
+    blocks = area.blocks[: ceil_div(pages, each)]
     page = np.arange(len(blocks), dtype=np.uint64) * np.uint64(each)
     count = np.minimum(np.uint64(each), np.uint64(pages) - page)
     return Runs(blocks // np.uint64(area.context.page_size), page, count).joined()
 
 
 def _memfd(handover: Handover, memfd: Memfd, what: str, preserved: Extents) -> Plan:
-    pages = -(-memfd.size // handover.page_size)
+    pages = ceil_div(memfd.size, handover.page_size)
     if memfd.nr_folios * _ENTRY_SIZE > max(_memory_size(handover.memory), _SMALL):
         raise UnreadableError(
             f"{what} claims {memfd.nr_folios} folios: the list of them alone is larger than all memory of the image"

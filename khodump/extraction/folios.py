@@ -78,7 +78,7 @@ def lay_out(memfd: Memfd, preserved: Extents, pages: int) -> Layout:
     A folio has the size of the preserved block that begins where it begins. Where several claim a page, the first entry
     of the array has it: the kernel refuses the later one (EEXIST).
     """
-    found = Layout(Runs.of())
+    found = Layout(Runs.none())
     shift = np.uint64(preserved.page_shift)
     parts: list[Runs] = []
     for batch in memfd.folios():

@@ -10,8 +10,10 @@ import numpy as np
 
 from khodump.columns.arrays import I64, U8, U64
 from khodump.columns.intervals import meet
+from khodump.columns.table import groups
 from khodump.extraction.plan import Plan, Runs
 from khodump.memory import Hole, PhysicalMemory, Presence
+from khodump.rounding import ceil_div
 
 
 class Loss(NamedTuple):
@@ -47,9 +49,9 @@ class Losses:
     @classmethod
     def of(cls, plan: Plan, runs: Runs, presence: U8) -> Losses:
         """With neighbours joined that are missing for the same reason."""
-        fresh = runs.heads()
-        fresh[1:] |= presence[1:] != presence[:-1]
-        return cls(plan, runs.joined(fresh), presence[fresh])
+        begins = runs.begins() | (presence[1:] != presence[:-1])
+        first, _ = groups(len(runs), begins)
+        return cls(plan, runs.joined(begins), presence[first])
 
     @property
     def size(self) -> int:
@@ -81,7 +83,7 @@ class Losses:
 
     @property
     def _doubted(self) -> Runs:
-        return self.plan.gaps() if self.plan.doubt else Runs.of()
+        return self.plan.gaps() if self.plan.doubt else Runs.none()
 
 
 def find_losses(memory: PhysicalMemory, plan: Plan) -> Losses:
@@ -104,22 +106,26 @@ def read_edge(memory: PhysicalMemory, plan: Plan, pfn: int, page: int) -> bytes 
 
 
 def _tiles(memory: PhysicalMemory, page_size: int) -> tuple[U64, U64, U8]:
-    """All pages that are not wholly there: first and last (exclusive) PFN, and why; sorted, without overlaps."""
-    ranges = memory.ranges
-    kind = np.array([presence for _, _, presence in ranges], np.uint8)
-    whole = np.array([(-(-start // page_size), end // page_size) for start, end, _ in ranges], np.uint64)
-    torn = np.array([(start // page_size, -(-end // page_size)) for start, end, _ in ranges], np.uint64)
-    # A page that is there in part is missing for the reason of its other part, if that is given.
-    span = np.where((kind == Presence.PRESENT)[:, None], whole.reshape(-1, 2), torn.reshape(-1, 2))
-    reach = np.concatenate([np.zeros(1, np.uint64), np.maximum.accumulate(span[:, 1])])
-    start = np.maximum(span.min(axis=1), reach[:-1])
-    gap_end = np.append(start, np.uint64((1 << 64) // page_size))
-    starts = np.concatenate([reach, start])
-    ends = np.concatenate([gap_end, span[:, 1]])
-    kinds = np.concatenate([np.full(len(reach), Presence.ABSENT, np.uint8), kind])
-    order = np.flatnonzero((starts < ends) & (kinds != Presence.PRESENT))
-    order = order[np.argsort(starts[order], kind="stable")]
-    return starts[order], ends[order], kinds[order]
+    """All pages that are not wholly there: first and last (exclusive) PFN, and why; sorted, without overlaps.
+
+    With pages of 4 KiB and ranges 0x0-0x1800 (present) and 0x1800-0x3000 (excluded), page 0 is there, pages 1 and 2 are
+    excluded, and all from page 3 on are absent: (1, 3, EXCLUDED), (3, 2^52, ABSENT).
+    """
+    rows: list[tuple[int, int, int]] = []
+    reached = 0
+    for start, end, presence in memory.ranges:
+        if presence == Presence.PRESENT:
+            first, stop = ceil_div(start, page_size), end // page_size
+        else:  # a page that is there in part is missing for the reason of its other part, if that is given
+            first, stop = start // page_size, ceil_div(end, page_size)
+        first = max(min(first, stop), reached)
+        rows.append((reached, first, Presence.ABSENT))
+        rows.append((first, stop, presence))
+        reached = max(reached, stop)
+    rows.append((reached, (1 << 64) // page_size, Presence.ABSENT))
+    missing = [row for row in rows if row[0] < row[1] and row[2] != Presence.PRESENT]
+    first_page, last_page, kind = zip(*missing, strict=True) if missing else ((), (), ())
+    return np.array(first_page, np.uint64), np.array(last_page, np.uint64), np.array(kind, np.uint8)
 
 
 def _without_edges(memory: PhysicalMemory, plan: Plan, lost: Runs) -> tuple[Runs, I64]:

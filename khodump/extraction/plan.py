@@ -8,13 +8,15 @@ from functools import cached_property
 
 import numpy as np
 
-from khodump.columns.arrays import I64, U64, Bool
+from khodump.columns.arrays import U64, Bool
+from khodump.columns.table import Columns, groups
 from khodump.findings import Finding, Severity
 from khodump.owner import Owner
+from khodump.rounding import ceil_div
 
 
 @dataclass(frozen=True, eq=False)
-class Runs:
+class Runs(Columns):
     """Stretches of pages that follow each other both in memory and in the output; 24 bytes a run.
 
     Everything is counted in pages, so that nothing overflows at the end of the address space.
@@ -29,22 +31,6 @@ class Runs:
     page: U64
     count: U64
 
-    @classmethod
-    def of(cls, *rows: tuple[int, int, int]) -> Runs:
-        """From (pfn, page, count) tuples."""
-        pfn, page, count = np.array(rows, np.uint64).reshape(-1, 3).T
-        return cls(pfn, page, count)
-
-    @classmethod
-    def concatenate(cls, parts: list[Runs]) -> Runs:
-        """The runs of all parts, in that order."""
-        parts = [cls.of(), *parts]
-        columns = ("pfn", "page", "count")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
-
-    def __len__(self) -> int:
-        return len(self.pfn)
-
     @property
     def end(self) -> U64:
         """The first page of the output after each run."""
@@ -55,24 +41,16 @@ class Runs:
         """Pages in all runs."""
         return int(self.count.sum())
 
-    def take(self, index: I64 | Bool) -> Runs:
-        """The runs that `index` (positions or a mask) selects."""
-        return Runs(self.pfn[index], self.page[index], self.count[index])
+    def begins(self) -> Bool:
+        """Of each run but the first, whether it does not just go on where the one before ends; empty ones stay alone."""
+        goes_on = (self.page[1:] == self.end[:-1]) & (self.pfn[1:] == self.pfn[:-1] + self.count[:-1])
+        is_empty = self.count == 0
+        begins: Bool = ~goes_on | is_empty[1:] | is_empty[:-1]
+        return begins
 
-    def heads(self) -> Bool:
-        """Which runs do not just go on where the one before ends; runs of 0 pages stay by themselves."""
-        fresh = np.ones(len(self), np.bool_)
-        fresh[1:] = (
-            (self.page[1:] != self.end[:-1])
-            | (self.pfn[1:] != self.pfn[:-1] + self.count[:-1])
-            | (self.count[1:] == 0)
-            | (self.count[:-1] == 0)
-        )
-        return fresh
-
-    def joined(self, fresh: Bool | None = None) -> Runs:
-        """The same, with each run that is not `fresh` (by default `heads()`) joined to the one before."""
-        first = np.flatnonzero(self.heads() if fresh is None else fresh)
+    def joined(self, begins: Bool | None = None) -> Runs:
+        """The same, with each run joined to the one before but where a new one begins; by default `begins()` says where."""
+        first, _ = groups(len(self), self.begins() if begins is None else begins)
         if len(first) == len(self):
             return self
         return Runs(self.pfn[first], self.page[first], np.add.reduceat(self.count, first))
@@ -117,7 +95,7 @@ class Plan:
     @property
     def pages(self) -> int:
         """Pages that the output touches."""
-        return -(-(self.skip + self.size) // self.page_size) if self.size else 0
+        return ceil_div(self.skip + self.size, self.page_size) if self.size else 0
 
     def size_of(self, runs: Runs) -> int:
         """Bytes of the output in some of its runs, sorted by page: the first and the last page may be cut."""

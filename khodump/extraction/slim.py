@@ -27,6 +27,7 @@ from khodump.memories.excerpt import Excerpt
 from khodump.memory import Hole, PhysicalMemory, Platform, Presence
 from khodump.numbers import format_size
 from khodump.owner import Owner
+from khodump.rounding import ceil_div
 from khodump.rows import Count, Fact, Head, Kind, Result, Size, Tail, Text, table
 from khodump.subtree import Keep
 from khodump.trackers import open_tracker
@@ -179,7 +180,7 @@ class Slim:
             Fact("image", self.excerpt.whole.description, Kind.TEXT),
             Fact("written to", path, Kind.TEXT),
             Fact("file size", self.size, Kind.SIZE),
-            Fact("pages", -(-self.pages.size // self.page_size), Kind.COUNT),
+            Fact("pages", ceil_div(self.pages.size, self.page_size), Kind.COUNT),
             Fact("kept", self.kept.size, Kind.SIZE),
             Fact("zeroed", self.pages.size - self.kept.size, Kind.SIZE),
         )
@@ -189,7 +190,7 @@ class Slim:
     def _tail(self, path: str) -> Tail:
         summary = (
             f"wrote {path}, {format_size(self.size)}: {format_size(self.kept.size)} of metadata in "
-            f"{-(-self.pages.size // self.page_size)} pages; the other {format_size(self.pages.size - self.kept.size)} "
+            f"{ceil_div(self.pages.size, self.page_size)} pages; the other {format_size(self.pages.size - self.kept.size)} "
             "of these are zeroed. Nothing that was preserved is in it: extract needs the dump"
         )
         missing = sum(row.missing for row in self.rows)
@@ -265,8 +266,9 @@ def _present(memory: PhysicalMemory, wanted: Intervals) -> Intervals:
 def _row(key: _Key, spans: _Spans, pages: Intervals, page_size: int) -> KeptRow:
     wanted, bytes_ = spans.pages(page_size), Intervals.covering(*spans.columns)
     held, kept = _common(wanted, pages), _common(bytes_, pages)
-    missing = -(-(wanted.size - held) // page_size)
-    return KeptRow(str(key[0]), key[1], -(-held // page_size), kept, held - kept, missing, spans.left_out)
+    missing = ceil_div(wanted.size - held, page_size)
+    present = ceil_div(held, page_size)
+    return KeptRow(str(key[0]), key[1], present, kept, held - kept, missing, spans.left_out)
 
 
 def _common(one: Intervals, other: Intervals) -> int:
@@ -282,7 +284,7 @@ def _missing(
     for (owner, what), part in spans.items():
         lost = part.pages(page_size).minus(pages)
         if lost.size:
-            first, count = int(lost.start[0]), -(-lost.size // page_size)
+            first, count = int(lost.start[0]), ceil_div(lost.size, page_size)
             read = memory.read(first, page_size)
             why = memory.hole_at(read.phys, read.presence) if isinstance(read, Hole) else "not there"
             message = f"{count} pages of {owner} ({what}) cannot be kept; the first, at {first:#x}, is {why}"

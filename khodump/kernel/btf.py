@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from khodump.abi.btf import (
     BTF_HEADER,
@@ -26,7 +25,7 @@ from khodump.abi.btf import (
     Kind,
 )
 from khodump.abi.layout import dtype_of
-from khodump.columns.arrays import I64
+from khodump.columns.arrays import I64, U32, AnyArray
 from khodump.kernel.lack import Reason, WhyNot
 
 _WORD: Final = 4
@@ -78,7 +77,7 @@ class Btf:
         extras: by kind, what follows a type.
     """
 
-    words: npt.NDArray[np.uint32]
+    words: U32
     strings: bytes
     extras: Sequence[Extra]
 
@@ -184,7 +183,7 @@ def _extras(data: bytes, header_size: int) -> list[Extra]:
     return extras
 
 
-def _told_extras(data: bytes, header_size: int) -> npt.NDArray[Any]:
+def _told_extras(data: bytes, header_size: int) -> AnyArray:
     """The kernel's own table of kinds; empty in headers that have none."""
     layout = dtype_of(BTF_LAYOUT)
     if header_size < BTF_HEADER.size + BTF_HEADER_LAYOUT.size or len(data) < header_size:

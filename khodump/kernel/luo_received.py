@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-import numpy.typing as npt
-
 from khodump.abi.luo import LUO_FILE_SER, LUO_SESSION_SER
+from khodump.columns.arrays import AnyArray
 from khodump.findings import Finding
 from khodump.kernel.kernel import Kernel
 from khodump.kernel.lack import WhyNot
@@ -46,7 +45,7 @@ class Received(NamedTuple):
 class _Rows(NamedTuple):
     """Entries as the last kernel wrote them, and what is wrong with their list."""
 
-    entries: npt.NDArray[Any]
+    entries: AnyArray
     findings: tuple[Finding, ...]
 
 

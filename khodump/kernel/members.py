@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from khodump.abi.btf import MODIFIERS, Kind
 from khodump.kernel.btf import Btf, RawMember, RawType
 from khodump.kernel.lack import Reason, WhyNot
+from khodump.rounding import ceil_div
 
 _POINTER: Final = 8
 #: Far above the typedefs and qualifiers, and the anonymous structs and arrays, that any kernel puts into each other.
@@ -118,7 +119,7 @@ def _placed(btf: Btf, member: RawMember, bit: int) -> Member | WhyNot:
     if not bits and bit % 8 == 0:
         return Member(bit // 8, size, member.type_id, signed=signed)
     bits = bits or size * 8
-    end = -(-(bit + bits) // 8)
+    end = ceil_div(bit + bits, 8)
     return Member(bit // 8, end - bit // 8, member.type_id, bit % 8, bits, signed)
 
 

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from khodump.abi.kallsyms import KALLSYMS_TOKENS, KSYM_NAME_LEN
-from khodump.columns.arrays import I64
+from khodump.columns.arrays import I32, I64
 from khodump.kernel.lack import Reason, WhyNot
-
-I32: TypeAlias = npt.NDArray[np.int32]
 
 #: What stands for a name's length when names are expanded: a NUL, and nothing.
 _BREAK: Final = KALLSYMS_TOKENS

@@ -267,7 +267,7 @@ def _part(image: _Image, index: int, *, assume_zero: bool) -> _Part:
         table, warnings = lime.segments(source, index, assume_zero=assume_zero)
         return _Part("LiME", source, table, warnings=warnings)
     layout = image.layout or one_stretch(source.size)
-    table = Segments.of(laid_out(layout, file=index))
+    table = Segments.of_rows(laid_out(layout, file=index))
     return _Part(_RAW, source, table, warnings=tuple(raw_warnings(source, layout)))
 
 

@@ -95,7 +95,7 @@ class AvmlFile(ByteSource):
         ]
         gaps = skipped(Span(block.start, block.end) for block in blocks) if assume_zero else ()
         cut = [(span.start, span.end, Presence.TRUNCATED, index, 0) for span in chain.cut]
-        self.segments = Segments.of([*stored, *map(zeros, chain.bare or gaps), *cut])
+        self.segments = Segments.of_rows([*stored, *map(zeros, chain.bare or gaps), *cut])
         self._chunks = lru_cache(_CACHED_BLOCKS)(self._read_chunks)
         self._bytes = lru_cache(_CACHED_CHUNKS)(self._unpack)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import construct
 import numpy as np
 
-from khodump.abi.layout import Layout, dtype_of
+from khodump.abi.layout import Layout, be_s64, dtype_of
 from khodump.errors import ImageError
 from khodump.memories.file import ByteSource
 from khodump.memories.segments import Segments
@@ -32,23 +32,21 @@ _AROUND: Final = 1 << 16  # a page, of which a record may hold a part
 class FlatHeader:
     """struct makedumpfile_header, big-endian; the records begin after 4096 bytes."""
 
-    signature: bytes
-    type: int
-    version: int
+    signature: Annotated[bytes, construct.Bytes(16)]
+    type: be_s64
+    version: be_s64
 
 
 @dataclass(frozen=True, slots=True)
 class FlatRecord:
     """struct makedumpfile_data_header, big-endian: the next `buf_size` bytes belong at `offset`; -1 ends the stream."""
 
-    offset: int
-    buf_size: int
+    offset: be_s64
+    buf_size: be_s64
 
 
-FLAT_HEADER: Final = Layout(
-    FlatHeader, signature=construct.Bytes(16), type=construct.Int64sb, version=construct.Int64sb
-)
-FLAT_RECORD: Final = Layout(FlatRecord, offset=construct.Int64sb, buf_size=construct.Int64sb)
+FLAT_HEADER: Final = Layout(FlatHeader)
+FLAT_RECORD: Final = Layout(FlatRecord)
 _RECORD_DTYPE: Final = dtype_of(FLAT_RECORD.schema)  # a parse by construct takes ten times as long
 
 

@@ -7,11 +7,11 @@ QEMU and libvirt write the same. Blocks, in this order: main header, sub header,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import construct
 
-from khodump.abi.layout import Layout, dtype_of
+from khodump.abi.layout import Layout, dtype_of, s32, u32, u64
 from khodump.errors import ImageError
 from khodump.memories.file import ByteSource
 from khodump.memory import Platform, vmcoreinfo_lines
@@ -31,111 +31,66 @@ _MAX_VMCOREINFO: Final = 1 << 20
 class DiskDumpHeader:
     """struct disk_dump_header; `sub_hdr_size` and `bitmap_blocks` count blocks of `block_size` bytes."""
 
-    signature: bytes
-    header_version: int
-    sysname: bytes
-    nodename: bytes
-    release: bytes
-    version: bytes
-    machine: bytes
-    domainname: bytes
-    padding: bytes
-    tv_sec: int
-    tv_usec: int
-    status: int
-    block_size: int
-    sub_hdr_size: int
-    bitmap_blocks: int
-    max_mapnr: int
-    total_ram_blocks: int
-    device_blocks: int
-    written_blocks: int
-    current_cpu: int
-    nr_cpus: int
+    signature: Annotated[bytes, construct.Bytes(8)]
+    header_version: s32
+    sysname: Annotated[bytes, construct.Bytes(65)]
+    nodename: Annotated[bytes, construct.Bytes(65)]
+    release: Annotated[bytes, construct.Bytes(65)]
+    version: Annotated[bytes, construct.Bytes(65)]
+    machine: Annotated[bytes, construct.Bytes(65)]
+    domainname: Annotated[bytes, construct.Bytes(65)]
+    padding: Annotated[bytes, construct.Bytes(6)]
+    tv_sec: u64
+    tv_usec: u64
+    status: u32
+    block_size: u32
+    sub_hdr_size: u32
+    bitmap_blocks: u32
+    max_mapnr: u32
+    total_ram_blocks: u32
+    device_blocks: u32
+    written_blocks: u32
+    current_cpu: u32
+    nr_cpus: u32
 
 
-DISK_DUMP_HEADER: Final = Layout(
-    DiskDumpHeader,
-    signature=construct.Bytes(8),
-    header_version=construct.Int32sl,
-    sysname=construct.Bytes(65),
-    nodename=construct.Bytes(65),
-    release=construct.Bytes(65),
-    version=construct.Bytes(65),
-    machine=construct.Bytes(65),
-    domainname=construct.Bytes(65),
-    padding=construct.Bytes(6),
-    tv_sec=construct.Int64ul,
-    tv_usec=construct.Int64ul,
-    status=construct.Int32ul,
-    block_size=construct.Int32ul,
-    sub_hdr_size=construct.Int32ul,
-    bitmap_blocks=construct.Int32ul,
-    max_mapnr=construct.Int32ul,
-    total_ram_blocks=construct.Int32ul,
-    device_blocks=construct.Int32ul,
-    written_blocks=construct.Int32ul,
-    current_cpu=construct.Int32ul,
-    nr_cpus=construct.Int32ul,
-)
+DISK_DUMP_HEADER: Final = Layout(DiskDumpHeader)
 
 
 @dataclass(frozen=True, slots=True)
 class KdumpSubHeader:
     """struct kdump_sub_header; `dump_level` came with version 1, the window with 2, and so on to the _64s with 6."""
 
-    phys_base: int
-    dump_level: int
-    split: int
-    start_pfn: int
-    end_pfn: int
-    offset_vmcoreinfo: int
-    size_vmcoreinfo: int
-    offset_note: int
-    size_note: int
-    offset_eraseinfo: int
-    size_eraseinfo: int
-    start_pfn_64: int
-    end_pfn_64: int
-    max_mapnr_64: int
+    phys_base: u64
+    dump_level: s32
+    split: s32
+    start_pfn: u64
+    end_pfn: u64
+    offset_vmcoreinfo: u64
+    size_vmcoreinfo: u64
+    offset_note: u64
+    size_note: u64
+    offset_eraseinfo: u64
+    size_eraseinfo: u64
+    start_pfn_64: u64
+    end_pfn_64: u64
+    max_mapnr_64: u64
 
 
-KDUMP_SUB_HEADER: Final = Layout(
-    KdumpSubHeader,
-    phys_base=construct.Int64ul,
-    dump_level=construct.Int32sl,
-    split=construct.Int32sl,
-    start_pfn=construct.Int64ul,
-    end_pfn=construct.Int64ul,
-    offset_vmcoreinfo=construct.Int64ul,
-    size_vmcoreinfo=construct.Int64ul,
-    offset_note=construct.Int64ul,
-    size_note=construct.Int64ul,
-    offset_eraseinfo=construct.Int64ul,
-    size_eraseinfo=construct.Int64ul,
-    start_pfn_64=construct.Int64ul,
-    end_pfn_64=construct.Int64ul,
-    max_mapnr_64=construct.Int64ul,
-)
+KDUMP_SUB_HEADER: Final = Layout(KdumpSubHeader)
 
 
 @dataclass(frozen=True, slots=True)
 class PageDescriptor:
     """struct page_desc: `size` bytes at file offset `offset`, compressed as `flags` say."""
 
-    offset: int
-    size: int
-    flags: int
-    page_flags: int
+    offset: u64
+    size: u32
+    flags: u32
+    page_flags: u64
 
 
-PAGE_DESCRIPTOR: Final = Layout(
-    PageDescriptor,
-    offset=construct.Int64ul,
-    size=construct.Int32ul,
-    flags=construct.Int32ul,
-    page_flags=construct.Int64ul,
-)
+PAGE_DESCRIPTOR: Final = Layout(PageDescriptor)
 DESCRIPTOR_DTYPE: Final = dtype_of(PAGE_DESCRIPTOR.schema)
 
 

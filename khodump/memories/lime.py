@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import construct
 
-from khodump.abi.layout import Layout
+from khodump.abi.layout import Layout, u32, u64
 from khodump.errors import ImageError
 from khodump.memories.file import ByteSource
 from khodump.memories.segments import Segments
@@ -29,11 +29,11 @@ _MOST_LOST: Final = 1 << 20  # bytes of one range
 class LimeHeader:
     """lime_mem_range_header: physical addresses `s_addr` to `e_addr`, both inclusive, follow."""
 
-    magic: bytes
-    version: int
-    s_addr: int
-    e_addr: int
-    reserved: int
+    magic: Annotated[bytes, construct.Bytes(4)]
+    version: u32
+    s_addr: u64
+    e_addr: u64
+    reserved: u64
 
     @property
     def end(self) -> int:
@@ -41,14 +41,7 @@ class LimeHeader:
         return self.e_addr + 1
 
 
-LIME_HEADER: Final = Layout(
-    LimeHeader,
-    magic=construct.Bytes(4),
-    version=construct.Int32ul,
-    s_addr=construct.Int64ul,
-    e_addr=construct.Int64ul,
-    reserved=construct.Int64ul,
-)
+LIME_HEADER: Final = Layout(LimeHeader)
 
 
 def header_at(file: ByteSource, offset: int) -> LimeHeader | None:
@@ -93,7 +86,7 @@ def segments(file: ByteSource, index: int, *, assume_zero: bool = False) -> tupl
     if assume_zero and not any(one.is_bare for one in stored):
         rows += map(zeros, skipped(one.span for one in stored))
     lost = [one.loss(file) for one in stored if one.lost]
-    return Segments.of(rows), (*lost, *broken_chain(file, stored[-1].end_offset))
+    return Segments.of_rows(rows), (*lost, *broken_chain(file, stored[-1].end_offset))
 
 
 class _Stored(NamedTuple):

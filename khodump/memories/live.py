@@ -119,7 +119,7 @@ def open_dev_mem(paths: LivePaths = LivePaths()) -> PhysicalMemory:
         raise explained(error, paths) from error.__cause__
     rows = [(start, end, Presence.PRESENT, 0, start) for start, end in ranges]
     description = f"{paths.mem} (System RAM of this machine)"
-    memory = _memory(source, Segments.of(rows), description, Platform(_machine()))
+    memory = _memory(source, Segments.of_rows(rows), description, Platform(_machine()))
     with memory.closed_on_error():
         memory.platform = Platform(_machine(), _told_vmcoreinfo(memory, paths.vmcoreinfo))
     memory.ram_end = ram_end(paths.iomem)

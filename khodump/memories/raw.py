@@ -38,7 +38,7 @@ class RawMemory(SegmentedMemory):
         certain = placement.certain if placement else None
         super().__init__(
             [file],
-            Segments.of(laid_out(read_as, certain)),
+            Segments.of_rows(laid_out(read_as, certain)),
             description=description,
             platform=Platform(),
             warnings=warnings,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import heappop, heappush
 from itertools import pairwise
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 
 from khodump.columns.arrays import I64, U8, U64
+from khodump.columns.table import Columns, groups
 from khodump.memories.file import ByteSource
 from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, Range
 
@@ -21,7 +22,7 @@ ZERO_FILE: Final = -1
 
 
 @dataclass(frozen=True)
-class Segments:
+class Segments(Columns):
     """Columns, one row a segment.
 
     Attributes:
@@ -36,30 +37,6 @@ class Segments:
     presence: U8
     file: I64
     offset: U64
-
-    @classmethod
-    def of(cls, rows: Iterable[tuple[int, int, Presence, int, int]]) -> Self:
-        """From (start, end, presence, file, offset) tuples."""
-        start, end, presence, file, offset = zip(*rows, strict=True)
-        return cls(
-            np.array(start, np.uint64),
-            np.array(end, np.uint64),
-            np.array(presence, np.uint8),
-            np.array(file, np.int64),
-            np.array(offset, np.uint64),
-        )
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Segments]) -> Segments:
-        """All rows of all parts."""
-        columns = ("start", "end", "presence", "file", "offset")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
-
-    def take(self, index: I64) -> Segments:
-        """The rows `index`."""
-        return Segments(
-            self.start[index], self.end[index], self.presence[index], self.file[index], self.offset[index]
-        )
 
     def resolved(self) -> Segments:
         """The same memory sorted by address and free of overlaps and empty rows.
@@ -133,12 +110,8 @@ class SegmentedMemory(PhysicalMemory):
     def ranges(self) -> tuple[Range, ...]:
         """See `PhysicalMemory.ranges`: neighbouring segments that are alike are joined."""
         table = self._segments
-        if not len(table.start):
-            return ()
-        fresh = np.ones(len(table.start), np.bool_)
-        fresh[1:] = (table.start[1:] != table.end[:-1]) | (table.presence[1:] != table.presence[:-1])
-        first = np.flatnonzero(fresh)
-        last = np.append(first[1:], len(fresh)) - 1
+        begins = (table.start[1:] != table.end[:-1]) | (table.presence[1:] != table.presence[:-1])
+        first, last = groups(len(table), begins)
         columns = (table.start[first], table.end[last], table.presence[first])
         rows = zip(*(column.tolist() for column in columns), strict=True)
         return tuple(Range(start, end, Presence(presence)) for start, end, presence in rows)
@@ -214,12 +187,10 @@ class SegmentedMemory(PhysicalMemory):
         file = table.file[row[wanted]]
         wanted, file = wanted[file != ZERO_FILE], file[file != ZERO_FILE]
         offset = table.offset[row[wanted]] + (start[wanted] - table.start[row[wanted]])
-        fresh = np.ones(len(wanted), np.bool_)
-        fresh[1:] = (
-            (np.diff(wanted) != 1) | (np.diff(file) != 0) | (offset[1:] != offset[:-1] + np.uint64(page_size))
-        )
-        firsts = np.flatnonzero(fresh)
-        counts = np.diff(np.append(firsts, len(wanted)))
+        goes_on = offset[1:] == offset[:-1] + np.uint64(page_size)
+        begins = (np.diff(wanted) != 1) | (np.diff(file) != 0) | ~goes_on
+        firsts, lasts = groups(len(wanted), begins)
+        counts = lasts + 1 - firsts
         flat = data.reshape(-1).data
         columns = (wanted[firsts], counts, file[firsts], offset[firsts])
         for top, count, index, at in zip(*(column.tolist() for column in columns), strict=True):

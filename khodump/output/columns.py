@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from khodump.columns.arrays import U8, U64
+from khodump.columns.arrays import U8, U64, AnyArray
+from khodump.rounding import round_up
 from khodump.rows import Block, Kind, Rows
 
 _NUMBERS: Final = (Kind.ADDRESS, Kind.COUNT, Kind.SIZE)
@@ -22,7 +22,7 @@ _GROUPS: Final = (4, 2, 1)  # digits looked up at once: as many bytes as numpy m
 _BLANK: Final = 0
 
 #: Some characters of every line: the same in all, or an array with an item a line.
-_Piece: TypeAlias = bytes | npt.NDArray[Any]
+_Piece: TypeAlias = bytes | AnyArray
 
 
 def integer_lines(block: Block, rows: Rows, separator: str) -> str | None:
@@ -57,7 +57,7 @@ def _joined(pieces: list[_Piece], count: int) -> str:
     return str((text if text.all() else text[text != _BLANK]).data, "ascii")
 
 
-def _cell(values: npt.NDArray[np.unsignedinteger[Any]], kind: Kind) -> Iterator[_Piece]:
+def _cell(values: AnyArray, kind: Kind) -> Iterator[_Piece]:
     """A column of numbers, from left to right."""
     base, form = (16, "x") if kind is Kind.ADDRESS else (10, "d")
     low, high = (format(int(number), form) for number in (values.min(), values.max()))
@@ -71,7 +71,7 @@ def _cell(values: npt.NDArray[np.unsignedinteger[Any]], kind: Kind) -> Iterator[
     same = 0  # leading digits that all numbers share
     while len(low) == len(high) and low[: same + 1] == high[: same + 1] and same < len(low):
         same += 1
-    others = min(-(-(len(low) - same) // _GROUPS[0]) * _GROUPS[0], len(low))  # whole groups are the fastest
+    others = min(round_up(len(low) - same, _GROUPS[0]), len(low))  # whole groups are the fastest
     yield low[: len(low) - others].encode()
     yield from _lowest(wide, base, others)
 
@@ -89,7 +89,7 @@ def _lowest(values: U64, base: int, width: int) -> list[_Piece]:
 
 
 @cache
-def _group(base: int, size: int) -> npt.NDArray[Any]:
+def _group(base: int, size: int) -> AnyArray:
     """The text of every number of `size` digits, as an unsigned integer of as many bytes."""
     digits: U8 = np.frombuffer(_DIGITS[:base], np.uint8)
     text = np.stack(np.meshgrid(*[digits] * size, indexing="ij"), axis=-1)

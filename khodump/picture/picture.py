@@ -11,17 +11,18 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from khodump.columns.arrays import I64, U8, U64
+from khodump.columns.arrays import F64, I64, U8, U64
 from khodump.columns.extents import NO_ORDER
 from khodump.columns.intervals import Intervals
+from khodump.columns.table import Columns
 from khodump.handover import Handover
 from khodump.numbers import format_size
 from khodump.ownership import NOBODY
 from khodump.picture.axis import Axis, Canvas, island_axis, linear_axis
 from khodump.picture.pieces import Category, Lane, Pieces, collect
 from khodump.picture.view import Scale, View
+from khodump.rounding import ceil_div, round_up
 from khodump.rows import Block, Column, Fact, Head, Kind, Result, Rows, Tail
 
 #: Segments that a picture has at most.
@@ -43,7 +44,7 @@ _COLUMNS: Final = (
 
 
 @dataclass(frozen=True, eq=False)
-class Segments:
+class Segments(Columns):
     """Places in the lanes as columns, those of a lane together and sorted by start.
 
     Attributes:
@@ -64,9 +65,6 @@ class Segments:
     highest: U8
     owner: I64
 
-    def __len__(self) -> int:
-        return len(self.lane)
-
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -86,7 +84,7 @@ class Picture:
     title: str
     axis: Axis
     lanes: tuple[Lane, ...]
-    cover: npt.NDArray[np.float64]
+    cover: F64
     segments: Segments
     owners: tuple[str, ...]
 
@@ -164,7 +162,7 @@ def _bounds(pieces: Pieces, view: View, page_size: int) -> tuple[int, int]:
     start -= start % page_size
     top = (1 << 64) - (1 << 16)
     start = min(start, top - page_size)
-    return start, min(max(-(-end // page_size) * page_size, start + page_size), top)
+    return start, min(max(round_up(end, page_size), start + page_size), top)
 
 
 def _in_view(lanes: tuple[Lane, ...], pieces: Pieces) -> tuple[tuple[Lane, ...], Pieces]:
@@ -186,7 +184,7 @@ def _shown(pieces: Pieces, lanes: tuple[Lane, ...]) -> Intervals:
     return Intervals.covering(pieces.start[shown], pieces.end[shown])
 
 
-def _cover(axis: Axis, pieces: Pieces, lane: int) -> npt.NDArray[np.float64]:
+def _cover(axis: Axis, pieces: Pieces, lane: int) -> F64:
     """The share of each bin that the pieces of a lane cover."""
     first, stop = np.searchsorted(pieces.lane, [lane, lane + 1])
     filled = Intervals.covering(pieces.start[first:stop], pieces.end[first:stop])
@@ -198,9 +196,7 @@ def _cover(axis: Axis, pieces: Pieces, lane: int) -> npt.NDArray[np.float64]:
     sizes = np.concatenate([none, np.cumsum(filled.end - filled.start, dtype=np.uint64)])
     ends = np.concatenate([none, filled.end])
     below = sizes[before] - (np.maximum(ends[before], axis.edges) - axis.edges)
-    share: npt.NDArray[np.float64] = np.diff(below).astype(np.float64) / np.diff(axis.edges).astype(
-        np.float64
-    )
+    share: F64 = np.diff(below).astype(np.float64) / np.diff(axis.edges).astype(np.float64)
     return share
 
 
@@ -223,7 +219,7 @@ def _segments(axis: Axis, pieces: Pieces) -> Segments:
         key = found.lane * cells + cell
         firsts = np.flatnonzero(np.diff(key, prepend=-1))
         found, cell = _joined(found, firsts), cell[firsts] // 2
-        cells = -(-cells // 2)
+        cells = ceil_div(cells, 2)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -11,6 +10,7 @@ import numpy as np
 
 from khodump.columns.arrays import I64, U8, U64, Bool
 from khodump.columns.extents import NO_ORDER
+from khodump.columns.table import Columns
 from khodump.handover import Handover
 from khodump.memory import Presence
 from khodump.numbers import format_size
@@ -50,7 +50,7 @@ class Lane:
 
 
 @dataclass(frozen=True, eq=False)
-class Pieces:
+class Pieces(Columns):
     """Stretches of memory as columns, those of a lane together and sorted by start.
 
     Attributes:
@@ -79,12 +79,6 @@ class Pieces:
         by_start = np.argsort(start, kind="stable")
         return cls(lanes, start[by_start], end[by_start], orders[by_start], owners[by_start])
 
-    @classmethod
-    def concatenate(cls, parts: Sequence[Pieces]) -> Pieces:
-        """All pieces, lane by lane."""
-        columns = ("lane", "start", "end", "order", "owner")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
-
     def within(self, start: int, end: int) -> Pieces:
         """What of them is in `start` to `end`."""
         if ((self.start < self.end) & (self.start >= np.uint64(start)) & (self.end <= np.uint64(end))).all():
@@ -92,9 +86,6 @@ class Pieces:
         low, high = np.maximum(self.start, np.uint64(start)), np.minimum(self.end, np.uint64(end))
         kept = low < high
         return Pieces(self.lane[kept], low[kept], high[kept], self.order[kept], self.owner[kept])
-
-    def __len__(self) -> int:
-        return len(self.lane)
 
 
 def collect(handover: Handover, by: By) -> tuple[tuple[Lane, ...], Pieces, tuple[str, ...]]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from khodump.abi.layout import dtype_of
+from khodump.columns.arrays import AnyArray
 from khodump.findings import Entry, Finding
 from khodump.memory import Hole
 from khodump.problems import BlockCountInvalid, ListPageShared
@@ -25,7 +24,7 @@ class ArrayList:
         findings: what is wrong with it.
     """
 
-    entries: npt.NDArray[Any]
+    entries: AnyArray
     findings: tuple[Finding, ...] = ()
 
 
@@ -39,7 +38,7 @@ def read_array(context: Context, array: LuoArray, head: int, count: int | None =
         count: of its entries; by default the u64 before the first of them says it.
     """
     entry = dtype_of(array.schema)
-    none: npt.NDArray[Any] = np.zeros(0, entry)
+    none: AnyArray = np.zeros(0, entry)
     if not head:
         return ArrayList(none)
     if context.refuses(head, array.length):

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from khodump.abi.block import KHO_BLOCK_HEADER_SER, KHO_MAX_BLOCKS, MOST_LOOKED_AT, block_capacity
 from khodump.abi.layout import dtype_of, offset_of
-from khodump.columns.arrays import U64
+from khodump.columns.arrays import U64, AnyArray
 from khodump.findings import Entry, Finding
 from khodump.memory import Hole, page_numbers
 from khodump.owner import Owner
@@ -40,7 +39,7 @@ class BlockList:
     """
 
     blocks: tuple[int, ...]
-    entries: npt.NDArray[Any]
+    entries: AnyArray
     places: U64
     findings: tuple[Finding, ...]
 
@@ -81,7 +80,7 @@ def read_blocks(context: Context, head: int, schema: Any, what: str) -> BlockLis
     return BlockList(tuple(blocks), np.concatenate(parts), np.concatenate(places), tuple(findings))
 
 
-def places_from(start: int, rows: npt.NDArray[Any]) -> U64:
+def places_from(start: int, rows: AnyArray) -> U64:
     """The physical addresses of entries that follow each other from `start` on."""
     return np.uint64(start) + np.arange(len(rows), dtype=np.uint64) * np.uint64(rows.dtype.itemsize)
 

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Final
 
-import numpy.typing as npt
-
 from khodump.abi.kexec_handover import PROP_COMPATIBLE
 from khodump.abi.layout import offset_of
 from khodump.abi.luo import (
@@ -32,6 +30,7 @@ from khodump.abi.luo import (
     LuoHeader,
     luo_version,
 )
+from khodump.columns.arrays import AnyArray
 from khodump.errors import FdtError
 from khodump.fdt import MAGIC, FdtNode, parse_fdt
 from khodump.findings import Entry, Finding
@@ -201,9 +200,7 @@ class _Reader:
         flbs = tuple(Flb(text(bytes(row["name"])), int(row["data"]), int(row["count"])) for row in rows)
         return flbs, ((head, self._context.page_size),)
 
-    def _array(
-        self, context: Context, array: LuoArray, head: int, count: int | None = None
-    ) -> npt.NDArray[Any]:
+    def _array(self, context: Context, array: LuoArray, head: int, count: int | None = None) -> AnyArray:
         """The entries of the array at `head`; the u64 before the first counts them, unless told."""
         found = read_array(context, array, head, count)
         self.findings += found.findings

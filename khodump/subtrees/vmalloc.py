@@ -24,6 +24,7 @@ from khodump.problems import (
     VmallocCountMismatch,
     VmallocInvalid,
 )
+from khodump.rounding import ceil_div
 from khodump.subtree import Claims, Context, Keep
 
 _BATCH_BYTES: Final = 1 << 20  # what is made of it still fits a cache
@@ -106,7 +107,7 @@ class VmallocArea:
         """The chain, and the first `limit` bytes of the data."""
         yield from self.chain_keeps(owner)
         size, limit = self.block_size, min(limit, self.size)
-        held = self.blocks[: -(-limit // size)]
+        held = self.blocks[: ceil_div(limit, size)]
         length = np.full(len(held), size, np.uint64)
         length[-1:] = limit - max(len(held) - 1, 0) * size
         yield Keep(owner, what, held, length)
@@ -126,7 +127,7 @@ class VmallocArea:
             uint8 rows of a page each, and their `Presence`.
         """
         size = self.context.page_size
-        pages = -(-min(limit, self.size) // size)
+        pages = ceil_div(min(limit, self.size), size)
         step = _BATCH_BYTES // size
         for at in range(0, pages, step):
             found = self.context.memory.pages(page_numbers(self.pages(at, min(at + step, pages)), size), size)
@@ -164,7 +165,7 @@ def open_vmalloc(context: Context, descriptor: bytes, what: str, at: int | None 
         findings.append(context.problem(VmallocInvalid(told.order, told.flags), None, message, entry=entry))
         none = np.zeros(0, np.uint64)
         return VmallocArea(context, told, none, none, tuple(findings), at)
-    wanted = -(-told.total_pages // (1 << told.order))
+    wanted = ceil_div(told.total_pages, 1 << told.order)
     most = wanted // chunk_capacity(context.page_size) + 1  # the last may be empty
     chunk = told.first
     while chunk:

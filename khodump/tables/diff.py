@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from khodump.columns.arrays import AnyArray
 from khodump.diffing.batch import CHANGES, NO_BLOCK, Batch
 from khodump.diffing.bits import BitDiff, bit_diff
 from khodump.diffing.census import Census, census
@@ -228,7 +228,7 @@ class Diff:
 
     def _block(self, batch: Batch, *, pages: bool) -> Block:
         unit = np.uint64(self._unit)
-        columns: list[npt.NDArray[Any]] = [
+        columns: list[AnyArray] = [
             np.array(CHANGES, np.object_)[batch.change],
             batch.start << unit,
             batch.end << unit,
@@ -318,7 +318,7 @@ class Diff:
         return Tail("; ".join([maps, *meaning_words(self.meaning)]), self._findings)
 
 
-def _orders(handover: Handover) -> npt.NDArray[np.object_]:
+def _orders(handover: Handover) -> AnyArray:
     """The order of a block by log2 of its size; None for NO_BLOCK."""
     shift = handover.tracker.page_shift
     return np.array([*(size - shift for size in range(NO_BLOCK)), None], np.object_)

@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from khodump.abi.khoser import SMALL_BITMAP_SIZE
-from khodump.columns.arrays import I64, U64, Bool
+from khodump.columns.arrays import I64, U64
+from khodump.columns.table import Columns
 
 #: A slab object of 512 bytes is page-aligned by chance once in 8 (4K pages); this many in a row are no chance.
 _ENOUGH_ALIGNED: Final = 4
@@ -22,7 +23,7 @@ _FEW_STRAY: Final = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Elements:
+class Elements(Columns):
     """The bitmap pointers of a chain, as columns.
 
     Attributes:
@@ -38,11 +39,6 @@ class Elements:
     order: U64
     chunk: U64
     number: I64
-
-    def take(self, index: Bool | I64 | slice) -> Elements:
-        """The elements that `index` selects."""
-        columns = ("phys_start", "bitmap", "order", "chunk", "number")
-        return Elements(*(getattr(self, name)[index] for name in columns))
 
 
 class BitmapSize(NamedTuple):

@@ -23,4 +23,4 @@ def coverage_of(geometry: KeyGeometry, nodes: Nodes) -> Coverage:
         block = np.uint64(geometry.page_shift + band.order)
         order = np.full(len(node), band.order, np.uint8)
         parts.append(Coverage(node, order, low << block, (high + _ONE) << block))
-    return Coverage.concatenate(parts)
+    return Coverage.concatenate(parts).sorted()

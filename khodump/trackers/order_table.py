@@ -73,12 +73,12 @@ class OrderTableTracker(Tracker):
     def covers(self, nodes: Nodes) -> Coverage:
         """See `Tracker.covers`: each tree's nodes follow its top, which stands in the slot of its order."""
         tops = np.flatnonzero(nodes.parent == np.uint64(self.root)).tolist()
-        parts = [Coverage.empty()]
+        parts = []
         for top, stop in pairwise([*tops, len(nodes)]):
             geometry = OrderGeometry.of(self.page_shift, int(nodes.slot[top]))
             found = coverage_of(geometry, nodes.take(slice(top, stop)))
             parts.append(Coverage(found.node + top, found.order, found.start, found.end))
-        return Coverage.concatenate(parts)
+        return Coverage.concatenate(parts).sorted()
 
     def flaws(self) -> set[str]:
         """See `Tracker.flaws`: which they are is not told."""

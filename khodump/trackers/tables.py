@@ -17,6 +17,7 @@ from khodump.abi.kexec_handover import KeyGeometry, kho_radix_leaf, kho_radix_no
 from khodump.abi.layout import dtype_of
 from khodump.columns.arrays import I64, U8, U64, Bool, among, distinct, repeats, warm_heap
 from khodump.columns.extents import NO_ORDER, Extents
+from khodump.columns.table import Columns
 from khodump.findings import Finding
 from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
 from khodump.problems import MapKeyImpossible, MapNodeShared, MapPointerUnaligned, MapProblem
@@ -29,7 +30,7 @@ _BATCH_BYTES: Final = 1 << 20  # what it unpacks to still fits a cache
 
 
 @dataclass(frozen=True, eq=False)
-class Entries:
+class Entries(Columns):
     """Pointers to the nodes of one level, as columns.
 
     Attributes:
@@ -41,19 +42,6 @@ class Entries:
     phys: U64
     prefix: U64
     parent: U64
-
-    @classmethod
-    def none(cls) -> Entries:
-        """No pointers."""
-        nothing = np.zeros(0, np.uint64)
-        return cls(nothing, nothing, nothing)
-
-    def __len__(self) -> int:
-        return len(self.phys)
-
-    def take(self, index: Bool | I64 | slice) -> Entries:
-        """The pointers that `index` (positions, a mask or a slice) selects."""
-        return Entries(self.phys[index], self.prefix[index], self.parent[index])
 
 
 class TableTree:
@@ -112,25 +100,22 @@ class TableTree:
     def walk_by_address(self, walk: Walk) -> Iterator[Extents]:
         """As `walk`, but by ascending address. Held whole where the tables are damaged, or orders share leaves oddly."""
         leaves = self.descend(walk)
-        orders = self._orders(leaves, 0)
-        shared = np.flatnonzero(orders == NO_ORDER)
-        if (
-            walk.findings or shared.any()
-        ):  # the first leaf is where the highest orders meet, and the only such place
+        orders = self._leaf_orders(leaves)
+        # The highest orders meet in the first leaf, and several orders meet nowhere else in an undamaged map.
+        several = orders == NO_ORDER
+        if walk.findings or several[1:].any():
             yield Extents.concatenate(self.geometry.page_shift, self._leaf_runs(leaves, walk)).sorted()
             return
-        first = Extents.concatenate(self.geometry.page_shift, self._leaf_runs(leaves.take(shared), walk))
-        known = distinct(np.concatenate([orders[len(shared) :], first.order]))
+        first = Extents.concatenate(self.geometry.page_shift, self._leaf_runs(leaves.take(several), walk))
+        # The keys of one order ascend as its addresses do, so the runs of each order are merged, a batch of each at a time.
+        known = distinct(np.concatenate([orders[~several], first.order]))
         step = max(_BATCH_BYTES // self.geometry.page_size // max(len(known), 1), 1)
-        yield from merged(
-            [
-                chain(
-                    [first.take(first.order == order)],
-                    self._leaf_runs(leaves.take(orders == order), walk, step),
-                )
-                for order in known
-            ]
-        )
+        by_order: list[Iterator[Extents]] = []
+        for order in known:
+            in_first = first.take(first.order == order)
+            others = self._leaf_runs(leaves.take(orders == order), walk, step)
+            by_order.append(chain([in_first], others))
+        yield from merged(by_order)
         walk.findings.sort(key=self._leaf_of)
 
     def _leaf_of(self, finding: Finding) -> int:
@@ -159,7 +144,7 @@ class TableTree:
         """
         words, readable = self._gather(leaves, 0, walk, self._word)
         held = leaves.take(readable)
-        orders = self._orders(held, 0)
+        orders = self._leaf_orders(held)
         end = (held.prefix + _ONE) << np.uint64(self.geometry.leaf_bits)
         ends = np.sort(np.array([band.last for band in self.geometry.bands], np.uint64)) + np.uint64(2)
         orders[among(end, ends) & (words[:, -1] >> np.uint64(63) != 0)] = NO_ORDER
@@ -167,15 +152,14 @@ class TableTree:
 
     def _children(self, tables: Entries, level: int, walk: Walk) -> Entries:
         """The pointers in these tables, in ascending key order."""
-        found = []
+        parts = []
         for part in self._batches(tables):
             words, readable = self._gather(part, level, walk, self._entry)
             row, slot = np.nonzero(words)
             table = np.flatnonzero(readable)[row]
             prefix = (part.prefix[table] << np.uint64(self.geometry.table_bits)) | slot.astype(np.uint64)
-            found.append(Entries(words[row, slot].astype(np.uint64), prefix, part.phys[table]))
-        columns = ("phys", "prefix", "parent")
-        return Entries(*(np.concatenate([getattr(part, name) for part in found]) for name in columns))
+            parts.append(Entries(words[row, slot].astype(np.uint64), prefix, part.phys[table]))
+        return Entries.concatenate(parts)
 
     def _batches(self, entries: Entries, step: int | None = None) -> Iterator[Entries]:
         step = step or _BATCH_BYTES // self.geometry.page_size
@@ -193,30 +177,28 @@ class TableTree:
         words = pages.data.view(word)
         if not readable.all():
             words = words[readable]
-        empty = np.zeros(len(entries.phys), np.bool_)
+        empty = np.zeros(len(entries), np.bool_)
         empty[readable] = ~words.any(axis=1)
-        levels = np.full(len(entries.phys), level, np.uint8)
-        walk.node_parts.append(
-            Nodes(
-                entries.phys,
-                levels,
-                entries.prefix,
-                pages.presence,
-                empty,
-                self._orders(entries, level),
-                *self._seats(entries, level),
-            )
-        )
-        for index in np.flatnonzero(~readable).tolist():
-            phys, prefix, parent = (
-                int(column[index]) for column in (entries.phys, entries.prefix, entries.parent)
-            )
-            what = f"the {_kind(level)} at {phys:#x} (level {level}, key prefix {prefix:#x})"
-            missing = Presence(int(pages.presence[index]))
-            walk.findings.append(
-                node_problem(self._memory, phys, missing, what, level=level, prefix=prefix, parent=parent)
-            )
+        walk.node_parts.append(self._nodes(entries, level, pages.presence, empty))
+        self._report_missing(entries, level, pages.presence, walk)
         return words, readable
+
+    def _nodes(self, entries: Entries, level: int, presence: U8, empty: Bool) -> Nodes:
+        """The nodes that these pointers lead to."""
+        levels = np.full(len(entries), level, np.uint8)
+        orders = np.full(len(entries), NO_ORDER, np.uint8) if level else self._leaf_orders(entries)
+        parent, slot = self._seats(entries, level)
+        return Nodes(entries.phys, levels, entries.prefix, presence, empty, orders, parent, slot)
+
+    def _report_missing(self, entries: Entries, level: int, presence: U8, walk: Walk) -> None:
+        """A finding for each node that could not be read."""
+        for index in np.flatnonzero(presence != Presence.PRESENT).tolist():
+            phys = int(entries.phys[index])
+            prefix = int(entries.prefix[index])
+            where = {"level": level, "prefix": prefix, "parent": int(entries.parent[index])}
+            what = f"the {_kind(level)} at {phys:#x} (level {level}, key prefix {prefix:#x})"
+            missing = Presence(int(presence[index]))
+            walk.findings.append(node_problem(self._memory, phys, missing, what, **where))
 
     def _seats(self, entries: Entries, level: int) -> tuple[U64, I64]:
         """The parent of each node, and the slot there."""
@@ -225,38 +207,41 @@ class TableTree:
         mask = np.uint64((1 << self.geometry.table_bits) - 1)
         return entries.parent, (entries.prefix & mask).astype(np.int64)
 
-    def _orders(self, entries: Entries, level: int) -> U8:
-        """The order of each leaf's blocks; the leaf of the lowest keys holds several, and is told apart."""
+    def _leaf_orders(self, leaves: Entries) -> U8:
+        """The order of each leaf's blocks; NO_ORDER for a leaf whose keys are of several orders, or of none.
+
+        With pages of 4 KiB a leaf has 2^15 keys, those of order 0 begin at 2^52, and those of order 1 at 2^51. So the leaf
+        of prefix 2^37 has order 0, and that of prefix 2^36 order 1. The leaf of prefix 0 has the keys of all orders from 37
+        on.
+        """
         bits = np.uint64(self.geometry.leaf_bits)
-        first = entries.prefix << bits
-        starts, ends, _, orders = (
+        first = leaves.prefix << bits
+        last = first + ((_ONE << bits) - _ONE)
+        starts, ends, _, orders = self._bands()
+        band = np.searchsorted(starts, first, "right") - 1
+        # One key past the end of a band may share its last leaf: no kernel sets it (`bitmaps` looks for it).
+        is_of_one = (band >= 0) & (last <= ends[band] + _ONE)
+        return np.where(is_of_one, orders[band], NO_ORDER).astype(np.uint8)
+
+    def _bands(self) -> tuple[U64, U64, U64, U64]:
+        """The first and the last key of each order, what is taken off its keys, and the orders; by ascending keys."""
+        first, last, base, order = (
             np.array(column, np.uint64) for column in zip(*self.geometry.bands, strict=True)
         )
-        band = np.searchsorted(starts, first, "right") - 1
-        whole = (band >= 0) & (first + ((_ONE << bits) - _ONE) <= ends[band] + _ONE)
-        return np.where(whole if not level else False, orders[band], NO_ORDER).astype(np.uint8)
+        return first, last, base, order
 
     def _admit(self, entries: Entries, level: int, seen: U64, walk: Walk) -> Entries:
         """Without the pointers that no kernel writes; each table with such pointers gives one finding a rule."""
         width = self.geometry.key_width - self.geometry.key_shift(level)
+        too_wide = entries.prefix >> np.uint64(max(width, 0)) != 0
+        unaligned = entries.phys % np.uint64(self.geometry.page_size) != 0
+        met_before = repeats(entries.phys) | among(entries.phys, seen)
         checks = (
-            (
-                MapKeyImpossible,
-                entries.prefix >> np.uint64(max(width, 0)) != 0,
-                "makes keys wider than any kernel's",
-            ),
-            (
-                MapPointerUnaligned,
-                entries.phys % np.uint64(self.geometry.page_size) != 0,
-                "is not page-aligned",
-            ),
-            (
-                MapNodeShared,
-                repeats(entries.phys) | among(entries.phys, seen),
-                "is a node that was met before",
-            ),
+            (MapKeyImpossible, too_wide, "makes keys wider than any kernel's"),
+            (MapPointerUnaligned, unaligned, "is not page-aligned"),
+            (MapNodeShared, met_before, "is a node that was met before"),
         )
-        good = np.ones(len(entries.phys), np.bool_)
+        good = np.ones(len(entries), np.bool_)
         for kind, bad, what in checks:
             self._report(kind, what, entries.take(good & bad), level, walk)
             good &= ~bad
@@ -318,9 +303,7 @@ class TableTree:
         row = first >> bits
         first += (leaves.prefix[row] - row) << bits
         last = first + count - _ONE
-        starts, ends, bases, orders = (
-            np.array(column, np.uint64) for column in zip(*self.geometry.bands, strict=True)
-        )
+        starts, ends, bases, orders = self._bands()
         band = np.searchsorted(starts, first, "right") - 1
         straddling = (band < 0) | (last > ends[band])
         if straddling.any():

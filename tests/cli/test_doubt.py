@@ -175,7 +175,7 @@ def the_decoder_of_contributing():
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (code,) = (code for code, _ in PYTHON.findall(page) if "CLOCK_STATE" in code)
     names: dict[str, object] = {"__name__": "__main__"}
-    exec(compile(code, "CONTRIBUTING", "exec"), names)  # noqa: S102 - our own page
+    exec(compile(code, "CONTRIBUTING", "exec", dont_inherit=True), names)  # noqa: S102 - our own page
     return names["decode"]
 
 

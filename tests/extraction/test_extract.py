@@ -132,7 +132,7 @@ def test_overlaps_are_resolved_as_page_by_page():
         for pfn, page, count in rows:
             for index in range(count):
                 pages.setdefault(page + index, pfn + index)
-        runs = _untangled(Runs.of(*rows))
+        runs = _untangled(Runs.of_rows(rows))
         columns = zip(runs.pfn.tolist(), runs.page.tolist(), runs.count.tolist(), strict=True)
         found = [(page + i, pfn + i) for pfn, page, count in columns for i in range(count)]
         assert found == sorted(pages.items())

@@ -45,7 +45,7 @@ def tables(draw) -> list[Row]:
 
 
 def memory_of(files: list[ImageFile], rows: list[Row]) -> PhysicalMemory:
-    return SegmentedMemory(files, Segments.of(rows), description="", platform=Platform())
+    return SegmentedMemory(files, Segments.of_rows(rows), description="", platform=Platform())
 
 
 def model(rows: list[Row], phys: int) -> tuple[Presence, int]:

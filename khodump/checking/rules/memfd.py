@@ -21,6 +21,7 @@ from khodump.findings import Finding, Severity
 from khodump.numbers import format_size
 from khodump.owner import quoted
 from khodump.problems import MemfdFolioCount, MemfdFolioMissing, MemfdListUnread
+from khodump.rounding import ceil_div
 from khodump.subtrees.memfd import Memfd
 
 _MAX_FOLIOS: Final = (1 << 32) - 1  # UINT_MAX: memfd_luo_preserve_folios() refuses more with EFBIG
@@ -107,7 +108,7 @@ def _sizes(case: Case) -> Iterator[Hit]:
             continue
         if len(placed.overlapping):  # then some lie elsewhere than they should, which is told
             continue
-        pages = -(-memfd.size // size)
+        pages = ceil_div(memfd.size, size)
         end = np.uint64(pages)
         held = Intervals.covering(np.minimum(placed.first, end), np.minimum(placed.stop, end)).size
         if held < pages:
