@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from khodump.abi.kernels import Kernel
 from khodump.advice import PLACEHOLDERS, Invocation, told
 from khodump.checking.checkup import Checkup, Diagnosis
 from khodump.checking.rules import RULES
+from khodump.columns.arrays import Bool
 from khodump.columns.extents import Extents
 from khodump.findings import Severity
 from khodump.handover import Handover
@@ -24,13 +26,14 @@ from khodump.picture.svg import draw_svg
 from khodump.picture.view import By, View
 from khodump.report.from_rows import MAX_ROWS, facts_of, grid_of, table_of
 from khodump.report.page import Card, Drawing, Page, Section
-from khodump.rows import Block, Column, Kind, Rows
+from khodump.rows import Address, Block, Column, Count, Kind, Rows, Text, table
 from khodump.tables.check import what_was_checked
 from khodump.tables.dts import dts
 from khodump.tables.inspect import Selection, inspect
 from khodump.tables.owners import owners
 from khodump.tables.sessions import sessions
 from khodump.tables.subtrees import subtrees
+from khodump.tracker import Nodes
 
 _MAX_CARDS: Final = 200
 _STRETCHES: Final = (
@@ -41,8 +44,34 @@ _STRETCHES: Final = (
     Column("count", Kind.COUNT),
     Column("size", Kind.SIZE),
 )
-_NO_RULE: Final = "A decoder found it, and khodump has no rule for it: what follows is for its user to say."
 _RULES: Final = {rule.name: rule for rule in RULES}
+_NO_RULE: Final = "A decoder found it, and khodump has no rule for it: what follows is for its user to say."
+
+
+@dataclass(frozen=True)
+class _LevelRow:
+    """The map's own pages of one level."""
+
+    level: Count
+    nodes: Count
+    empty: Count
+    unreadable: Count
+
+
+@dataclass(frozen=True)
+class _UnreadRow:
+    """Something that the image does not hold."""
+
+    phys: Address | None
+    what: Text
+
+
+@dataclass(frozen=True)
+class _SkippedRow:
+    """A rule that was not run, and why."""
+
+    rule_not_run: Text
+    because: Text
 
 
 def handover_page(
@@ -179,21 +208,16 @@ def _subtrees(handover: Handover) -> Section:
     )
 
 
+def _level(level: int, nodes: Nodes, missing: Bool) -> _LevelRow:
+    there = nodes.level == level
+    return _LevelRow(level, int(there.sum()), int((there & nodes.empty).sum()), int((there & missing).sum()))
+
+
 def _nodes(handover: Handover) -> Section:
     nodes = handover.nodes
     levels = np.unique(nodes.level)[::-1].tolist()
-    columns = (
-        Column("level", Kind.COUNT),
-        Column("nodes", Kind.COUNT),
-        Column("empty", Kind.COUNT),
-        Column("unreadable", Kind.COUNT),
-    )
-    of_level = [nodes.level == level for level in levels]
     missing = nodes.presence != Presence.PRESENT
-    counted = [
-        levels,
-        *([int((of & mask).sum()) for of in of_level] for mask in (nodes.level >= 0, nodes.empty, missing)),
-    ]
+    counted = [_level(level, nodes, missing) for level in levels]
     listed = (
         Column("phys", Kind.ADDRESS),
         Column("level", Kind.COUNT),
@@ -206,7 +230,7 @@ def _nodes(handover: Handover) -> Section:
         "map-pages",
         "The map's own pages",
         f"{handover.tracker.shape}; level 0 holds the bits.",
-        tables=(table_of("By level", Rows("levels", columns, [counted])),),
+        tables=(table_of("By level", table("levels", _LevelRow, counted)),),
         grids=(grid_of("nodes", "Pages", Rows("nodes", listed, [block])),),
     )
 
@@ -247,8 +271,7 @@ def _stretches(extents: Extents) -> tuple[int, Block]:
 
 def _unread(handover: Handover) -> Section:
     found = [finding for finding in handover.all_findings if finding.unread]
-    columns = (Column("phys", Kind.ADDRESS), Column("what", Kind.TEXT))
-    block = ([finding.phys for finding in found], [finding.message for finding in found])
+    rows = [_UnreadRow(finding.phys, finding.message) for finding in found]
     intro = (
         "Pages of the map, and what KHO's users wrote, that the image does not hold."
         if found
@@ -256,16 +279,13 @@ def _unread(handover: Handover) -> Section:
     )
     if handover.is_map_gone and handover.successor is not None:
         intro = f"What the map listed is not to be had. {handover.successor.message}."
-    grids = (grid_of("unread", "Missing", Rows("unread", columns, [block])),) if found else ()
+    grids = (grid_of("unread", "Missing", table("unread", _UnreadRow, rows)),) if found else ()
     return Section("unread", "What could not be read", intro, grids=grids)
 
 
 def _made(suspect: Handover | Broken, checkup: Checkup, invocation: Invocation) -> Section:
-    columns = (Column("rule not run", Kind.TEXT), Column("because", Kind.TEXT))
-    skipped = [[rule for rule, _ in checkup.not_run], [why for _, why in checkup.not_run]]
-    tables = (
-        (table_of("Rules that were not run", Rows("not run", columns, [skipped])),) if checkup.not_run else ()
-    )
+    skipped = table("not run", _SkippedRow, [_SkippedRow(rule, why) for rule, why in checkup.not_run])
+    tables = (table_of("Rules that were not run", skipped),) if checkup.not_run else ()
     facts = (
         ("khodump", __version__),
         ("image", suspect.memory.description),
