@@ -144,13 +144,12 @@ class Invocation:
     """How a handover was named at a prompt: what a command that is to look at it again has to be given.
 
     Attributes:
-        images: the files that make the image.
-        image_options: how to read them.
+        images: the files that make the image; none for this machine.
+        image_options: how to read them, or that this machine is meant.
         handover_options: which handover in them.
         program: what the commands belong to.
         commands: those that it has; None for all.
         fdt_file: the root FDT, where a file was given for it.
-        live_options: what names this machine; commands that take no handover read its memory from `images` instead.
         wording: how parameters are called there.
     """
 
@@ -160,7 +159,6 @@ class Invocation:
     program: str = "khodump"
     commands: tuple[str, ...] | None = None
     fdt_file: str | None = None
-    live_options: tuple[Option, ...] = ()
     wording: Callable[[Parameter], str] = Parameter.as_option
 
     def has(self, command: Command) -> bool:
@@ -177,9 +175,7 @@ class Invocation:
 
     def _images(self, command: Command, words: list[str]) -> list[str]:
         """The files and the command's own words, in the order in which it takes them."""
-        is_live = bool(self.live_options) and command.takes is Takes.HANDOVER
-        is_named = command.takes is not Takes.NOTHING and not is_live
-        images = [_as_argument(image) for image in self.images] if is_named else []
+        images = [] if command.takes is Takes.NOTHING else [_as_argument(image) for image in self.images]
         option = _ONE_IMAGE.get(command.name)
         if option is None:
             return [*images, *words]
@@ -191,7 +187,7 @@ class Invocation:
         options = {
             Takes.NOTHING: (),
             Takes.IMAGE: self.image_options,
-            Takes.HANDOVER: (*self.live_options, *self.image_options, *self.handover_options),
+            Takes.HANDOVER: (*self.image_options, *self.handover_options),
         }
         return [word for option in options[takes] if option[0] not in words for word in option]
 

@@ -15,11 +15,11 @@ from khodump.memories import open_memory
 from khodump.memories.live import LivePaths, open_live
 from khodump.memory import Hole, PhysicalMemory
 from khodump.opening import locate
-from khodump.opening.boot import in_devicetree_file
+from khodump.opening.boot import Notice, in_devicetree_file
 from khodump.opening.broken import Broken
 from khodump.opening.candidates import Options, Survey
 from khodump.opening.locate import Progress, RootFdt
-from khodump.opening.machine import lead, scratch_of
+from khodump.opening.machine import lead, notices, scratch_of
 from khodump.opening.ram_end import find_ram_end
 from khodump.opening.resolve import (
     Found,
@@ -73,7 +73,7 @@ def open_handover(
     options = _checked(Options(version, page_size, force_placement=force_placement))
     told = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    return _handover(memory, _source(fdt, root), options, told, progress)
+    return _handover(Running(memory), _source(fdt, root), options, told, progress)
 
 
 def open_suspect(
@@ -100,7 +100,7 @@ def open_suspect(
     options = _checked(Options(version, page_size, tolerant=True, force_placement=force_placement))
     told = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    return _suspect(memory, _source(fdt, root), options, told, progress)
+    return _suspect(Running(memory), _source(fdt, root), options, told, progress)
 
 
 def open_in(
@@ -113,7 +113,7 @@ def open_in(
     progress: Progress | None = None,
 ) -> Handover:
     """As `open_handover`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
-    return _handover(memory, fdt, Options(version, page_size), scratch, progress)
+    return _handover(Running(memory), fdt, Options(version, page_size), scratch, progress)
 
 
 def open_suspect_in(
@@ -126,7 +126,7 @@ def open_suspect_in(
     progress: Progress | None = None,
 ) -> Handover | Broken:
     """As `open_suspect`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
-    return _suspect(memory, fdt, Options(version, page_size, tolerant=True), scratch, progress)
+    return _suspect(Running(memory), fdt, Options(version, page_size, tolerant=True), scratch, progress)
 
 
 def open_live_handover(
@@ -176,7 +176,7 @@ def _by_machine(handover: Handover, page_size: int | None, *, incoming: bool) ->
 
 
 _Opened = TypeVar("_Opened", bound=Handover | Broken)
-_Opener = Callable[[PhysicalMemory, RootSource, Options, Scratch | None, Progress | None], _Opened]
+_Opener = Callable[[Running, RootSource, Options, Scratch | None, Progress | None], _Opened]
 
 
 def _live(
@@ -191,13 +191,17 @@ def _live(
     _checked(options)
     memory = open_live(paths)
     with memory.closed_on_error():
-        running = Running(memory)
+        running = Running(memory, paths.kallsyms)
         found = lead(running, paths, incoming=incoming)
         scratch = scratch_of(running, paths)
-    opened = opener(memory, found.fdt, options, scratch, progress)
+    opened = opener(running, found.fdt, options, scratch, progress)
     if not isinstance(opened, Handover):
         return opened
     return replace(opened, notes=(*opened.notes, *found.notes))
+
+
+#: The memory, for the caller to close, what a search of it found, and notes on that.
+_Search = tuple[PhysicalMemory, Survey, tuple[Sentence, ...]]
 
 
 def search(
@@ -211,18 +215,48 @@ def search(
     devicetree: StrPath | None = None,
     deep: bool = False,
     progress: Progress | None = None,
-) -> tuple[PhysicalMemory, Survey, tuple[Sentence, ...]]:
+) -> _Search:
     """The memory of an image, for the caller to close, what a search of it found, and notes on that.
 
     The arguments are those of `open_handover`, but for `devicetree`, a machine's device tree whose /chosen is read as
     well, and `deep`, which looks for boot_params at every address. Finding nothing is no error.
     """
     options = _checked(Options(version, page_size, force_placement=force_placement))
-    told = in_devicetree_file(devicetree) if devicetree else None
+    told = _in_devicetree(devicetree)
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    with memory.closed_on_error():
-        memory, found, notes = search_placed(memory, options, progress, deep=deep)
-    return memory, found._replace(notices=[*([told] if told else []), *found.notices]), notes
+    return _searched(Running(memory), options, told, progress, deep=deep)
+
+
+def search_live(
+    *,
+    version: str | None = None,
+    page_size: int | None = None,
+    devicetree: StrPath | None = None,
+    deep: bool = False,
+    paths: LivePaths | None = None,
+    progress: Progress | None = None,
+) -> _Search:
+    """As `search`, in the memory of the machine this runs on, with what the boot protocol left in /sys."""
+    options = _checked(Options(version, page_size or os.sysconf("SC_PAGESIZE")))
+    paths = paths or LivePaths()
+    told = [*_in_devicetree(devicetree), *notices(paths)]
+    return _searched(Running(open_live(paths), paths.kallsyms), options, told, progress, deep=deep)
+
+
+def _in_devicetree(file: StrPath | None) -> list[Notice]:
+    """What a machine's device tree tells, if one was named."""
+    told = None if file is None else in_devicetree_file(file)
+    return [] if told is None else [told]
+
+
+def _searched(
+    running: Running, options: Options, told: Sequence[Notice], progress: Progress | None, *, deep: bool
+) -> _Search:
+    """What a search finds, with what is `told` elsewhere, and what the kernel in the memory was told."""
+    with running.memory.closed_on_error():
+        memory, found, notes = search_placed(running.memory, options, progress, deep=deep)
+        every = dict.fromkeys([*told, *running.notices, *found.notices])
+    return memory, found._replace(notices=list(every)), notes
 
 
 def _source(fdt: StrPath | int | None, root: int | None) -> RootSource:
@@ -259,39 +293,45 @@ def _checked(options: Options) -> Options:
 
 
 def _handover(
-    memory: PhysicalMemory,
+    running: Running,
     fdt: RootSource,
     options: Options,
     scratch: Scratch | None,
     progress: Progress | None,
 ) -> Handover:
-    with memory.closed_on_error():
-        found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
-        return _opened(found, options, scratch, progress)
+    with running.memory.closed_on_error():
+        found = placed(resolve_root(running, fdt, _checked(options), progress), options, progress)
+        return _opened(running, found, options, scratch, progress)
 
 
 def _suspect(
-    memory: PhysicalMemory,
+    running: Running,
     fdt: RootSource,
     options: Options,
     scratch: Scratch | None,
     progress: Progress | None,
 ) -> Handover | Broken:
-    with memory.closed_on_error():
+    with running.memory.closed_on_error():
         try:
-            found = placed(resolve_root(memory, fdt, _checked(options), progress), options, progress)
-            return _opened(found, options, scratch, progress)
+            found = placed(resolve_root(running, fdt, _checked(options), progress), options, progress)
+            return _opened(running, found, options, scratch, progress)
         except (NoHandoverError, FdtError) as error:
-            return broken_root(memory, fdt, error, options, progress)
+            return broken_root(running.memory, fdt, error, options, progress)
 
 
-def _opened(found: Found, options: Options, scratch: Scratch | None, progress: Progress | None) -> Handover:
+def _opened(
+    running: Running, found: Found, options: Options, scratch: Scratch | None, progress: Progress | None
+) -> Handover:
     """The handover of this root FDT; looks for its page when only that can settle the geometry."""
     memory, root, notes = found.memory, found.fdt, list(found.notes)
-    running = found.running or Running(memory)
+    if memory is not running.memory:
+        running = Running(memory)
     told_scratch = scratch if scratch is not None else running.scratch or _told_scratch(found)
-    if told_scratch is None and running.lacks_scratch is not None:
-        notes.append(f"the scratch regions are not known: {running.lacks_scratch}")
+    lack = running.lacks_scratch
+    if told_scratch is None and lack is not None:
+        is_told = any(lack in str(note) for note in notes)
+        why = "the kernel in the image cannot be asked for them" if is_told else lack
+        notes.append(f"the scratch regions are not known: {why}")
     memory.ram_end = find_ram_end(memory, found.ram, _named(root, told_scratch))
     version, page_size = options.version_of(root), options.page_size
     opened = open_tracker(memory, root.tree, fdt_phys=root.phys, version=version, page_size=page_size)

@@ -28,6 +28,7 @@ _LAST_COMPATIBLE: Final = 16
 _BEGIN_NODE, _END_NODE, _PROP, _NOP, _END = 1, 2, 3, 4, 9
 _ERR_TRUNCATED, _ERR_BADMAGIC, _ERR_BADVERSION = -8, -9, -10  # libfdt's
 _MAX_SIZE: Final = 1 << 16
+_PROP_HEAD: Final = 12  # its tag, its length, and the place of its name
 _MAX_DEPTH: Final = 64  # FDT_MAX_DEPTH of drivers/of/fdt.c
 _U32: Final = struct.Struct(">I")
 #: Bytes of a property before its value: the tag, the value's length, and where the name is.
@@ -208,6 +209,28 @@ def read_fdt(data: bytes, *, max_size: int = _MAX_SIZE) -> Fdt:
     header = _checked_header(data, max_size, oddities)
     root = _tree(data[: min(header.totalsize, max_size)], header, oddities)
     return Fdt(root, tuple(oddities))
+
+
+def root_values(data: bytes) -> Iterator[bytes]:
+    """The values of the root node's properties, in order, as far as these first bytes of a tree go.
+
+    The names of properties are at the end of a tree, and so not known.
+    """
+    if len(data) < FDT_HEADER.size:
+        return
+    header = FDT_HEADER.parse(data)
+    padded = data.ljust(min(header.totalsize, _MAX_SIZE), b"\0")
+    nodes = 0
+    try:
+        _check_blocks(header, len(padded), [])
+        for token in _tokens(padded, header, _Builder([])):
+            nodes += token.tag == _BEGIN_NODE
+            if nodes > 1 or token.at + _PROP_HEAD + len(token.value) > len(data):
+                return
+            if token.tag == _PROP:
+                yield token.value
+    except FdtError:
+        return
 
 
 def _checked_header(data: bytes, max_size: int, oddities: list[Oddity]) -> FdtHeader:

@@ -29,6 +29,11 @@ class Entry(NamedTuple):
     what: str
     at: int
 
+    @property
+    def place(self) -> str:
+        """What it is, and where."""
+        return f"{self.what}, at {self.at:#x}"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

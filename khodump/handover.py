@@ -24,11 +24,12 @@ from khodump.opening.running import Role, Running
 from khodump.opening.scratch import Scratch, scratch_findings
 from khodump.opening.succession import RECEIVED, Successor, find_successor
 from khodump.ownership import Ownership, own
+from khodump.problems import LiveListsUnread
 from khodump.subtree import Claims, Context, Subtree
 from khodump.subtrees import open_subtrees
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
 from khodump.subtrees.luo_memory import luo_claims
-from khodump.subtrees.luo_state import Luo
+from khodump.subtrees.luo_state import SESSIONS_OWNER, Luo
 from khodump.tracker import Nodes, Tracker, Walk, watched
 
 _UNREADABLE_BLOB: Final = "blob-unreadable"
@@ -237,7 +238,19 @@ class Handover:
     def user_findings(self) -> tuple[Finding, ...]:
         """What is wrong with what users wrote, or missing of it; reads all of that."""
         written = (finding for subtree in self.subtrees for finding in subtree.findings)
-        return (*written, *(self.live_luo.findings if self.live_luo else ()), *self._disagreements())
+        living = self.live_luo.findings if self.live_luo else ()
+        return (*written, *living, *self._lost_lists(), *self._disagreements())
+
+    def _lost_lists(self) -> Iterator[Finding]:
+        """That the kernel's lists cannot be read, where nothing else tells of LUO's sessions."""
+        if self.running is None or self.fdt.tree.child(LUO_NODE) is None:
+            return
+        if self.luo is not None and self.luo.is_serialized:
+            return
+        lost = self.running.lost_lists(self.role)
+        if lost is not None:
+            message = f"what sessions LUO has cannot be told, for nothing is serialized here, and of the running kernel: {lost.message}"
+            yield LiveListsUnread().finding(lost.phys, message, SESSIONS_OWNER)
 
     def _disagreements(self) -> Iterator[Finding]:
         """Where what LUO serialized and the kernel's lists of the same sessions differ, if both are there and sound."""
@@ -254,7 +267,7 @@ class Handover:
     @property
     def other_findings(self) -> tuple[Finding, ...]:
         """What is wrong with the root FDT, with scratch, and with what users wrote."""
-        return (*self.fdt.findings, *scratch_findings(self.scratch or ()), *self.user_findings)
+        return (*self.fdt.findings, *scratch_findings(self.scratch or Scratch(())), *self.user_findings)
 
     @property
     def all_findings(self) -> tuple[Finding, ...]:

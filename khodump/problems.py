@@ -398,6 +398,15 @@ class LiveObjectUnreadable(
     """One session, file or file handler."""
 
 
+class LiveListsUnread(
+    Problem,
+    name="live-lists-unread",
+    title="what leads to the running kernel's lists of sessions cannot be read",
+    unread=True,
+):
+    """Where LUO has not serialized, only these lists tell of its sessions."""
+
+
 @dataclass(frozen=True)
 class LiveCountMismatch(
     Problem,
@@ -470,6 +479,7 @@ PROBLEMS: Final[tuple[type[Problem], ...]] = (
     ReadingInDoubt,
     LiveListBroken,
     LiveObjectUnreadable,
+    LiveListsUnread,
     LiveCountMismatch,
     LiveReceivedMismatch,
     LiveSerializedMismatch,

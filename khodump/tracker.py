@@ -16,7 +16,7 @@ from khodump.advice import Sentence
 from khodump.columns.arrays import I64, U8, U64, Bool
 from khodump.columns.extents import NO_ORDER, Extents
 from khodump.columns.table import Columns
-from khodump.findings import Finding
+from khodump.findings import Entry, Finding
 from khodump.memory import PhysicalMemory, Presence
 from khodump.owner import Owner
 from khodump.problems import MapNodeUnreadable, MapPointerOutsideMemory, MapRootMissing, ReadingInDoubt
@@ -109,6 +109,11 @@ class Coverage(Columns):
     def sorted(self) -> Coverage:
         """By node, then by order."""
         return self.take(np.lexsort((self.order, self.node)))
+
+
+def slot_words(table: int, slot: int) -> str:
+    """A slot of an upper page, for a person."""
+    return f"slot {slot} of the table at {table:#x}"
 
 
 def node_problem(memory: PhysicalMemory, phys: int, presence: Presence, what: str, **where: int) -> Finding:
@@ -240,9 +245,9 @@ class Tracker(ABC):
     def trace(self, phys: int, order: int) -> Trace:
         """The way to the bit of the block of `page_size << order` bytes at `phys`, which is aligned to that."""
 
-    def slot_at(self, node: TraceNode) -> int:
-        """The physical address of the pointer in the slot that was taken of an upper page."""
-        return node.phys + _POINTER_SIZE * node.slot
+    def slot_entry(self, table: int, slot: int) -> Entry:
+        """Where a pointer of an upper page stands."""
+        return Entry(slot_words(table, slot), table + _POINTER_SIZE * slot)
 
     def covers(self, nodes: Nodes) -> Coverage:  # noqa: ARG002 - for those that can tell
         """The blocks that the nodes of a walk stand for, preserved or not; nothing where the nodes do not tell."""

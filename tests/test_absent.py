@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
 from khodump.api import open_suspect
 from khodump.checking.checkup import examine
 from khodump.checking.rule import Effect
 from khodump.errors import KhodumpError
+from khodump.findings import Severity
 from khodump.handover import Handover
 from khodump.kernel import WhyNot
+from khodump.luo_sessions import find_sessions
+from tests.builders.kernel.living import LivingKernel
+from tests.builders.kernel.luo_lists import BuiltSession
+from tests.builders.memfd import Folio, Memfd
 from tests.captures import CAPTURES, HISTORIC
 from tests.kernel.moments import MOMENTS
 from tests.lacking import lacking
@@ -87,6 +94,84 @@ def test_scratch_regions_of_a_running_kernel_are_not_lost_in_silence(moments, tm
         except KhodumpError:
             continue
     assert lost
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    """A kernel with a session in its own lists alone, one that it received, and scratch regions in its own table alone."""
+    living = LivingKernel.of(Memfd((Folio(0, b"disk", 1),)))
+    received = living.receive(Memfd((Folio(0, b"old"),)))
+    living.lists.write(outgoing=[living.prepared(1)], incoming=[BuiltSession("old", received)])
+    table = living.kernel.object(KHO_SCRATCH.build(KhoScratch(0x4080_0000, 0x40_0000)))
+    living.kernel.variable("kho_scratch", table.to_bytes(8, "little"))
+    living.kernel.variable("kho_scratch_cnt", (1).to_bytes(4, "little"))
+    return living.kernel
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of a handover, and whether a person is told that more may be missing."""
+
+    sessions: frozenset[str]
+    owners: frozenset[str]
+    has_scratch: bool
+    is_doubted: bool
+    lacks_scratch: bool
+
+    @classmethod
+    def of(cls, handover: Handover) -> Answer:
+        named = (
+            f"{session.name}/{file.file.token}/{file.file.state is not None}"
+            for session in find_sessions(handover)
+            for file in session.files
+        )
+        notes = "\n".join(map(str, handover.notes))
+        return cls(
+            frozenset(named),
+            frozenset(map(str, handover.ownership.owners)),
+            handover.scratch is not None,
+            any(finding.severity is Severity.ERROR for finding in handover.all_findings),
+            "scratch regions are not known" in notes,
+        )
+
+    def silent_about(self, whole: Answer) -> list[str]:
+        """What the whole image tells and this one does not, without a word."""
+        gone = []
+        if not self.is_doubted and not whole.sessions <= self.sessions:
+            gone.append("sessions")
+        if not self.is_doubted and not whole.owners <= self.owners:
+            gone.append("owners")
+        if not self.has_scratch and not self.lacks_scratch:
+            gone.append("scratch")
+        return gone
+
+
+def test_nothing_that_a_kernel_tells_is_lost_in_silence(kernel, tmp_path):
+    """Each page of a running kernel dropped in turn: its tables of symbols, types, page tables, variables and lists."""
+    told, image = kernel.finish(), kernel.image
+
+    def answer_of(core: Path) -> Answer | None:
+        image.to_elf(core, machine=kernel.machine.elf_machine, vmcoreinfo=told)
+        try:
+            with open_suspect(core) as suspect:
+                return Answer.of(suspect) if isinstance(suspect, Handover) else None
+        except KhodumpError:
+            return None  # it says so itself, with a status
+
+    whole = answer_of(tmp_path / "whole")
+    assert whole is not None
+    assert whole.has_scratch
+    assert len(whole.sessions) == 2
+    silent: dict[int, list[str]] = {}
+    for page in [at for start, end in image.ranges for at in range(start, end, 4096)]:
+        data = image.read(page, 4096)
+        image.drop(page)
+        fewer = answer_of(tmp_path / "fewer")
+        image.write(page, data)
+        gone = [] if fewer is None else fewer.silent_about(whole)
+        if gone:
+            silent[page] = gone
+    assert silent == {}
 
 
 def answer(command, image):

@@ -45,14 +45,14 @@ def test_each_command_takes_what_names_its_memory(words, wanted):
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (("lookup", "0x2000"), "khodump lookup 0x2000 --live --in --as kho-v4"),
-        (("sessions",), "khodump sessions --live --in --as kho-v4"),
-        (("scan",), "khodump scan /proc/kcore --as kho-v4"),
+        (("lookup", "0x2000"), "khodump lookup 0x2000 --live --as kho-v4 --in"),
+        (("sessions",), "khodump sessions --live --as kho-v4 --in"),
+        (("scan",), "khodump scan --live --as kho-v4"),
         (("key", "0x7"), "khodump key 0x7"),
     ],
 )
-def test_this_machine_is_named_by_an_option_and_where_a_command_has_none_by_its_memory(words, wanted):
-    options = Invocation(("/proc/kcore",), (("--as", "kho-v4"),), live_options=(("--live",), ("--in",)))
+def test_this_machine_is_named_by_an_option(words, wanted):
+    options = Invocation((), (("--live",), ("--as", "kho-v4")), (("--in",),))
     assert line(options, *words) == wanted
 
 

@@ -50,7 +50,7 @@ def test_what_no_rule_looks_for_a_decoder_finds():
 
 
 #: What finds something on behalf of all decoders, or of none.
-SHARED = [ROOT / "khodump" / "subtree.py", ROOT / "khodump" / "opening" / "doubt.py"]
+SHARED = [ROOT / "khodump" / name for name in ("subtree.py", "opening/doubt.py", "handover.py")]
 
 
 @pytest.mark.parametrize("path", DECODERS, ids=lambda path: str(Path(path).relative_to(ROOT / "khodump")))

@@ -48,7 +48,7 @@ class Standing:
         parts = []
         if self.entry is not None:
             holds = "" if self.value is None else f", which holds {self.value:#x}"
-            parts.append(f"{self.entry.what}, at {self.entry.at:#x}{holds}")
+            parts.append(f"{self.entry.place}{holds}")
         if self.file is not None:
             parts.append(f"{self.file} at offset {self.offset:#x}")
         return "; ".join(parts)
@@ -95,7 +95,7 @@ def _entry(case: Case, finding: Finding) -> Entry | None:
     if prefix is None or not table or is_root:
         return None
     slot = prefix & ((1 << tracker.geometry.table_bits) - 1)
-    return Entry(f"slot {slot} of the table at {table:#x}", table + _POINTER_SIZE * slot)
+    return tracker.slot_entry(table, slot)
 
 
 def _is_of(finding: Finding, kinds: tuple[type[MapProblem], ...]) -> bool:

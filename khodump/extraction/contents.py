@@ -37,6 +37,17 @@ def preserved_contents(handover: Handover) -> Contents:
     return _held(handover.memory, Intervals.covering(handover.preserved.phys, handover.preserved.end))
 
 
+def missing_contents(handover: Handover, sessions: Iterable[FoundSession]) -> Iterator[str]:
+    """What an image lacks of what the map lists, and of the files of these sessions, each in words."""
+    preserved = None if handover.is_map_unknown else preserved_contents(handover)
+    if preserved is not None and preserved.lost:
+        lost, size = format_size(preserved.lost), format_size(preserved.size)
+        yield f"{lost} of the {size} that are preserved are not in the image"
+    of_files = contents(handover, sessions).words
+    if of_files:
+        yield f"of the sessions' files, {of_files}"
+
+
 def contents(handover: Handover, sessions: Iterable[FoundSession]) -> Contents:
     """Of the folios of these sessions' files, a page each where their orders are not known."""
     none = np.zeros(0, np.uint64)

@@ -28,8 +28,9 @@ _VALUE: Final = re.compile(r"-?(?:0x)?[0-9a-fA-F]{1,20}")
 
 
 def is_asked(handover: Handover) -> bool:
-    """Whether the running kernel tells something of this handover."""
-    return handover.role is not Role.UNTOLD
+    """Whether the running kernel tells something of this handover, by nothing but its memory."""
+    running = handover.running
+    return handover.role is not Role.UNTOLD and running is not None and not running.needs_proc_kallsyms
 
 
 def kernel_keeps(handover: Handover) -> Iterator[Keep]:

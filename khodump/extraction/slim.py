@@ -30,6 +30,7 @@ from khodump.owner import Owner
 from khodump.rounding import ceil_div
 from khodump.rows import Count, Fact, Head, Kind, Result, Size, Tail, Text, table
 from khodump.subtree import Keep
+from khodump.tracker import MAP_OWNER
 from khodump.trackers import open_tracker
 
 _BATCH_BYTES: Final = 8 << 20
@@ -139,7 +140,7 @@ class Slim:
             *(left_out or _differences(handover, excerpt, has_kernel=_has_kernel(spans))),
         ]
         rows = tuple(_row(key, part, pages, size) for key, part in spans.items())
-        gone = (*(["KHO/map"] if handover.is_map_gone else []), *handover.gone_of(handover.subtrees))
+        gone = (*([str(MAP_OWNER)] if handover.is_map_gone else []), *handover.gone_of(handover.subtrees))
         return cls(excerpt, size, head, pages, excerpt.kept, rows, tuple(findings), gone)
 
     @property

@@ -147,25 +147,32 @@ def place_relative(place: int, entry: int) -> int:
 
 
 def _confirmed(info: Vmcoreinfo, readings: list[Kallsyms]) -> Kallsyms | WhyNot:
-    """The reading that VMCOREINFO confirms, which has the addresses of some symbols itself.
+    """The reading that VMCOREINFO confirms."""
+    wrong = contradiction(info, readings[0])
+    if wrong is None:
+        return readings[0]
+    others = (reading for reading in readings[1:] if contradiction(info, reading) is None)
+    return next(others, wrong)
+
+
+def contradiction(info: Vmcoreinfo, symbols: Symbols) -> WhyNot | None:
+    """What VMCOREINFO, which has the addresses of some symbols itself, says otherwise than these symbols.
 
     They are spread over the whole kernel, so that a name that was lost or made up by damage shows, too: all names after it
     would have the addresses of others.
     """
-    symbols = info.symbols
-    for reading in readings:
-        if not any(_contradicts(reading, name, va) for name, va in symbols.items()):
-            return reading
-    wrong = next(name for name, va in symbols.items() if _contradicts(readings[0], name, va))
-    message = f"the kernel's table of symbols gives {wrong} another address than VMCOREINFO, which says {symbols[wrong]:#x}"
-    return WhyNot(Reason.CONTRADICTED, message)
+    for name, va in info.symbols.items():
+        if _contradicts(symbols, name, va):
+            message = f"the kernel's table of symbols gives {name} another address than VMCOREINFO, which says {va:#x}"
+            return WhyNot(Reason.CONTRADICTED, message)
+    return None
 
 
-def _contradicts(reading: Kallsyms, name: str, va: int) -> bool:
+def _contradicts(symbols: Symbols, name: str, va: int) -> bool:
     """Whether the table has this symbol of VMCOREINFO's at another address."""
     if name in _VALUES:
         return False
-    addresses = reading.addresses(name)
+    addresses = symbols.addresses(name)
     return not isinstance(addresses, WhyNot) and bool(addresses) and va not in addresses
 
 

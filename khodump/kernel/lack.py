@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from khodump.findings import Finding, Severity
 from khodump.owner import Owner
@@ -29,6 +30,10 @@ class Reason(StrEnum):
     CONTRADICTED = "contradicted"
 
 
+#: What an image has of a kernel, and what cannot be read, or not be believed.
+_LOST: Final = (Reason.UNREADABLE, Reason.NOT_MAPPED, Reason.DAMAGED, Reason.CONTRADICTED)
+
+
 @dataclass(frozen=True, slots=True)
 class WhyNot:
     """What is missing, and what follows.
@@ -50,9 +55,15 @@ class WhyNot:
     def finding(self, problem: Problem, owner: Owner | None = None) -> Finding:
         """The same as a finding, for what could be read around it.
 
-        Only damage is the kernel's own; that an image does not hold something is no harm to the next kernel.
+        Only damage is the kernel's own. Whatever else keeps something from being read speaks against no kernel; but then
+        what was asked for is told only in part, however mild the damage itself would be.
         """
         told = problem.finding(self.phys, self.message, owner)
         if self.reason is Reason.DAMAGED:
             return told
-        return replace(told, severity=Severity.WARNING, unread=self.reason is Reason.UNREADABLE)
+        return replace(told, severity=Severity.ERROR, unread=True)
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether the image should tell of it, and does not; no kernel that lacks it by its nature is meant."""
+        return self.reason in _LOST

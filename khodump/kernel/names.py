@@ -68,6 +68,10 @@ def token_lengths(table: bytes, index: I64) -> I64 | WhyNot:
     nul = np.flatnonzero(np.frombuffer(table, np.uint8) == 0)
     if not len(nul) or int(index.max()) > int(nul[-1]):
         return WhyNot(Reason.DAMAGED, "a token of the kernel's symbol names has no end")
+    # scripts/kallsyms.c writes all tokens one after the other: an index that was damaged would give names no symbol has.
+    begins = np.concatenate(([0], nul[: KALLSYMS_TOKENS - 1] + 1))
+    if not np.array_equal(begins, index):
+        return WhyNot(Reason.DAMAGED, "the tokens of the kernel's symbol names do not follow one another")
     lengths: I64 = nul[np.searchsorted(nul, index)] - index
     if int(lengths.max()) > KSYM_NAME_LEN:
         return WhyNot(Reason.DAMAGED, "a token of the kernel's symbol names is longer than any name can be")

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from khodump.kernel import arm64, x86_64
 from khodump.kernel.addresses import AddressSpace
-from khodump.kernel.kallsyms import Symbols, read_kallsyms
+from khodump.kernel.kallsyms import Symbols, contradiction, read_kallsyms
 from khodump.kernel.kernel import Kernel
 from khodump.kernel.lack import Reason, WhyNot
 from khodump.kernel.physical import PhysicalPages
+from khodump.kernel.proc_kallsyms import read_proc_kallsyms
 from khodump.kernel.virtual import VirtualMemory
 from khodump.kernel.vmcoreinfo import Vmcoreinfo
 from khodump.memory import PhysicalMemory
 
 
 def open_kernel(
-    memory: PhysicalMemory, *, symbols: Symbols | None = None, vmcoreinfo: Mapping[str, str] | None = None
+    memory: PhysicalMemory,
+    *,
+    proc_kallsyms: Path | None = None,
+    vmcoreinfo: Mapping[str, str] | None = None,
 ) -> Kernel | WhyNot:
     """The kernel whose memory this is, if it can be asked about its handover.
 
     Args:
         memory: of any format; what is needed of it is read, it is not searched.
-        symbols: the kernel's symbols from elsewhere, as /proc/kallsyms; by default the table in its memory.
+        proc_kallsyms: /proc/kallsyms of this very kernel, for where the table in its memory cannot be read.
         vmcoreinfo: the lines of VMCOREINFO from elsewhere; by default those that came with the image.
     """
     info = Vmcoreinfo(memory.platform.vmcoreinfo if vmcoreinfo is None else vmcoreinfo)
@@ -38,11 +43,23 @@ def open_kernel(
     space = _address_space(info, PhysicalPages(memory, info.page_size))
     if isinstance(space, WhyNot):
         return space
-    known = symbols or read_kallsyms(info, VirtualMemory(space))
+    known = _symbols(info, VirtualMemory(space), proc_kallsyms)
     if isinstance(known, WhyNot):
         return known
     kernel = _located(Kernel(info, VirtualMemory(space), known, info.page_size), space)
     return kernel if isinstance(kernel, WhyNot) else _asked(kernel)
+
+
+def _symbols(info: Vmcoreinfo, memory: VirtualMemory, proc_kallsyms: Path | None) -> Symbols | WhyNot:
+    """The symbols of the table in memory; else those that the kernel itself shows, if VMCOREINFO confirms them."""
+    own = read_kallsyms(info, memory)
+    if not isinstance(own, WhyNot) or proc_kallsyms is None:
+        return own
+    shown = read_proc_kallsyms(proc_kallsyms)
+    lack = shown if isinstance(shown, WhyNot) else contradiction(info, shown)
+    if lack is not None:
+        return replace(own, message=f"{own.message}; nor does {proc_kallsyms} help: {lack.message}")
+    return shown
 
 
 def _address_space(info: Vmcoreinfo, pages: PhysicalPages) -> AddressSpace | WhyNot:

@@ -48,6 +48,7 @@ class LivePaths:
     vmcoreinfo: Path = Path("/sys/kernel/vmcoreinfo")
     setup_data: Path = Path("/sys/kernel/boot_params/setup_data")
     devicetree: Path = Path("/sys/firmware/fdt")
+    kallsyms: Path = Path("/proc/kallsyms")
     refusals: RefusalPaths = REFUSALS
 
 

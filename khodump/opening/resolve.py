@@ -16,6 +16,7 @@ from khodump.opening import locate
 from khodump.opening.boot import Notice
 from khodump.opening.broken import Broken
 from khodump.opening.candidates import Candidate, Options, Survey, survey, weigh
+from khodump.opening.cut_short import begins_with, in_own_map
 from khodump.opening.locate import Progress, RootFdt
 from khodump.opening.placing import notes_of, place
 from khodump.opening.reading import Sighting, read_by
@@ -41,7 +42,6 @@ class Found:
         notes: what was chosen, and why.
         candidates: all root FDTs of the image; None where it was not searched.
         ram: what is written in the image of some machine's RAM, as far as it was searched.
-        running: the kernel that runs in the image, where it was asked.
     """
 
     memory: PhysicalMemory
@@ -50,7 +50,6 @@ class Found:
     notes: tuple[Sentence, ...] = ()
     candidates: tuple[Candidate, ...] | None = None
     ram: tuple[RamMap, ...] = ()
-    running: Running | None = None
 
     @classmethod
     def searched(
@@ -60,24 +59,24 @@ class Found:
         return cls(memory, fdt, tuple(survey.notices), notes, tuple(survey.candidates), survey.ram)
 
 
-def resolve_root(
-    memory: PhysicalMemory, fdt: RootSource, options: Options, progress: Progress | None
-) -> Found:
-    """The root FDT asked for, and how it was come by where that is not plain."""
+def resolve_root(running: Running, fdt: RootSource, options: Options, progress: Progress | None) -> Found:
+    """The root FDT asked for, and how it was come by where that is not plain.
+
+    The kernel that runs in the image is asked where nothing was named; the image is searched where it does not tell.
+    """
+    memory = running.memory
     if isinstance(fdt, MapRoot):
         root, note = root_fdt_for(memory, fdt, options)
         return Found(memory, root, notes=(note,))
     if isinstance(fdt, int):
         return _at(memory, fdt, options, progress)
     if fdt is None:
-        running = Running(memory)
         told = _told(running, options)
         if isinstance(told, Found):
             return told
         moved, found, notes = search_placed(memory, options, progress)
         root, note = _best(found, tolerant=options.tolerant)
-        searched = Found.searched(moved, root, found, (*told, *notes, note))
-        return replace(searched, running=running if moved is memory else None)
+        return Found.searched(moved, root, found, (*told, *notes, note))
     try:
         return Found(memory, locate.from_file(fdt))
     except FdtTruncatedError as cut:
@@ -91,7 +90,10 @@ def _told(running: Running, options: Options) -> Found | tuple[Sentence, ...]:
     """
     told = running.outgoing
     if isinstance(told, WhyNot):
-        return () if _is_silent(told) else (f"searching the image: {told.message}",)
+        is_silent = (
+            told.reason is Reason.NO_VMCOREINFO
+        )  # raw memory, and what `slim` writes without the kernel
+        return () if is_silent else (f"searching the image: {told.message}",)
     if not told.phys:
         return (f"searching the image: {told.variable} is 0, so this kernel prepares no handover",)
     candidates = running.candidates(options)
@@ -103,12 +105,7 @@ def _told(running: Running, options: Options) -> Found | tuple[Sentence, ...]:
         return (f"searching the image: {where}, but {best.evidence}",)
     root = replace(best.fdt, source=f"the kernel's {told.variable}")
     note = f"took the root FDT at {told.phys:#x}, where the kernel's {told.variable} leads: {best.evidence}"
-    return Found(running.memory, root, running.notices, (note,), candidates, running.ram, running)
-
-
-def _is_silent(why: WhyNot) -> bool:
-    """Whether the image holds no kernel that could have been asked, as of raw memory and of what `slim` writes."""
-    return why.reason in (Reason.NO_VMCOREINFO, Reason.UNREADABLE)
+    return Found(running.memory, root, running.notices, (note,), candidates, running.ram)
 
 
 def broken_root(
@@ -172,12 +169,18 @@ def _at(memory: PhysicalMemory, phys: int, options: Options, progress: Progress 
 def _completed(
     memory: PhysicalMemory, name: str, cut: FdtTruncatedError, options: Options, progress: Progress | None
 ) -> Found:
-    """The whole of an FDT whose file is cut short, from the image.
-
-    debugfs freezes the length of kho/out/fdt when KHO initialises, so every subtree added later cuts it (seen in
-    7.2 and 7.3).
-    """
+    """The whole of an FDT whose file is cut short: from its own map, else by a search of the image."""
     data = locate.read_file(name)
+    kept = in_own_map(memory, data, options)
+    if kept and kept[0].fdt is not None:
+        whole = kept[0].fdt
+        more = sum(each.fdt is not None and each.fdt.blob != whole.blob for each in kept)
+        note = f"{name} is {cut}; using the whole page at {kept[0].phys:#x}, of the map that it leads to"
+        if not begins_with(kept[0], data):
+            note += "; the page has changed since the file was read"
+        if more:
+            note += f" ({more} other root FDTs of the same map lie in it: khodump scan lists them)"
+        return Found(memory, replace(whole, cut=len(data)), notes=(note,))
     copies = locate.find_copies(memory, data, progress)
     weighed = [weigh(memory, locate.at_address(memory, phys), options) for phys in copies]
     for candidate in sorted(weighed, key=lambda candidate: candidate.rank, reverse=True)[:1]:

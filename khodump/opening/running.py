@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from pathlib import Path
 
 from khodump.errors import NoHandoverError
 from khodump.kernel import HandoverPlaces, Kernel, Told, WhyNot, handover_places, live_luo, open_kernel
 from khodump.kernel.living import Living, open_living
+from khodump.kernel.proc_kallsyms import ProcKallsyms
 from khodump.layouts import RamMap
 from khodump.memory import PhysicalMemory
 from khodump.opening.boot import Notice, in_setup_data
@@ -36,14 +38,21 @@ class Running:
 
     Attributes:
         memory: the image.
+        proc_kallsyms: /proc/kallsyms of this kernel, where it is the one that khodump runs on.
     """
 
     memory: PhysicalMemory
+    proc_kallsyms: Path | None = None
 
     @cached_property
     def kernel(self) -> Kernel | WhyNot:
         """The kernel, or why it cannot be asked."""
-        return open_kernel(self.memory)
+        return open_kernel(self.memory, proc_kallsyms=self.proc_kallsyms)
+
+    @property
+    def needs_proc_kallsyms(self) -> bool:
+        """Whether the kernel could be asked only by what it shows of its symbols, which is not in its memory's image."""
+        return not isinstance(self.kernel, WhyNot) and isinstance(self.kernel.symbols, ProcKallsyms)
 
     @cached_property
     def places(self) -> HandoverPlaces | WhyNot:
@@ -73,14 +82,26 @@ class Running:
         """The scratch regions that it uses; None where it does not tell of any."""
         if isinstance(self.places, WhyNot) or isinstance(self.places.scratch, WhyNot):
             return None
-        return self.places.scratch.regions or None
+        told = self.places.scratch
+        return Scratch(told.regions, told.phys) if told.regions else None
 
     @property
     def lacks_scratch(self) -> str | None:
-        """Why the scratch regions that it uses are not known, though its variables are; None where nothing lacks."""
-        if isinstance(self.places, WhyNot) or not isinstance(self.places.scratch, WhyNot):
+        """Why the scratch regions that it uses are not known; None where it should not tell of them."""
+        lack = self.places if isinstance(self.places, WhyNot) else self.places.scratch
+        if not isinstance(lack, WhyNot) or (lack is self.places and not lack.is_loss):
             return None
-        return self.places.scratch.message
+        return lack.message
+
+    def lost_lists(self, role: Role) -> WhyNot | None:
+        """Why LUO's lists cannot be read, or not be told to be those of a handover, though this kernel should have them.
+
+        None where nothing is lost, as in a kernel that does not describe its structures.
+        """
+        steps: list[object] = [self.kernel, self.living]
+        if role is Role.UNTOLD:
+            steps += [self.outgoing, self.incoming]
+        return next((step for step in steps if isinstance(step, WhyNot) and step.is_loss), None)
 
     def role_of(self, root: RootFdt) -> Role:
         """What the handover of a root FDT is to it; one that was read from a file is known by its bytes."""

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
+from khodump.abi.layout import offset_of
 from khodump.advice import SCRATCH, Advice
 from khodump.errors import ImageError, UsageError
-from khodump.findings import Finding
+from khodump.findings import Entry, Finding
 from khodump.memory import Hole, PhysicalMemory
 from khodump.numbers import format_size, parse_number
 from khodump.owner import Owner
 from khodump.problems import ScratchWraps
 
-Scratch = tuple[KhoScratch, ...]
+
+class Scratch(tuple[KhoScratch, ...]):  # noqa: SLOT001 - subclasses of tuple cannot have any
+    """The regions, in their table's order.
+
+    Attributes:
+        table: physical address of the kernel's table that tells of them; None where files do.
+    """
+
+    table: int | None
+
+    def __new__(cls, regions: Iterable[KhoScratch], table: int | None = None) -> Self:
+        """The regions of a table, or of files."""
+        made = super().__new__(cls, regions)
+        made.table = table
+        return made
+
+    def entry_of(self, number: int, member: str) -> Entry | None:
+        """Where a member of a region stands."""
+        if self.table is None:
+            return None
+        at = self.table + number * KHO_SCRATCH.size + offset_of(KHO_SCRATCH.schema, member)
+        return Entry(f"{member} of entry {number} of the scratch table", at)
+
 
 #: Whose the regions are, for findings.
 OWNER: Final = Owner("KHO", part="scratch")
@@ -31,7 +54,7 @@ def read_table(memory: PhysicalMemory, addr: int, size: int) -> Scratch | Hole:
     if isinstance(data, Hole):
         return data
     ends = range(KHO_SCRATCH.size, len(data) + 1, KHO_SCRATCH.size)
-    return tuple(KHO_SCRATCH.parse(data[end - KHO_SCRATCH.size : end]) for end in ends)
+    return Scratch((KHO_SCRATCH.parse(data[end - KHO_SCRATCH.size : end]) for end in ends), addr)
 
 
 def files_of(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
@@ -44,13 +67,14 @@ def files_of(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
 
 def scratch_findings(scratch: Scratch) -> Iterator[Finding]:
     """What is wrong with the regions by themselves."""
-    for region in scratch:
+    for number, region in enumerate(scratch):
         if region.wraps:
             message = (
                 f"the scratch region at {region.addr:#x} has {region.size:#x} bytes, and so reaches past the end of the "
                 "address space"
             )
-            yield ScratchWraps(region.addr, region.size).finding(region.addr, message, OWNER)
+            problem = ScratchWraps(region.addr, region.size)
+            yield problem.finding(region.addr, message, OWNER, scratch.entry_of(number, "size"))
 
 
 def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
@@ -74,7 +98,7 @@ def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
             f"{files[0]} lists {len(addresses)} scratch regions, {files[1]} lists {len(sizes)}",
             hint="name the two files of one boot",
         )
-    return tuple(KhoScratch(addr, size) for addr, size in zip(addresses, sizes, strict=True))
+    return Scratch(KhoScratch(addr, size) for addr, size in zip(addresses, sizes, strict=True))
 
 
 def _numbers(path: Path) -> list[int]:

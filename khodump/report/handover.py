@@ -15,8 +15,10 @@ from khodump.checking.checkup import Checkup, Diagnosis
 from khodump.checking.rules import RULES
 from khodump.columns.arrays import Bool
 from khodump.columns.extents import Extents
+from khodump.extraction.contents import missing_contents
 from khodump.findings import Severity
 from khodump.handover import Handover
+from khodump.luo_sessions import find_sessions
 from khodump.memory import Presence
 from khodump.numbers import format_size
 from khodump.opening.broken import Broken
@@ -30,7 +32,7 @@ from khodump.rows import Address, Block, Column, Count, Kind, Rows, Text, table
 from khodump.tables.check import what_was_checked
 from khodump.tables.dts import dts
 from khodump.tables.inspect import Selection, inspect
-from khodump.tables.owners import owners
+from khodump.tables.owners import not_held, owners
 from khodump.tables.sessions import sessions
 from khodump.tables.subtrees import subtrees
 from khodump.tracker import Nodes
@@ -179,7 +181,8 @@ def _totals(handover: Handover) -> Section:
     return Section(
         "preserved",
         "What is preserved",
-        facts=facts_of(totals.facts),
+        _sentence(owned.tail().summary),
+        facts=facts_of((*totals.facts, not_held(handover))),
         tables=tables,
         grids=(grid_of("owners", "By owner", owned.rows),),
     )
@@ -191,10 +194,16 @@ def _sessions(handover: Handover) -> Section:
     return Section(
         "sessions",
         "Sessions and files",
+        _sentence(result.tail().summary),
         facts=facts_of(head.facts),
         tables=tuple(table_of(table.name, table) for table in head.tables if any(map(len, table.blocks))),
         grids=(grid_of("files", "Files", result.rows),),
     )
+
+
+def _sentence(summary: str) -> str:
+    """The last line of a command as a sentence of its own."""
+    return f"{summary[:1].upper()}{summary[1:]}."
 
 
 def _subtrees(handover: Handover) -> Section:
@@ -275,10 +284,13 @@ def _unread(handover: Handover) -> Section:
     intro = (
         "Pages of the map, and what KHO's users wrote, that the image does not hold."
         if found
-        else "Everything that was looked for was in the image."
+        else "All metadata that was looked for was in the image."
     )
     if handover.is_map_gone and handover.successor is not None:
         intro = f"What the map listed is not to be had. {handover.successor.message}."
+    lost = "; ".join(missing_contents(handover, find_sessions(handover)))
+    if lost:
+        intro += f" {_sentence(lost)}"
     grids = (grid_of("unread", "Missing", table("unread", _UnreadRow, rows)),) if found else ()
     return Section("unread", "What could not be read", intro, grids=grids)
 

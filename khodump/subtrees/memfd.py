@@ -150,9 +150,9 @@ class Memfd:
 
     def entry_of(self, number: int) -> Entry:
         """Where an entry of the list of folios stands."""
-        page, inner = divmod(number * _ENTRY.itemsize, self.array.context.page_size)
-        at = int(self.array.pages(page, page + 1)[0]) + inner
-        return Entry(f"entry {number} of the list of folios, in its page {page}", at)
+        offset = number * _ENTRY.itemsize
+        page = offset // self.array.context.page_size
+        return Entry(f"entry {number} of the list of folios, in its page {page}", self.array.phys_of(offset))
 
     def field_of(self, name: str) -> Entry | None:
         """Where a field of the file's state stands; None for a draft, whose state is an FDT, or a field that it has not."""

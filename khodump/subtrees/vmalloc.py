@@ -112,6 +112,11 @@ class VmallocArea:
         length[-1:] = limit - max(len(held) - 1, 0) * size
         yield Keep(owner, what, held, length)
 
+    def phys_of(self, offset: int) -> int:
+        """The physical address of a byte of the data."""
+        page, inner = divmod(offset, self.context.page_size)
+        return int(self.pages(page, page + 1)[0]) + inner
+
     def pages(self, first: int, stop: int) -> U64:
         """Physical addresses of the data's pages `first` to `stop` (exclusive)."""
         size, order = np.uint64(self.context.page_size), np.uint64(self.descriptor.order)

@@ -89,13 +89,19 @@ def _head(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
         Fact("claimed by nobody", None if gone or handover.user_findings else int(sizes[-1]), Kind.SIZE),
         Fact("owner not known", _not_known(handover, int(sizes[-1])), Kind.SIZE),
         Fact("claimed but not preserved", None if open_ else int(missing.sum()), Kind.SIZE),
-        Fact("not in the image", None if gone else preserved_contents(handover).lost, Kind.SIZE),
+        not_held(handover),
         Fact("claimed twice", ownership.claimed_twice.size, Kind.SIZE),
         Fact("map's own pages", _pages(handover), Kind.COUNT),
         Fact("map's size", spent, Kind.SIZE),
         Fact("bytes preserved a byte of map", None if gone or not spent else total // spent, Kind.COUNT),
     )
     return Head(facts, (table("bitmaps", BitmapRow, list(_bitmaps(handover))),))
+
+
+def not_held(handover: Handover) -> Fact:
+    """How many bytes of what is preserved the image does not hold."""
+    lost = None if handover.is_map_unknown else preserved_contents(handover).lost
+    return Fact("not in the image", lost, Kind.SIZE)
 
 
 def _not_known(handover: Handover, unclaimed: int) -> int | None:

@@ -72,18 +72,18 @@ def _root(handover: Handover) -> Iterator[str]:
         return
     phys = handover.fdt.phys
     entry = None if phys is None else property_entry(handover.fdt.tree, prop, phys, "root FDT")
-    what = f"property {prop} in the root FDT" if entry is None else f"{entry.what}, at {entry.at:#x}"
+    what = f"property {prop} in the root FDT" if entry is None else entry.place
     yield f"{what}, holds {handover.tracker.root:#x}"
 
 
 def _slot(handover: Handover, node: TraceNode) -> str:
-    at = handover.tracker.slot_at(node)
-    held = handover.memory.read(at, _POINTER)
+    entry = handover.tracker.slot_entry(node.phys, node.slot)
+    held = handover.memory.read(entry.at, _POINTER)
     if isinstance(held, Hole):
         holds = f"is {handover.memory.hole_at(held.phys, held.presence)}"
     else:
         holds = f"holds {int.from_bytes(held, 'little'):#x}"
-    return f"level {node.level}: slot {node.slot} of table {node.phys:#x}, at {at:#x}, {holds}"
+    return f"level {node.level}: {entry.place}, {holds}"
 
 
 def _bit(node: TraceNode, is_set: bool | None) -> str:

@@ -17,7 +17,7 @@ from khodump.abi.layout import dtype_of, offset_of
 from khodump.advice import VERSION, Advice
 from khodump.columns.arrays import U8, U64, Bool
 from khodump.columns.extents import Extents
-from khodump.findings import Severity
+from khodump.findings import Entry, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.numbers import format_size
 from khodump.problems import (
@@ -29,7 +29,17 @@ from khodump.problems import (
     MapPointerUnaligned,
     MapProblem,
 )
-from khodump.tracker import READING_IN_DOUBT, Coverage, Nodes, Trace, TraceNode, Tracker, Walk, node_problem
+from khodump.tracker import (
+    READING_IN_DOUBT,
+    Coverage,
+    Nodes,
+    Trace,
+    TraceNode,
+    Tracker,
+    Walk,
+    node_problem,
+    slot_words,
+)
 from khodump.trackers.bitmap_size import BitmapSize, Elements, tell_bitmap_size
 from khodump.trackers.bitmaps import runs_of_set_bits
 from khodump.trackers.evidence import Readings
@@ -107,10 +117,10 @@ class BitmapChainTracker(Tracker):
         is_set = None if isinstance(byte, Hole) else bool(byte[0] >> bit % 8 & 1)
         return Trace((TraceNode(chunk, 1, number), TraceNode(bitmap, 0, bit)), bit, is_set)
 
-    def slot_at(self, node: TraceNode) -> int:
-        """See `Tracker.slot_at`: of an element of a chunk, the pointer to its bitmap."""
-        element = node.phys + KHOSER_MEM_CHUNK_HDR.size + node.slot * _ELEMENT.itemsize
-        return element + offset_of(KHOSER_MEM_BITMAP_PTR, "bitmap")
+    def slot_entry(self, table: int, slot: int) -> Entry:
+        """See `Tracker.slot_entry`: of an element of a chunk, the pointer to its bitmap."""
+        element = table + KHOSER_MEM_CHUNK_HDR.size + slot * _ELEMENT.itemsize
+        return Entry(slot_words(table, slot), element + offset_of(KHOSER_MEM_BITMAP_PTR, "bitmap"))
 
     def covers(self, nodes: Nodes) -> Coverage:
         """See `Tracker.covers`; a chunk covers nothing but what its bitmaps do."""

@@ -21,7 +21,7 @@ from khodump.columns.table import Columns
 from khodump.findings import Finding
 from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
 from khodump.problems import MapKeyImpossible, MapNodeShared, MapPointerUnaligned, MapProblem
-from khodump.tracker import NO_SLOT, Nodes, Trace, TraceNode, Walk, node_problem
+from khodump.tracker import NO_SLOT, Nodes, Trace, TraceNode, Walk, node_problem, slot_words
 from khodump.trackers.bitmaps import runs_of_set_bits
 from khodump.trackers.merging import merged
 
@@ -256,7 +256,7 @@ class TableTree:
                 message = f"{self._root_name} {phys:#x} {what}"
             else:
                 message = (
-                    f"slot {slot} of the table at {parent:#x} (level {level + 1}) points to {phys:#x}, which {what}; "
+                    f"{slot_words(parent, slot)} (level {level + 1}) points to {phys:#x}, which {what}; "
                     f"nothing below key prefix {prefix:#x} is listed"
                 )
             if count > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,3 +87,15 @@ def test_sessions_and_owners_say_how_much_of_the_contents_is_not_there(dump):
     shown = run("owners", dump)
     assert "not in the image               4 KiB" in shown.stdout
     assert "not in the image" not in run("sessions", dump, "--session", "waiting").stderr
+
+
+def test_a_report_says_how_much_of_the_contents_is_not_there(dump, tmp_path):
+    path = tmp_path / "report.html"
+    assert run("report", dump, "--output", path).status in {0, 4}
+    sections = path.read_text().split("<section ")
+    of = {section[4 : section.index('"', 4)]: section for section in sections[1:]}
+    told = "4 KiB of the 16 KiB in their folios are not in the image"
+    assert told in of["sessions"]
+    assert told in of["unread"]
+    assert re.search(r"4 KiB of the \d+ KiB that are preserved are not in the image", of["unread"])
+    assert "not in the image" in of["preserved"]

@@ -59,11 +59,27 @@ def test_tables_of_any_bytes_never_raise(stream, count, table, index):
 
 def test_tokens_that_would_blow_up_are_refused():
     """A few bytes of names, each of a token of hundreds."""
-    table = b"x" * 500 + b"\0"
+    table = b"x" * 500 + bytes(256)
+    index = np.concatenate(([0], np.arange(501, 756)))
     stream = (b"\xff\x7f" + b"\0" * 0x3FFF) * 40
-    answer = expand(stream, 40, table, np.zeros(256, np.int64))
+    answer = expand(stream, 40, table, index)
     assert isinstance(answer, WhyNot)
-    assert answer.reason is Reason.DAMAGED
+    assert "longer than those of any kernel" in answer.message
+
+
+@pytest.mark.parametrize("entry", [0xFFFF, 1])
+@pytest.mark.parametrize("token", range(0, 256, 17))
+def test_a_token_that_begins_elsewhere_is_damage_and_no_sign_of_a_kernel_without_kho(token, entry):
+    """Past the end of the table, or inside another token: names would be garbled, and not all of them be missed."""
+    built, _ = handing_over(x86())
+    lines = built.finish()
+    built.image.write(table_at(built, lines, "token_index") + 2 * token, entry.to_bytes(2, "little"))
+    answer = _answer_of(built, lines)
+    assert isinstance(answer, WhyNot)
+    assert answer.reason in {
+        Reason.DAMAGED,
+        Reason.UNREADABLE,
+    }  # what is behind the table need not be in the image
 
 
 @pytest.mark.parametrize("count", [0, 1 << 20, (1 << 32) - 1])

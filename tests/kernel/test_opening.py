@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from khodump.abi.kexec_handover import KhoScratch
-from khodump.errors import ImageError
 from khodump.kernel import HandoverPlaces, Kernel, Reason, Told, WhyNot, handover_places, open_kernel
-from khodump.kernel.proc_kallsyms import read_proc_kallsyms
+from khodump.kernel.kallsyms import Kallsyms
+from khodump.kernel.proc_kallsyms import ProcKallsyms, read_proc_kallsyms
 from tests.builders.kernel.kernel import BuiltKernel, arm64, handing_over, x86
 from tests.builders.kernel.machine import Machine
 from tests.builders.kernel.structs import STRUCTS, reordered, replaced
@@ -205,35 +206,83 @@ def test_two_symbols_of_one_name_are_not_chosen_between():
     assert refusal(built).reason is Reason.AMBIGUOUS
 
 
-def test_symbols_may_come_from_proc_kallsyms(tmp_path):
+TABLES = ("names", "num_syms", "token_table", "token_index", "offsets")
+
+
+def without_table(built: BuiltKernel) -> BuiltKernel:
+    """With VMCOREINFO that does not lead to the table of symbols."""
+    built.told |= {f"SYMBOL(kallsyms_{table})": None for table in TABLES}
+    return built
+
+
+def shown(built: BuiltKernel, path: Path, shift: int = 0) -> Path:
+    """As /proc/kallsyms shows the symbols, with one of a module that has the name of the kernel's."""
+    rows = (f"{va + shift:016x} d {name}\n" for name, va in built.symbols.items())
+    path.write_text("".join(rows) + "ffffffffc0000000 t kho_out\t[module]\n")
+    return path
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_the_kernel_shows_of_its_symbols_stands_in_for_its_table(tmp_path, damaged):
     built, fdt = handing_over(x86())
-    for line in ("names", "num_syms", "token_table", "token_index", "offsets"):
-        built.told[f"SYMBOL(kallsyms_{line})"] = None
+    if damaged:
+        built.num_syms = 0xFFFF_FFFF
+    else:
+        without_table(built)
     with built.opened() as memory:
-        path = tmp_path / "kallsyms"
-        rows = (f"{va:016x} d {name}\n" for name, va in built.symbols.items())
-        path.write_text("".join(rows) + "ffffffffc0000000 t kho_out\t[module]\n")
-        kernel = open_kernel(memory, symbols=read_proc_kallsyms(path))
+        kernel = open_kernel(memory, proc_kallsyms=shown(built, tmp_path / "kallsyms"))
         assert isinstance(kernel, Kernel)
         places = handover_places(kernel)
     assert isinstance(places.outgoing, Told)
     assert places.outgoing.phys == fdt
 
 
-def test_hidden_addresses_in_proc_kallsyms_are_no_addresses(tmp_path):
+def test_a_table_that_can_be_read_is_asked_alone(tmp_path):
+    built, _ = handing_over(x86())
+    with built.opened() as memory:
+        kernel = open_kernel(memory, proc_kallsyms=tmp_path / "none")
+        assert isinstance(kernel, Kernel)
+        assert isinstance(kernel.symbols, Kallsyms)
+
+
+def test_symbols_that_the_compiler_renamed_are_found_as_shown(tmp_path):
+    built, _ = handing_over(x86())
+    built.symbols["kho_out.llvm.12"] = built.symbols.pop("kho_out")
+    path = shown(built, tmp_path / "kallsyms")
+    symbols = read_proc_kallsyms(path)
+    assert isinstance(symbols, ProcKallsyms)
+    assert symbols.addresses("kho_out") == [built.symbols["kho_out.llvm.12"]]
+    assert symbols.addresses("kho_ou") == []
+
+
+def refused(built: BuiltKernel, path: Path) -> str:
+    """Why neither the table nor what is shown helps."""
+    with without_table(built).opened() as memory:
+        answer = open_kernel(memory, proc_kallsyms=path)
+    assert isinstance(answer, WhyNot)
+    assert answer.reason is Reason.NO_KALLSYMS
+    return answer.message
+
+
+def test_hidden_addresses_are_no_addresses(tmp_path):
     built, _ = handing_over(x86())
     path = tmp_path / "kallsyms"
     path.write_text("".join(f"{0:016x} d {name}\n" for name in built.symbols))
-    with built.opened() as memory:
-        answer = open_kernel(memory, symbols=read_proc_kallsyms(path))
-    assert isinstance(answer, WhyNot)
-    assert "kptr_restrict" in answer.message
+    assert "kptr_restrict" in refused(built, path)
 
 
-def test_proc_kallsyms_that_cannot_be_read_is_a_bad_request(tmp_path):
-    with pytest.raises(ImageError) as error:
-        read_proc_kallsyms(tmp_path / "none")
-    assert error.value.hint
+def test_symbols_of_another_boot_are_refused(tmp_path):
+    built, _ = handing_over(x86())
+    assert "another address than VMCOREINFO" in refused(built, shown(built, tmp_path / "kallsyms", 0x20_0000))
+
+
+@pytest.mark.parametrize("text", [None, "", "no symbols\n"])
+def test_without_symbols_shown_that_is_said(tmp_path, text):
+    built, _ = handing_over(x86())
+    path = tmp_path / "kallsyms"
+    if text is not None:
+        path.write_text(text)
+    assert str(path) in refused(built, path)
 
 
 def test_arithmetic_does_not_reach_over_the_end_of_memory():

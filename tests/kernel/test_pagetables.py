@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+import khodump.api
+from khodump.errors import NoHandoverError
+from khodump.kernel import Kernel, WhyNot, handover_places, open_kernel
 from khodump.kernel.arm64 import Arm64Tables
 from khodump.kernel.pagetables import Level, Step, TableFormat
 from khodump.kernel.x86_64 import X86Tables
+from tests.builders.kernel.kernel import arm64, handing_over, x86
+from tests.builders.kernel.machine import Machine
+from tests.builders.memory import opened
+from tests.kernel.counting import CountingMemory
 
 FOUR = tuple(Level(shift, 512) for shift in (39, 30, 21, 12))
 OF_16K = tuple(Level(shift, 2048) for shift in (47, 36, 25, 14))
@@ -72,3 +81,39 @@ def test_an_entry_leads_where_the_processor_would_go(
     tables: TableFormat, level: int, entry: int, step: Step | None
 ):
     assert tables.step(entry, tables.levels[level]) == step
+
+
+MACHINES: dict[str, Callable[[], Machine]] = {
+    "x86, 4 levels": x86,
+    "x86, 5 levels": lambda: x86(levels=5),
+    "arm64, 4K": arm64,
+    "arm64, 16K": lambda: arm64(16384, kimage=0xFFFF_C123_8000_0000),
+    "arm64, 64K": lambda: arm64(65536),
+}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("which", ["root", "below", "direct map"])
+def test_tables_that_lead_back_to_the_root_end_and_lead_to_no_handover(name, which):
+    """The last level takes the root for memory; each level is looked at once, whatever the entries say."""
+    built, fdt = handing_over(MACHINES[name]())
+    lines = built.finish()
+    machine = built.machine
+    entry = machine.table(machine.root).to_bytes(8, "little")
+    if which == "root":
+        built.image.write(machine.root, entry * machine.root_slots)
+    elif which == "below":
+        for table in machine.tables:
+            built.image.write(table, entry * (machine.page_size // 8))
+    else:
+        slot = (machine.direct(fdt) >> machine.shifts[0]) % machine.root_slots
+        built.image.write(machine.root + 8 * slot, entry)
+    with opened(built.image, machine=machine.elf_machine, vmcoreinfo=lines) as memory:
+        counting = CountingMemory(memory)
+        kernel = open_kernel(counting)
+        if isinstance(kernel, Kernel):
+            told = handover_places(kernel).outgoing
+            assert isinstance(told, WhyNot) or told.phys != fdt
+        assert len(counting.read_pages) < 100
+        with pytest.raises(NoHandoverError):
+            khodump.api.open_in(memory)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 import khodump.api
+import khodump.opening.running
 from khodump.abi.bootparam import KHO_DATA, KhoData
 from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
 from khodump.api import open_live_handover
 from khodump.errors import ImageError, KhodumpError, NoHandoverError
+from khodump.kernel import open_kernel
 from khodump.memories.live import LivePaths, open_live
 from khodump.memories.refusal import RefusalPaths
 from khodump.opening.running import Role
@@ -41,6 +44,7 @@ def machine(home: Path) -> LivePaths:
         vmcoreinfo=home / "vmcoreinfo",
         setup_data=home / "setup_data",
         devicetree=home / "fdt",
+        kallsyms=home / "kallsyms",
         refusals=RefusalPaths(home / "lockdown", home / "status"),
     )
 
@@ -99,6 +103,58 @@ def test_without_kcore_the_kernel_is_asked_through_vmcoreinfo_in_sys(paths):
         assert handover.role is Role.OUTGOING
         assert [session.live.name for session in handover.own_live_sessions] == ["vm"]
         assert handover.fdt.source == "the kernel's kho_out.fdt"
+
+
+def test_the_kernel_is_opened_once(paths, monkeypatch):
+    living = LivingKernel.of(DISK)
+    living.lists.write(outgoing=[living.prepared(1)])
+    told_by_sys(paths, living.kernel)
+    opened = []
+
+    def counted(*arguments: object, **options: object) -> object:
+        opened.append(arguments)
+        return open_kernel(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(khodump.opening.running, "open_kernel", counted)
+    with open_out(paths) as handover:
+        assert handover.own_live_sessions
+    assert len(opened) == 1
+
+
+@pytest.fixture
+def tableless(paths: LivePaths) -> LivePaths:
+    """A machine whose VMCOREINFO does not lead to the table of symbols; the kernel shows them in /proc/kallsyms."""
+    living = LivingKernel.of(DISK)
+    living.lists.write(outgoing=[living.prepared(1)])
+    tables = ("names", "num_syms", "token_table", "token_index", "offsets")
+    living.kernel.told |= {f"SYMBOL(kallsyms_{table})": None for table in tables}
+    told_by_sys(paths, living.kernel)
+    rows = (f"{va:016x} d {name}\n" for name, va in living.kernel.symbols.items())
+    paths.kallsyms.write_text("".join(rows))
+    return paths
+
+
+def test_proc_kallsyms_leads_to_the_kernel_where_its_memory_does_not(tableless):
+    with open_out(tableless) as handover:
+        assert handover.fdt.source == "the kernel's kho_out.fdt"
+        assert [session.live.name for session in handover.own_live_sessions] == ["vm"]
+
+
+def test_without_proc_kallsyms_the_memory_is_searched_and_both_are_named(tableless):
+    tableless.kallsyms.unlink()
+    with open_out(tableless) as handover:
+        assert handover.fdt.source == "found by searching the image"
+        said = next(note for note in map(str, handover.notes) if "nor does" in note)
+    assert "VMCOREINFO does not lead to the kernel's symbols" in said
+    assert f"cannot read the kernel's symbols from {tableless.kallsyms}" in said
+
+
+def test_slim_keeps_nothing_of_a_kernel_whose_symbols_are_not_in_memory(tableless, monkeypatch, tmp_path):
+    monkeypatch.setattr(khodump.api, "LivePaths", lambda: tableless)
+    out = tmp_path / "out.elf"
+    ran = run("slim", "--live", "--output", out)
+    assert ran.status == 0, ran.stderr
+    assert run("inspect", out).status == 0
 
 
 def test_a_successor_without_out_fdt_finds_what_it_prepares_by_itself(paths):
@@ -234,6 +290,61 @@ def test_every_command_takes_the_machine(live, command):
     ran = run(command[0], "--live", *command[1:])
     assert ran.status == 0, ran.stderr
     assert "kho_out.fdt" in ran.stderr
+
+
+def test_scan_takes_the_machine_and_what_sys_tells(paths, built, monkeypatch):
+    monkeypatch.setattr(khodump.api, "LivePaths", lambda: with_memory(paths, built.image))
+    entry = paths.setup_data / "1"
+    entry.mkdir(parents=True)
+    (entry / "type").write_text("0xa\n")
+    (entry / "data").write_bytes(KHO_DATA.build(KhoData(built.fdt_phys, 4096, 0, 0)))
+    ran = run("scan", "--live", "--page-size", "4K", "--format", "json")
+    assert ran.status == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    assert [row["phys"] for row in told["candidates"]] == [built.fdt_phys]
+    assert [row["told_by"] for row in told["boot_protocol"]] == [str(entry)]
+
+
+@pytest.fixture
+def earlier(live: LivePaths, tmp_path: Path) -> Path:
+    """An image of the same machine."""
+    path = tmp_path / "earlier.elf"
+    ran = run("slim", "--live", "--page-size", "4K", "--output", path)
+    assert ran.status == 0, ran.stderr
+    assert live.mem.exists()
+    return path
+
+
+def test_diff_takes_the_machine_for_its_new_side(earlier):
+    ran = run("diff", earlier, "--live", "--page-size-new", "4K")
+    assert ran.status == 0, (ran.stdout, ran.stderr)
+    assert "new: took the root FDT" in ran.stderr
+
+
+def test_diff_compares_what_the_kernel_received_with_what_it_prepares(paths, built, monkeypatch):
+    with_memory(paths, built.image)
+    with_debugfs(paths, out__fdt=built.fdt, in__fdt=built.fdt)
+    monkeypatch.setattr(khodump.api, "LivePaths", lambda: paths)
+    ran = run("diff", "--live", "--page-size-old", "4K", "--page-size-new", "4K")
+    assert ran.status == 0, (ran.stdout, ran.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a", "b", "--live"], "--live stands for NEW"),
+        (["a", "b", "--in"], "--in goes with OLD and --live"),
+        (["--live", "--in"], "--in goes with OLD and --live"),
+        (["a"], "two memory images are needed"),
+        ([], "two memory images are needed"),
+        (["a", "--live", "--fdt-new", "0x1000"], "new: --live names this machine's memory and FDT itself"),
+        (["--live", "--fdt-old", "0x1000"], "old: --live names this machine's memory and FDT itself"),
+    ],
+)
+def test_diff_refuses_what_does_not_name_two(words, said):
+    ran = run("diff", *words)
+    assert ran.status == 2
+    assert said in ran.stderr
 
 
 @pytest.mark.parametrize(("command", "suffix"), [("slim", "elf"), ("report", "html")])

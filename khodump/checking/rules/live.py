@@ -8,6 +8,7 @@ from typing import Final
 from khodump.abi import luo as luo_abi
 from khodump.advice import Blank, confirm, see
 from khodump.checking.case import Case
+from khodump.checking.log import Errno
 from khodump.checking.rule import Effect, Hit, Outcome, Rule
 from khodump.errors import KhodumpError
 from khodump.extraction.extract import plan_found
@@ -21,6 +22,7 @@ from khodump.owner import Owner, quoted
 from khodump.problems import (
     LiveCountMismatch,
     LiveListBroken,
+    LiveListsUnread,
     LiveObjectUnreadable,
     LiveReceivedMismatch,
     LiveSerializedMismatch,
@@ -31,6 +33,10 @@ _NAMED: Final = 5
 _SOURCE: Final = "struct luo_session and struct luo_file, kernel/liveupdate/luo_session.c and luo_file.c"
 _OWN: Final = Outcome(
     Effect.UNKNOWN, "cannot be foretold: the running kernel's own lists are damaged, or not all in the image"
+)
+
+_UNREAD: Final = Outcome(
+    Effect.UNKNOWN, "cannot be foretold: the running kernel's lists of sessions are not in the image"
 )
 
 
@@ -80,6 +86,25 @@ def _waiting(case: Case) -> Iterator[Hit]:
         waiting = [file for file in session.files if file.live and _is_waiting(file.live)]
         if waiting:
             yield _hit(case.opened, session, waiting)
+
+
+def _failed(case: Case) -> Iterator[Hit]:
+    for session in find_sessions(case.opened):
+        failed = [file.live for file in session.files if file.live and file.live.state is FileState.FAILED]
+        if not failed:
+            continue
+        first = failed[0]
+        message = (
+            f"{len(failed)} of {len(session.files)} files of session {quoted(session.name)} could not be retrieved, "
+            f"the first with token {first.token:#x}: error -{first.error}{_name_of(first.error)}"
+        )
+        evidence = {"files": len(failed), "token": first.token}
+        yield Hit(first.phys, message, session_owner(session.name), evidence)
+
+
+def _name_of(error: int) -> str:
+    """The name of an errno, in brackets, if it is one that users of KHO see."""
+    return next((f" ({each.name})" for each in Errno if each == error), "")
 
 
 def _hit(handover: Handover, session: FoundSession, waiting: list[FoundFile]) -> Hit:
@@ -168,6 +193,18 @@ RULES: Final = (
         look=_waiting,
     ),
     Rule(
+        "files-failed",
+        Severity.WARNING,
+        "user space of the running kernel asked for files, and did not get them",
+        "Nothing: what this kernel received is its own to retrieve. It answers every further try with the same error.",
+        confirm(
+            see("sessions", "--session", Blank.SESSION, shows="lists its files, and says how many failed"),
+        ),
+        "luo_retrieve_file(), kernel/liveupdate/luo_file.c; 20260216132221.987987",
+        Outcome(Effect.NONE, "hears nothing of them: they failed in the running kernel"),
+        look=_failed,
+    ),
+    Rule(
         LiveListBroken.name,
         LiveListBroken.severity,
         LiveListBroken.title,
@@ -184,6 +221,15 @@ RULES: Final = (
         confirm(see("sessions", shows="lists what could be read")),
         _SOURCE,
         _OWN,
+    ),
+    Rule(
+        LiveListsUnread.name,
+        LiveListsUnread.severity,
+        LiveListsUnread.title,
+        "Nothing: only the image lacks it. What is preserved for sessions cannot be told from what nobody claims.",
+        confirm(see("sessions", shows="says what cannot be read")),
+        _SOURCE,
+        _UNREAD,
     ),
     Rule(
         LiveCountMismatch.name,

@@ -14,13 +14,14 @@ from khodump.checking.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.columns.intervals import Intervals, meet
 from khodump.findings import Finding, Severity
 from khodump.numbers import format_size
-from khodump.opening.scratch import OWNER
+from khodump.opening.scratch import OWNER, Scratch
 from khodump.problems import ScratchWraps
 
 
 def _overlap(case: Case) -> Iterator[Hit]:
     handover = case.opened
-    regions = [region for region in handover.scratch or () if region.size and not region.wraps]
+    told = handover.scratch or Scratch(())
+    regions = [region for region in told if region.size and not region.wraps]
     scratch = Intervals.covering(
         np.array([region.addr for region in regions], np.uint64),
         np.array([region.end for region in regions], np.uint64),
@@ -33,20 +34,24 @@ def _overlap(case: Case) -> Iterator[Hit]:
         if len(low):
             lost, phys, region = int((high - low).sum()), int(low[0]), int(scratch.start[row[0]])
             message = f"{format_size(lost)} of {what} lie in scratch, the first at {phys:#x} in the region at {region:#x}"
-            yield Hit(phys, message, OWNER, {"region": region, "size": lost})
+            number = next(index for index, each in enumerate(told) if each.addr <= phys < each.end)
+            evidence = {"region": region, "size": lost}
+            yield Hit(phys, message, OWNER, evidence, entry=told.entry_of(number, "addr"))
 
 
 def _misaligned(case: Case) -> Iterator[Hit]:
     shift = case.opened.tracker.page_shift
     orders = MAX_PAGE_ORDER if producer(case.suspect).max_order_scratch else PAGEBLOCK_ORDER
     unit = 1 << (shift + orders[shift])
-    for region in case.opened.scratch or ():
+    scratch = case.opened.scratch or Scratch(())
+    for number, region in enumerate(scratch):
         if region.size and not region.wraps and (region.addr % unit or region.size % unit):
             message = (
                 f"the scratch region at {region.addr:#x}, {format_size(region.size)}, is not aligned to "
                 f"{format_size(unit)} at both ends"
             )
-            yield Hit(region.addr, message, OWNER, {"size": region.size, "unit": unit})
+            entry = scratch.entry_of(number, "addr" if region.addr % unit else "size")
+            yield Hit(region.addr, message, OWNER, {"size": region.size, "unit": unit}, entry=entry)
 
 
 def _wraps_outcome(case: Case, finding: Finding) -> Outcome:

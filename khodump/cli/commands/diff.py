@@ -34,11 +34,23 @@ class Pair:
     """Two handovers."""
 
     old: Annotated[
-        str, typer.Argument(metavar="OLD", help="Memory image, as for khodump inspect.", show_default=False)
-    ]
+        str | None,
+        typer.Argument(metavar="OLD", help="Memory image, as for khodump inspect.", show_default=False),
+    ] = None
     new: Annotated[
-        str, typer.Argument(metavar="NEW", help="Another, or the same with another FDT.", show_default=False)
-    ]
+        str | None,
+        typer.Argument(metavar="NEW", help="Another, or the same with another FDT.", show_default=False),
+    ] = None
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Instead of NEW, this machine: what its kernel prepares. Without OLD, against what it received.",
+        ),
+    ] = False
+    incoming: Annotated[
+        bool, typer.Option("--in", help="With OLD and --live: what this kernel received.")
+    ] = False
     fdt_old: Annotated[
         str | None,
         _file(
@@ -82,11 +94,11 @@ class Pair:
         ),
     ] = False
 
-    @contextmanager
-    def opened(self, terminal: Voice) -> Iterator[tuple[Handover, Handover]]:
-        """Both handovers, as `Source.opened`; what goes wrong says on which side."""
-        old = _Side(
-            [self.old, *(self.image_old or [])],
+    @property
+    def _old(self) -> _Side:
+        """What names the old side."""
+        source = _Side(
+            [] if self.old is None else [self.old, *(self.image_old or [])],
             as_=self.as_old,
             page_size=self.page_size_old,
             assume_zero=self.assume_zero,
@@ -96,19 +108,46 @@ class Pair:
             scratch=self.scratch_old,
             side="old",
         )
-        new = _Side(
-            [self.new, *(self.image_new or [])],
+        return replace(source, live=True, incoming=True) if self.old is None else source
+
+    @property
+    def _new(self) -> _Side:
+        """What names the new side; what is said of both is said of the old one alone, where the new one is the machine."""
+        source = _Side(
+            [] if self.new is None else [self.new, *(self.image_new or [])],
             as_=self.as_new,
             page_size=self.page_size_new,
-            assume_zero=self.assume_zero,
             ranges=self.ranges_new,
-            force_placement=self.force_placement,
             fdt=self.fdt_new,
             scratch=self.scratch_new,
             side="new",
         )
+        if self.live:
+            return replace(source, live=True, incoming=self.incoming)
+        return replace(source, assume_zero=self.assume_zero, force_placement=self.force_placement)
+
+    def check(self) -> None:
+        """Refuse what does not name two handovers.
+
+        Raises:
+            UsageError: there are more, or fewer, than two.
+        """
+        if self.live and self.new is not None:
+            raise UsageError("--live stands for NEW, which is named as well", hint="name OLD alone")
+        if self.incoming and not (self.live and self.old):
+            raise UsageError("--in goes with OLD and --live", hint="khodump diff OLD --live --in")
+        if not self.live and self.new is None:
+            raise UsageError(
+                "two memory images are needed", hint="khodump diff OLD NEW, or khodump diff OLD --live"
+            )
+
+    @contextmanager
+    def opened(self, terminal: Voice) -> Iterator[tuple[Handover, Handover]]:
+        """Both handovers, as `Source.opened`; what goes wrong says on which side."""
+        old, new = self._old, self._new
         for side, source in (("old", old), ("new", new)):
             with _blaming(side):
+                source.check()
                 terminal.spare(source.inputs)
                 source.options  # noqa: B018 - what makes no sense is said before anything is read
         with _opened("old", old, terminal) as before, _opened("new", new, terminal) as after:
@@ -182,6 +221,7 @@ def diff(
 
     if stat and (pages or owners):
         raise UsageError("--stat lists no runs", hint="leave --pages and --owners out")
+    pair.check()
     with pair.opened(terminal) as (old, new):
         found = Diff(old, new, owners=owners, stat=stat)
         terminal.write(found.result(pages=pages))

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
 from khodump.advice import told
 from khodump.cli.command import Status, command
 from khodump.cli.help import Example
-from khodump.cli.source import Image
+from khodump.cli.image import ImageOrMachine
 from khodump.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from khodump.opening.locate import Progress
+
+
+class _Asked(TypedDict):
+    """What is asked of an image and of this machine alike."""
+
+    version: str | None
+    page_size: int | None
+    devicetree: str | None
+    deep: bool
+    progress: Progress | None
 
 
 @command(
@@ -22,7 +35,7 @@ from khodump.cli.terminal import Terminal
     ]
 )
 def scan(
-    source: Image,
+    source: ImageOrMachine,
     terminal: Terminal,
     devicetree: Annotated[
         str | None,
@@ -33,23 +46,30 @@ def scan(
         typer.Option("--deep", help="Look for x86's boot_params at every address, not only at page starts."),
     ] = False,
 ) -> Status:
-    """List every root FDT in a memory image, what speaks for each, and what the boot protocol says."""
-    from khodump.api import search
+    """List every root FDT in memory, what speaks for each, and what the boot protocol says."""
+    from khodump.api import search, search_live
     from khodump.tables.scan import scan as analyse
 
+    source.check()
     terminal.spare([*source.inputs, *([devicetree] if devicetree else [])])
     with source.advising(), terminal.noting(), terminal.progress("searching for root FDTs") as progress:
-        memory, found, notes = search(
-            source.images,
+        asked = _Asked(
             version=source.as_,
             page_size=source.page_bytes,
-            assume_zero=source.assume_zero,
-            ranges=source.ranges,
-            force_placement=source.force_placement,
             devicetree=devicetree,
             deep=deep,
             progress=progress,
         )
+        if source.live:
+            memory, found, notes = search_live(**asked)
+        else:
+            memory, found, notes = search(
+                source.paths,
+                assume_zero=source.assume_zero,
+                ranges=source.ranges,
+                force_placement=source.force_placement,
+                **asked,
+            )
     with memory:
         for note in (*memory.warnings, *notes):
             terminal.note(told(note, source.invocation))

@@ -94,6 +94,26 @@ def a_file_that_nobody_asked_for() -> Break:
     )
 
 
+@breaks("files-failed")
+def a_file_that_was_not_given() -> Break:
+    living, file = received(1)
+    types = living.kernel.types
+    at = living.lists.nodes["vm", file.token] - types.offset("luo_file", "list")
+    data = (-22).to_bytes(4, "little", signed=True)
+    known = ("state-not-serialized", "sessions-received")
+    return broken(
+        living,
+        at + types.offset("luo_file", "retrieve_status"),
+        data,
+        Effect.NONE,
+        "they failed in the running kernel",
+        owner=SESSION,
+        phys=living.kernel.phys(at),
+        also=known,
+        before=known,
+    )
+
+
 @breaks("live-list-broken")
 def a_list_that_loops() -> Break:
     """The session's own list_head leads to itself."""
@@ -121,6 +141,26 @@ def a_handler_that_is_nowhere() -> Break:
     at = file + types.offset("luo_file", "fh")
     return broken(
         living, at, data, Effect.UNKNOWN, DAMAGED, owner=SESSION, also=UNSERIALIZED, before=UNSERIALIZED
+    )
+
+
+@breaks("live-lists-unread")
+def symbols_that_the_image_lacks() -> Break:
+    living = prepared()
+    lines = living.kernel.finish()
+    symbols = living.kernel.phys(int(lines["SYMBOL(kallsyms_num_syms)"], 16))
+    return Break(
+        living.handover,
+        symbols,
+        b"",
+        Effect.UNKNOWN,
+        "lists of sessions are not in the image",
+        owner=SESSIONS_OWNER,
+        phys=symbols,
+        also=("state-not-serialized",),
+        before=UNSERIALIZED,
+        dropped=symbols // 4096 * 4096,
+        vmcoreinfo=lines,
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 from khodump.checking.rules import RULES
 from tests.builders.handover import BuiltHandover
 from tests.builders.kernel.living import LivingKernel
-from tests.builders.kernel.luo_lists import BuiltSession
+from tests.builders.kernel.luo_lists import BuiltFile, BuiltSession
 from tests.builders.memfd import Folio, Memfd
 from tests.captures import CAPTURES, HISTORIC
 from tests.checking.rules import blobs, chain, claims, fdt, map, memfd, scratch  # noqa: A004, F401 - they fill BREAKS
@@ -173,6 +173,11 @@ def received(kernel: LivingKernel) -> None:
     kernel.lists.write(incoming=[BuiltSession("old", kernel.receive(DISK))])
 
 
+def refused(kernel: LivingKernel) -> None:
+    (file,) = kernel.receive(DISK)
+    kernel.lists.write(incoming=[BuiltSession("old", (BuiltFile(file.token, file.data, -22),))])
+
+
 def miscounted(kernel: LivingKernel) -> None:
     to_be_handed_over(kernel)
     kernel.lists.set_top("outgoing.count", 7)
@@ -191,6 +196,11 @@ def a_handler_that_is_nowhere(kernel: LivingKernel) -> None:
     kernel.kernel.poke(file + types.offset("luo_file", "fh"), (8).to_bytes(8, "little"))
 
 
+def symbols_that_are_nowhere(kernel: LivingKernel) -> None:
+    to_be_handed_over(kernel)
+    kernel.kernel.told["SYMBOL(kallsyms_names)"] = "1000"
+
+
 def another_list(kernel: LivingKernel) -> None:
     kernel.lists.write(outgoing=[BuiltSession("other")])
 
@@ -200,8 +210,10 @@ LIVE: dict[str, tuple[Callable[[LivingKernel], None], tuple[str, ...]]] = {
     "sessions-in-lists": (to_be_handed_over, ("outgoing", "vm 0x1")),
     "sessions-received": (received, ("incoming", "old 0x1")),
     "files-not-retrieved": (received, ("incoming no", "old 0x1")),
+    "files-failed": (refused, ("old 0x1", "1 files failed to be retrieved")),
     "live-list-broken": (broken_list, ("live-list-broken",)),
     "live-object-unreadable": (a_handler_that_is_nowhere, ("live-object-unreadable",)),
+    "live-lists-unread": (symbols_that_are_nowhere, ("live-lists-unread", "the kernel's table of symbols")),
     "live-count-mismatch": (miscounted, ("live-count-mismatch",)),
     "live-serialized-mismatch": (another_list, ("live-serialized-mismatch", "vm 0x1")),
 }

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.checking.rules import claims, map  # noqa: A004, F401 - they fill BREAKS
-from tests.checking.rules.breaking import BREAKS
+from khodump.checking.checkup import Diagnosis
+from khodump.checking.rule import Effect
+from khodump.fdt import parse_fdt
+from tests.builders.users import KhoTest
+from tests.checking.rules import claims, map, scratch  # noqa: A004, F401 - they fill BREAKS
+from tests.checking.rules.breaking import BREAKS, Break, bit_of, handed_over
 from tests.transcript import run
 
 POINTERS = ["map-pointer-unaligned", "map-pointer-outside-memory", "map-node-unreadable", "map-node-shared"]
@@ -35,6 +40,72 @@ def test_the_entry_that_was_broken_is_named(name, build, tmp_path):
     data = (tmp_path / "core").read_bytes()
     offset = int(match[6], 16)
     assert int.from_bytes(data[offset : offset + 8], "little") == value
+
+
+OF_SCRATCH = [
+    pytest.param(name, build, id=f"{name}: {build.__name__}")
+    for name, build in BREAKS
+    if name.startswith("scratch-")
+]
+
+
+@pytest.mark.parametrize(("name", "build"), OF_SCRATCH)
+def test_the_entry_of_the_scratch_table_is_named(name, build, tmp_path):
+    broken = build()
+    checkup = broken.examined(tmp_path, broken=True)
+    (diagnosis,) = [each for each in checkup.diagnoses if each.finding.rule == name]
+    match = re.match(
+        r"(addr|size) of entry (\d) of the scratch table, at (0x\w+), which", str(diagnosis.stands)
+    )
+    assert match is not None
+    address = int(match[3], 16)
+    assert address == scratch.TABLE + 16 * int(match[2]) + (8 if match[1] == "size" else 0)
+    assert address < broken.at + len(broken.data)
+    assert broken.at < address + 8
+    assert held_by_file(diagnosis, tmp_path / "core") == held(diagnosis)
+
+
+def held(diagnosis: Diagnosis) -> int:
+    """The value in the bad entry, as it is told."""
+    assert diagnosis.stands is not None
+    assert diagnosis.stands.value is not None
+    return diagnosis.stands.value
+
+
+def held_by_file(diagnosis: Diagnosis, core: Path) -> int:
+    """The value that the image has where the entry is said to stand in it."""
+    assert diagnosis.stands is not None
+    offset = diagnosis.stands.offset
+    assert offset is not None
+    return int.from_bytes(core.read_bytes()[offset : offset + 8], "little")
+
+
+@pytest.mark.parametrize("inline", [True, False], ids=["in the FDT", "in a vmalloc area"])
+@pytest.mark.parametrize("row", range(3))
+def test_the_entry_of_a_folio_of_kho_test_is_named(row, inline, tmp_path):
+    orders = (0, 2, 1)
+    built = handed_over({"kho_test": KhoTest(orders, inline)})
+    phys = built.places["kho_test/folios"][row]
+    broken = Break(built, *bit_of(built, phys, orders[row]), Effect.UNJUDGED, "")
+    checkup = broken.examined(tmp_path, broken=True)
+    (diagnosis,) = [each for each in checkup.diagnoses if each.finding.rule == "claim-not-preserved"]
+    assert f"entry {row} of the " in str(diagnosis.stands)
+    assert held(diagnosis) == phys | orders[row]
+    assert held_by_file(diagnosis, tmp_path / "core") == phys | orders[row]
+
+
+@pytest.mark.parametrize(
+    ("prop", "data"), [("nr_folios", b"\7"), ("magic", b"?"), ("compatible", b"kho-test-v2")]
+)
+def test_the_property_of_kho_test_that_is_wrong_is_named(prop, data, tmp_path):
+    built = handed_over({"kho_test": KhoTest((0, 2, 1), inline=True)})
+    blob = built.blobs["kho_test"]
+    tree = parse_fdt(built.image.read(blob, 4096))
+    places = {**tree.places, **tree.children[0].places}
+    checkup = Break(built, blob + places[prop], data, Effect.UNJUDGED, "").examined(tmp_path, broken=True)
+    (diagnosis,) = [each for each in checkup.diagnoses if each.finding.rule.startswith("blob-")]
+    assert str(diagnosis.stands).startswith(f"property {prop} ")
+    assert f"at {blob + places[prop]:#x}" in str(diagnosis.stands)
 
 
 def test_lookup_leads_to_a_page_of_the_map(tmp_path):
