@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from khodump.abi.kexec_handover import PAGE_SIZES, PROP_FDT, PROP_PRESERVED_DATA
+from khodump.advice import FDT, PAGE_SIZE, ROOT, VERSION, Advice
 from khodump.errors import FdtError, NoHandoverError, UsageError, near
 from khodump.handover import Handover
 from khodump.memories import open_memory
@@ -262,7 +263,9 @@ def _source(fdt: StrPath | int | None, root: int | None) -> RootSource:
     if fdt is not None:
         raise UsageError(
             "both a root FDT and the root of a map are named",
-            hint="--fdt names the root FDT, which leads to the map; --root is for where that is lost",
+            hint=Advice.of(
+                FDT, " names the root FDT, which leads to the map; ", ROOT, " is for where that is lost"
+            ),
         )
     return MapRoot(root)
 
@@ -341,13 +344,14 @@ def _opened(
         scratch = running.scratch or _announced_scratch(resolved)
     lack = running.lacks_scratch
     if scratch is None and lack is not None:
-        is_told = any(lack in note for note in notes)
+        is_told = any(lack in str(note) for note in notes)
         why = "the kernel in the image cannot be asked for them" if is_told else lack
         notes.append(f"the scratch regions are not known: {why}")
     memory.ram_end = find_ram_end(memory, resolved.boot.ram, _named(root, scratch))
     choice = resolved.choice or _choose(memory, root, options, progress)
     if not choice.certain:
-        notes.append(f"how to read the map is {choice.reason}; --page-size and --as force a reading")
+        reading = f"how to read the map is {choice.reason}; "
+        notes.append(Advice.of(reading, PAGE_SIZE, " and ", VERSION, " force a reading"))
     notes += [doubt for doubt in (choice.contradicts, choice.tracker.doubt) if doubt]
     return Handover(
         memory,

@@ -10,6 +10,7 @@ import numpy as np
 from khodump.columns.arrays import U64
 from khodump.findings import Entry
 from khodump.handover import Handover
+from khodump.owner import Owner
 from khodump.ownership import resolved
 from khodump.subtree import Claims
 
@@ -21,11 +22,11 @@ class Claimant(NamedTuple):
     """One that claims an address.
 
     Attributes:
-        owner: its path.
+        owner: who it is.
         entry: what names the memory; None where that is not known.
     """
 
-    owner: str
+    owner: Owner
     entry: Entry | None
 
 

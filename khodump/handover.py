@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 
 from khodump.abi.luo import NODE_NAME as LUO_NODE
+from khodump.advice import Sentence
 from khodump.columns.arrays import U64
 from khodump.columns.extents import Extents
 from khodump.findings import Finding, Severity
@@ -55,7 +56,7 @@ class Handover:
         geometry_reason: what speaks for the page size.
         is_guess: whether the map fits other readings as well.
         scratch: the scratch regions; None when nothing tells of them.
-        notes: what was chosen on the way here, and why, one sentence each.
+        notes: what was chosen on the way here, and why, one sentence each; `str()` of it is for callers in Python.
         watch: called with (pages of the map walked, 0) while it is walked.
         candidates: all root FDTs of the image, where it was searched for them.
         is_received: whether the running kernel itself says that it received this handover.
@@ -69,7 +70,7 @@ class Handover:
     geometry_reason: str
     is_guess: bool = False
     scratch: Scratch | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Sentence, ...] = ()
     watch: Progress | None = None
     candidates: tuple[Candidate, ...] | None = None
     is_received: bool = False

@@ -12,6 +12,7 @@ from khodump.columns.arrays import I64, U8, U64
 from khodump.columns.extents import Extents
 from khodump.columns.intervals import Intervals, meet, without
 from khodump.columns.table import groups
+from khodump.owner import Owner
 from khodump.subtree import WHOLE_BLOCK, Claims
 
 #: The owner of what nobody claims.
@@ -25,7 +26,7 @@ class Ownership:
     """The preserved map, cut where owners change.
 
     Attributes:
-        owners: paths.
+        owners: those that claim something.
         start, end: uint64, physical bytes of each piece, sorted by start.
         order: uint8, of the preserved blocks of the piece.
         owner: row of `owners`, or NOBODY.
@@ -34,7 +35,7 @@ class Ownership:
         claimed_twice: bytes that more than one claim covers.
     """
 
-    owners: tuple[str, ...]
+    owners: tuple[Owner, ...]
     start: U64
     end: U64
     order: U8
@@ -44,9 +45,9 @@ class Ownership:
     missing_owner: I64
     claimed_twice: Intervals
 
-    def name(self, owner: int) -> str | None:
-        """The path of an owner; None for NOBODY."""
-        return None if owner == NOBODY else self.owners[owner]
+    def owner_of(self, row: int) -> Owner | None:
+        """The owner in this row of `owners`; None for NOBODY."""
+        return None if row == NOBODY else self.owners[row]
 
     def extents(self, page_shift: int) -> tuple[Extents, I64]:
         """The pieces as runs, and their owners. A block that several own goes, whole, to the first of them."""
@@ -57,11 +58,11 @@ class Ownership:
         first, stop = first[kept], stop[kept]
         return Extents(page_shift, first << shift[kept], self.order[kept], stop - first), self.owner[kept]
 
-    def at(self, phys: int, order: int) -> str | None:
+    def at(self, phys: int, order: int) -> Owner | None:
         """Who owns a byte of a preserved block of this order; None when nobody does, or there is no such block."""
         at = np.uint64(phys)  # pieces of one order do not overlap
         row = np.flatnonzero((self.start <= at) & (at < self.end) & (self.order == order))
-        return self.name(int(self.owner[row[0]])) if len(row) else None
+        return self.owner_of(int(self.owner[row[0]])) if len(row) else None
 
 
 def own(preserved: Extents, claimed: Iterable[Claims]) -> Ownership:
@@ -71,7 +72,7 @@ def own(preserved: Extents, claimed: Iterable[Claims]) -> Ownership:
         preserved: the map.
         claimed: the claims, those that come first in the order in which they win.
     """
-    owners: dict[str, int] = {}
+    owners: dict[Owner, int] = {}
     parts: list[tuple[U64, U64, I64]] = []
     for claims in claimed:
         owner = owners.setdefault(claims.owner, len(owners))
@@ -102,7 +103,7 @@ def _joined(start: U64, end: U64, owner: int) -> tuple[U64, U64, I64]:
     return start[first], end[last], np.full(len(first), owner, np.int64)
 
 
-def _own(preserved: Extents, owners: tuple[str, ...], start: U64, end: U64, owner: I64) -> Ownership:
+def _own(preserved: Extents, owners: tuple[Owner, ...], start: U64, end: U64, owner: I64) -> Ownership:
     by_start = np.argsort(start, kind="stable")
     start, end, owner = start[by_start], end[by_start], owner[by_start]
     twice = _overlaps(start, end)

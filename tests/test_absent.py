@@ -88,9 +88,9 @@ def test_scratch_regions_of_a_running_kernel_are_not_lost_in_silence(moments, tm
                     running = suspect.running
                     places = None if running is None else running.places
                     told = places is not None and (not isinstance(places, WhyNot) or places.is_loss)
-                    assert told == any("scratch regions are not known" in note for note in suspect.notes), (
-                        what
-                    )
+                    assert told == any(
+                        "scratch regions are not known" in str(note) for note in suspect.notes
+                    ), what
                     lost += told
         except KhodumpError:
             continue
@@ -126,10 +126,10 @@ class Answer:
             for session in find_sessions(handover)
             for file in session.files
         )
-        notes = "\n".join(handover.notes)
+        notes = "\n".join(map(str, handover.notes))
         return cls(
             frozenset(named),
-            frozenset(handover.ownership.owners),
+            frozenset(map(str, handover.ownership.owners)),
             handover.scratch is not None,
             any(finding.severity is Severity.ERROR for finding in handover.all_findings),
             "scratch regions are not known" in notes,

@@ -132,7 +132,7 @@ def test_check_says_what_the_panicked_successor_leaves(moments):
     assert received.evidence == {"sessions": 61, "retrieved": 2}
     assert '("vm-alpha", "many-files")' in received.message
     waiting = told["files-not-retrieved"]
-    assert waiting.owner == 'LUO/session "vm-beta"'
+    assert str(waiting.owner) == 'LUO/session "vm-beta"'
     assert waiting.evidence["files"] == 6
 
 

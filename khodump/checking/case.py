@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -24,27 +24,25 @@ from khodump.memory import PhysicalMemory
 from khodump.opening import locate
 from khodump.opening.locate import FDT_OWNER, RootFdt
 from khodump.opening.mapless import MaplessRoot
+from khodump.owner import Owner
 from khodump.ownership import Ownership, own
 from khodump.problems import PROBLEMS, FlbListInvalid, SessionFileCountMismatch, SessionNameInvalid
 from khodump.subtree import WHOLE_BLOCK, Claims
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
-from khodump.subtrees.luo_state import Luo, LuoFile, file_owner, session_owner
+from khodump.subtrees.luo_state import Luo, LuoFile, file_owner
 from khodump.subtrees.maker import maker_release
+from khodump.tracker import MAP_OWNER
 from khodump.trackers import map_property, posted_property
-
-#: Whose the preserved-memory map is. Its trackers are the only decoders that name no owner.
-MAP_OWNER: Final = "KHO/map"
 
 _DECLARED: Final = frozenset(problem.name for problem in PROBLEMS)
 #: Problems that leave no list of sessions and files unread.
 _TELLING: Final = (SessionFileCountMismatch.name, SessionNameInvalid.name, FlbListInvalid.name)
-_Found = TypeVar("_Found")
 
 
 class PreservedFile(NamedTuple):
-    """A file of a LUO session: path of the owner, name of the session, and the file."""
+    """A file of a LUO session: the owner, name of the session, and the file."""
 
-    owner: str
+    owner: Owner
     session: str
     file: LuoFile
 
@@ -142,12 +140,12 @@ class Case:
         """Pairs of owners that claim the same memory."""
         return shared_claims(self.opened, self.ownership.claimed_twice)
 
-    def shared_at(self, phys: int | None, second: str | None) -> Shared | None:
+    def shared_at(self, phys: int | None, second: Owner | None) -> Shared | None:
         """The pair whose memory begins there, and whose second owner that is."""
         return self._shared_by_place.get((phys, second))
 
     @cached_property
-    def _shared_by_place(self) -> Mapping[tuple[int | None, str | None], Shared]:
+    def _shared_by_place(self) -> Mapping[tuple[int | None, Owner | None], Shared]:
         return {(shared.phys, shared.second): shared for shared in reversed(self.shared_claims)}
 
     @property
@@ -215,37 +213,26 @@ class Case:
         )
 
     @cached_property
-    def _files_by_owner(self) -> Mapping[str, PreservedFile]:
+    def _files_by_owner(self) -> Mapping[Owner, PreservedFile]:
         return {file.owner: file for file in self.files}
 
-    def file_of(self, owner: str | None) -> PreservedFile | None:
-        """The file that an owner's path belongs to, if it is a file's."""
-        return _nearest(self._files_by_owner, owner)
+    def file_of(self, owner: Owner | None) -> PreservedFile | None:
+        """The file that an owner is or belongs to, if it is one of those that LUO lists."""
+        file = None if owner is None else owner.file
+        return None if file is None else self._files_by_owner.get(file)
 
     @cached_property
-    def _names_by_owner(self) -> Mapping[str, str]:
-        return {
-            session_owner(session.name): session.name for session in (self.luo.sessions if self.luo else ())
-        }
+    def _names(self) -> frozenset[str]:
+        return frozenset(session.name for session in (self.luo.sessions if self.luo else ()))
 
-    def session_of(self, owner: str | None) -> str | None:
-        """The name of the session that an owner's path belongs to, if it is a session's."""
-        return _nearest(self._names_by_owner, owner)
+    def session_of(self, owner: Owner | None) -> str | None:
+        """The name of the session that an owner is or belongs to, if it is one of those that LUO lists."""
+        return owner.session if owner is not None and owner.session in self._names else None
 
     @cached_property
-    def listed_sessions(self) -> Mapping[str, str]:
-        """The names of all sessions by owner, also of those that the running kernel received."""
-        listed = find_sessions(self.handover) if self.handover else ()
-        return {session_owner(session.name): session.name for session in listed}
-
-
-def _nearest(by_owner: Mapping[str, _Found], owner: str | None) -> _Found | None:
-    """What belongs to the longest beginning of an owner's path; names may hold slashes."""
-    while owner:
-        if owner in by_owner:
-            return by_owner[owner]
-        owner = owner.rpartition("/")[0]
-    return None
+    def listed_sessions(self) -> frozenset[str]:
+        """The names of all sessions, also of those that the running kernel received."""
+        return frozenset(session.name for session in (find_sessions(self.handover) if self.handover else ()))
 
 
 def metadata_of(subject: Handover | MaplessRoot) -> KexecMetadata | None:

@@ -170,7 +170,7 @@ def _undeclared(case: Case) -> Iterator[Diagnosis]:
     """What decoders found that no rule knows, as they told it."""
     for finding in case.undeclared:
         effect = Effect.UNKNOWN if finding.unread else Effect.UNJUDGED
-        user = (finding.owner or "").partition("/")[0]
+        user = "" if finding.owner is None else finding.owner.user
         outcome = Outcome(effect, f"leaves that to {user}: what follows, no rule of khodump knows")
         yield _diagnosis(case, finding, outcome, UNDECLARED)
 
@@ -242,9 +242,8 @@ def _losses(case: Case, by_effect: dict[Effect, list[Diagnosis]]) -> Iterator[st
     files += sum(finding.evidence.get("files", 1) - 1 for finding in lost)  # of whom the first alone is named
     if files:
         yield f"{files} file{'s' if files > 1 else ''} will fail to restore"
-    users = {
-        (diagnosis.finding.owner or "").partition("/")[0] for diagnosis in by_effect.get(Effect.USER, ())
-    }
+    hurt = (diagnosis.finding.owner for diagnosis in by_effect.get(Effect.USER, ()))
+    users = {"" if owner is None else owner.user for owner in hurt}
     if users:
         yield f"{', '.join(sorted(users))} will not get its memory back"
     if Effect.UNKNOWN in by_effect:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict, TypeVar
 
 import typer
 
-from khodump.advice import Invocation, given
+from khodump.advice import FDT, ROOT, Invocation, given, told
 from khodump.cli.image import ImageOrMachine
 from khodump.cli.terminal import Voice
 from khodump.errors import UsageError
@@ -73,7 +73,7 @@ class Source(ImageOrMachine):
     @property
     def fdt_argument(self) -> str | int | None:
         """A file name, or a physical address where the text is one and no such file exists."""
-        return None if self.fdt is None else named_fdt(self.fdt, "--fdt")
+        return None if self.fdt is None else named_fdt(self.fdt, self.option(FDT))
 
     @property
     def inputs(self) -> list[str]:
@@ -101,7 +101,7 @@ class Source(ImageOrMachine):
         handover = self.worded(self._found(terminal, open_handover, open_live_handover))
         with self.advising(), handover:
             for note in handover.notes:
-                terminal.note(note)
+                terminal.note(told(note, self.invocation))
             with terminal.progress("walking the map", "pages") as watch:
                 yield replace(handover, watch=watch)
 
@@ -114,7 +114,7 @@ class Source(ImageOrMachine):
         opened = self._found(terminal, open_leniently, open_live_leniently)
         with self.advising(), opened:
             for note in opened.notes:
-                terminal.note(note)
+                terminal.note(told(note, self.invocation))
             if not isinstance(opened, Handover):
                 yield opened
                 return
@@ -175,7 +175,7 @@ class Source(ImageOrMachine):
         """What `khodump.api` takes besides the files."""
         return {
             "fdt": self.fdt_argument,
-            "root": None if self.root is None else parse_number(self.root, "--root"),
+            "root": None if self.root is None else parse_number(self.root, self.option(ROOT)),
             "version": self.as_,
             "page_size": self.page_bytes,
             "assume_zero": self.assume_zero,

@@ -13,7 +13,7 @@ from drgn import Program
 from drgn.commands import CommandError
 from typer.main import get_command
 
-from khodump.advice import Invocation, given
+from khodump.advice import PAGE_SIZE, Invocation, given, told
 from khodump.cli.command import Status
 from khodump.cli.command import command as _command
 from khodump.cli.terminal import Terminal, Voice
@@ -79,10 +79,10 @@ class ProgramSource:
         with voice.noting(), voice.progress("searching for the root FDT") as progress:
             handover = open_program(_program.get(), progress=progress, **self._options)
         if self.page_size is not None:
-            handover = replace(handover, geometry_reason="--page-size")
+            handover = replace(handover, geometry_reason=PAGE_SIZE.as_option())
         with handover:
             for note in handover.notes:
-                voice.note(note)
+                voice.note(told(note))
             yield handover
 
     @contextmanager
@@ -92,7 +92,7 @@ class ProgramSource:
             opened = open_program_leniently(_program.get(), progress=progress, **self._options)
         with opened:
             for note in opened.notes:
-                voice.note(note)
+                voice.note(told(note))
             yield opened
 
     @property
@@ -128,8 +128,9 @@ def run(program: Program, name: str, args: Sequence[str]) -> int:
     except SystemExit as ended:
         return int(ended.code or Status.DONE)
     except KhodumpError as error:
+        text = str(error.at_prompt())
         hint = f"\n  hint: {printable(error.hint)}" if error.hint else ""
-        raise CommandError(f"{printable(str(error))}{hint}") from error
+        raise CommandError(f"{printable(text)}{hint}") from error
     finally:
         _program.reset(token)
     return Status.DONE

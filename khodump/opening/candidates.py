@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX, PAGE_SIZES
+from khodump.advice import Sentence
 from khodump.errors import KhodumpError, NoHandoverError
 from khodump.fdt import total_size
 from khodump.memory import Hole, PhysicalMemory
@@ -144,7 +145,7 @@ class Survey(NamedTuple):
     candidates: tuple[Candidate, ...]
     boot: BootInfo
     searched: Searched
-    notes: tuple[str, ...] = ()
+    notes: tuple[Sentence, ...] = ()
 
 
 def survey(

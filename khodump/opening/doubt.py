@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from khodump.advice import told
 from khodump.columns.extents import Extents
 from khodump.findings import Finding
 from khodump.layouts import Layout
@@ -45,7 +46,7 @@ def doubts(
     if placement is not None and placement.basis is Basis.GUESSED and outside:
         message = (
             f"{format_size(outside)} of what is preserved lie outside the file: it is cut short, "
-            f"or lies elsewhere. {placement.remedy}"
+            f"or lies elsewhere. {told(placement.remedy)}"
         )
         yield ReadingInDoubt(outside).finding(None, message)
 

@@ -13,19 +13,20 @@ import numpy as np
 
 from khodump.abi.bootparam import HEADER_MAGIC, HEADER_OFFSET
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX, PAGE_SIZES, PROP_COMPATIBLE
-from khodump.advice import SCAN, Advice
+from khodump.advice import FDT, SCAN, Advice
 from khodump.errors import FdtError, FdtTruncatedError, ImageError, NoHandoverError
 from khodump.fdt import FDT_HEADER, MAGIC, UNFINISHED_MAGIC, FdtNode, Oddity, read_fdt, total_size
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.opening.searched import Misses
+from khodump.owner import Owner
 from khodump.problems import FdtLost, FdtOdd
 
 #: Called with (bytes scanned, bytes to scan).
 Progress = Callable[[int, int], None]
 
 #: Whose the findings about it are, as in `khodump.subtree.Claims`.
-FDT_OWNER: Final = "KHO/root FDT"
+FDT_OWNER: Final = Owner("KHO", part="root FDT")
 
 _STEP: Final = PAGE_SIZES[0]  # the root FDT is page-aligned, whatever the page size
 _MAX_FDT: Final = PAGE_SIZES[-1]  # and one page long at most
@@ -92,7 +93,9 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     except OSError as error:
         raise ImageError(
             f"cannot read the FDT {os.fspath(path)}: {error.strerror}",
-            hint="--fdt takes a .dtb file, or an address that begins with 0x; without it the image is searched",
+            hint=Advice.of(
+                FDT, " takes a .dtb file, or an address that begins with 0x; without it the image is searched"
+            ),
         ) from error
 
 
@@ -113,7 +116,7 @@ def from_file(path: str | os.PathLike[str]) -> RootFdt:
     except FdtError as error:
         raise FdtError(
             f"{name} is not a usable FDT: {error}",
-            hint="leave --fdt out to search the image for the root FDT",
+            hint=Advice.of("leave ", FDT, " out to search the image for the root FDT"),
         ) from error
     _demand_kho(root)
     return root

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from khodump.abi.bootparam import KHO_DATA, SETUP_KEXEC_KHO
+from khodump.advice import INCOMING, Advice
 from khodump.errors import ImageError, KhodumpError, NoHandoverError
 from khodump.kernel import Told
 from khodump.memories.live import LivePaths
@@ -68,7 +69,8 @@ def _says_none(pointer: Told, paths: LivePaths, *, incoming: bool) -> NoHandover
     """The error where the kernel's own variable says that there is nothing."""
     if incoming:
         message = f"{pointer.variable} is 0: this kernel was not booted through KHO"
-        return NoHandoverError(message, hint="leave --in out for what it is about to hand over")
+        hint = Advice.of("leave ", INCOMING, " out for what it is about to hand over")
+        return NoHandoverError(message, hint=hint)
     off = " (it was booted with kho=off)" if _is_off(paths) else ""
     return NoHandoverError(f"{pointer.variable} is 0{off}: this kernel prepares no handover", hint=_ON)
 

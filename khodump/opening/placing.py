@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from khodump.advice import FORCE_PLACEMENT, Advice, Sentence
 from khodump.errors import FdtError
 from khodump.fdt import parse_fdt
 from khodump.layouts import SMALLEST_HOLE, Layout, RamMap, fitting
@@ -170,10 +171,12 @@ def _in_devicetree(memory: PhysicalMemory, phys: int) -> RamMap | None:
         return None
 
 
-def notes_of(placement: Placement) -> Iterator[str]:
+def notes_of(placement: Placement) -> Iterator[Sentence]:
     """What a person should know of it, one sentence each."""
     if placement.is_forced:
-        yield f"--force-placement: the file is read as {placement.layout.name}, whatever the evidence"
+        yield Advice.of(
+            FORCE_PLACEMENT, f": the file is read as {placement.layout.name}, whatever the evidence"
+        )
     why = " and ".join(placement.evidence) or "nothing proves it"
     stretches = placement.layout.stretches
     if placement.basis is not Basis.GIVEN and not placement.is_plain:
@@ -184,7 +187,8 @@ def notes_of(placement: Placement) -> Iterator[str]:
             yield f"the file is read as {placement.layout.name}: {why}"
     left = unread_bytes(placement)
     if left:
-        yield f"nothing proves where {format_size(left)} of the file belong; they are left unread. {placement.remedy}; --force-placement reads all"
+        unread = f"nothing proves where {format_size(left)} of the file belong; they are left unread. "
+        yield Advice.of(unread, placement.remedy, "; ", FORCE_PLACEMENT, " reads all")
 
 
 def unread_bytes(placement: Placement) -> int:

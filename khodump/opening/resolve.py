@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX
-from khodump.advice import SCAN, Advice
+from khodump.advice import FDT, SCAN, Advice, Sentence
 from khodump.errors import FdtError, FdtTruncatedError, KhodumpError, NoHandoverError, UnknownVersionError
 from khodump.fdt import read_fdt, total_size
 from khodump.kernel import Reason, WhyNot
@@ -48,11 +48,11 @@ class Resolved:
     fdt: RootFdt
     choice: Choice | None = None
     boot: BootInfo = NOTHING_TOLD
-    notes: tuple[str, ...] = ()
+    notes: tuple[Sentence, ...] = ()
     candidates: tuple[Candidate, ...] | None = None
 
     @classmethod
-    def searched(cls, survey: Survey, fdt: RootFdt, note: str | None = None) -> Resolved:
+    def searched(cls, survey: Survey, fdt: RootFdt, note: Sentence | None = None) -> Resolved:
         """One that was chosen with all that a search of the image found."""
         notes = survey.notes if note is None else (*survey.notes, note)
         return cls(survey.memory, fdt, boot=survey.boot, notes=notes, candidates=survey.candidates)
@@ -93,7 +93,7 @@ def _searched(running: Running, options: Options, progress: Progress | None) -> 
     return replace(resolved, choice=choice, notes=(*prepared, *resolved.notes))
 
 
-def _by_kernel(running: Running, options: Options) -> Resolved | tuple[str, ...]:
+def _by_kernel(running: Running, options: Options) -> Resolved | tuple[Sentence, ...]:
     """The root FDT that the running kernel's own variable leads to; else notes that say why the image is searched.
 
     The FDT's own page in its own map decides here as everywhere.
@@ -204,7 +204,7 @@ def _completed(
             return Resolved.searched(survey, replace(candidate.fdt, cut=len(data)), note)
     raise NoHandoverError(
         f"{name} is {cut}, and no page of the image begins with its bytes or leads to its map; {survey.searched}",
-        hint=Advice.of(SCAN, " lists the root FDTs that are there; pass the address of one with --fdt"),
+        hint=Advice.of(SCAN, " lists the root FDTs that are there; pass the address of one with ", FDT),
     ) from cut
 
 
@@ -243,7 +243,7 @@ def in_place(resolved: Resolved, options: Options, progress: Progress | None) ->
     return replace(resolved, memory=moved, fdt=replace(root, phys=fdt_phys), choice=None, notes=notes)
 
 
-def _notes_on(memory: PhysicalMemory) -> tuple[str, ...]:
+def _notes_on(memory: PhysicalMemory) -> tuple[Sentence, ...]:
     """What a person should know of where a raw file was put."""
     return () if memory.placement is None else tuple(notes_of(memory.placement))
 
@@ -275,13 +275,15 @@ def _all_damaged(survey: Survey) -> NoHandoverError:
     unsearched = f"; {survey.searched}" if survey.searched.lacks else ""
     return NoHandoverError(
         f"{which}: {best.problem}{unsearched}",
-        hint=Advice.of(SCAN, " lists them; pass a good copy with --fdt FILE"),
+        hint=Advice.of(SCAN, " lists them; pass a good copy with ", FDT.taking("FILE")),
     )
 
 
-def _why(best: Candidate, others: int) -> str:
+def _why(best: Candidate, others: int) -> Sentence:
     """Why this candidate was taken, of so many others."""
     note = f"took the root FDT at {best.phys:#x}: {best.evidence}"
-    if others:
-        note += f" ({others} more: khodump scan lists them, and --fdt takes another by its address)"
-    return note
+    if not others:
+        return note
+    return Advice.of(
+        f"{note} ({others} more: khodump scan lists them, and ", FDT, " takes another by its address)"
+    )

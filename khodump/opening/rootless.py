@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX, PROP_COMPATIBLE
+from khodump.advice import PAGE_SIZE, ROOT, VERSION, Advice, Sentence
 from khodump.errors import NoHandoverError
 from khodump.fdt import FdtNode
 from khodump.memory import Hole, PhysicalMemory
@@ -36,7 +37,7 @@ class StandIn(NamedTuple):
 
     fdt: RootFdt
     choice: Choice | None
-    note: str
+    note: Sentence
 
 
 class _Attempt(NamedTuple):
@@ -72,20 +73,24 @@ def root_fdt_for(memory: PhysicalMemory, root: MapRoot, options: Options) -> Sta
     sound = [each for each in attempts if each.is_sound]
     if options.version is not None and attempts:
         best = (sound or attempts)[0]
-        note = f"the map at {root.phys:#x} is read as {options.version}: --as says so"
+        note: Sentence = Advice.of(
+            f"the map at {root.phys:#x} is read as {options.version}: ", VERSION, " says so"
+        )
         return StandIn(best.fdt, best.choice if memory.is_placed else None, note)
     if not sound:
         raise _nothing(memory, root)
     best = sound[0]
     shapes = dict.fromkeys(f"{each.choice.tracker.shape} of {each.choice.tracker.reading}" for each in sound)
-    note = f"the map at {root.phys:#x} is read as {best.fdt.compatible}, as its pages are those of such a map"
     if len(shapes) > 1:
-        note = f"the map at {root.phys:#x} is a guess: {' and '.join(shapes)} fit; --as and --page-size force a reading"
+        guess = f"the map at {root.phys:#x} is a guess: {' and '.join(shapes)} fit; "
+        note = Advice.of(guess, VERSION, " and ", PAGE_SIZE, " force a reading")
+    else:
+        note = f"the map at {root.phys:#x} is read as {best.fdt.compatible}, as its pages are those of such a map"
     return StandIn(best.fdt, best.choice if memory.is_placed else None, note)
 
 
 def _may_be(kind: MapFormat, version: str | None) -> bool:
-    """Whether to try this kind of map; those that only have a name for --as are told apart by the kind they stand for."""
+    """Whether to try this kind of map; those that only have a name for this parameter are told apart by the kind they stand for."""
     if version is None:
         return kind.version.removeprefix(COMPATIBLE_PREFIX).isdecimal()
     return kind.version == version
@@ -118,5 +123,12 @@ def _nothing(memory: PhysicalMemory, root: MapRoot) -> NoHandoverError:
         why = "what is there reads as none, of any version and page size"
     return NoHandoverError(
         f"there is no map at {root.phys:#x}: {why}",
-        hint="--root takes the physical address of the map's first page; --as VERSION and --page-size SIZE read it in spite of damage",
+        hint=Advice.of(
+            ROOT,
+            " takes the physical address of the map's first page; ",
+            VERSION.taking("VERSION"),
+            " and ",
+            PAGE_SIZE.taking("SIZE"),
+            " read it in spite of damage",
+        ),
     )

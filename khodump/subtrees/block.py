@@ -13,6 +13,7 @@ from khodump.abi.layout import dtype_of, offset_of
 from khodump.columns.arrays import U64, AnyArray
 from khodump.findings import Entry, Finding
 from khodump.memory import Hole
+from khodump.owner import Owner
 from khodump.problems import (
     BlockCountInvalid,
     ChainCycle,
@@ -42,7 +43,7 @@ class BlockList:
     places: U64
     findings: tuple[Finding, ...]
 
-    def claims(self, context: Context, owner: str) -> Iterator[Claims]:
+    def claims(self, context: Context, owner: Owner) -> Iterator[Claims]:
         """Its blocks."""
         if self.blocks:
             yield Claims.of(owner, *((block, context.page_size) for block in self.blocks))
@@ -88,7 +89,7 @@ def block_keeps(
     context: Context,
     blocks: Sequence[int],
     schema: Any,  # noqa: ANN401 - construct
-    owner: str,
+    owner: Owner,
     what: str,
 ) -> Iterator[Keep]:
     """Of these blocks, which were read before: their headers, and the entries they count."""

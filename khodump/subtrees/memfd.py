@@ -31,11 +31,15 @@ from khodump.errors import FdtError
 from khodump.fdt import MAGIC, parse_fdt
 from khodump.findings import Entry, Finding
 from khodump.memory import Hole, Presence
+from khodump.owner import Owner
 from khodump.problems import BlobInvalid, MemfdFolioCount
 from khodump.subtree import WHOLE_BLOCK, Claims, Context, Keep
-from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
+from khodump.subtrees.vmalloc import VmallocArea, chain_owner, open_vmalloc
 
 COMPATIBLES: Final = (COMPATIBLE_V1, COMPATIBLE_V2)
+
+#: The part of a file that its folios are.
+FOLIOS: Final = "folios"
 
 _ENTRY = dtype_of(MEMFD_LUO_FOLIO_SER)
 #: What a folio takes in the columns of a `FolioBatch`.
@@ -44,6 +48,16 @@ _FOLIO_BYTES: Final = 4 * 8
 _STATES: Final[Mapping[str, Layout[Any]]] = {COMPATIBLE_V1: MEMFD_LUO_SER_V1, COMPATIBLE_V2: MEMFD_LUO_SER}
 #: No kernel has more flags: entries beyond, or beyond MAX_PHYS_BITS, are other data.
 _MAX_FLAGS: Final = 0xF
+
+
+def array_owner(file: Owner) -> Owner:
+    """Whose the array of a file's folios is."""
+    return file.with_part("folio array")
+
+
+def array_owners(file: Owner) -> tuple[Owner, Owner]:
+    """Whose all is that a file's array of folios takes: the array, and the chain that leads to it."""
+    return array_owner(file), chain_owner(array_owner(file))
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,31 +200,35 @@ class Memfd:
         low, high = words & ((np.uint64(1) << bits) - np.uint64(1)), words >> bits
         return (high, low) if self.is_draft else (low, high)
 
-    def claims(self, owner: str, entry: Entry | None = None) -> Iterator[Claims]:
+    def claims(self, owner: Owner, entry: Entry | None = None) -> Iterator[Claims]:
         """Its state, its array of folios, and the folios; `entry` names the state."""
         context = self.array.context
         state = self.phys - self.phys % context.page_size
-        yield Claims.of(f"{owner}/state", (state, context.page_size), entry=entry)
-        yield from self.array.claims(f"{owner}/folio array")
+        yield Claims.of(owner.with_part("state"), (state, context.page_size), entry=entry)
+        yield from self.array.claims(array_owner(owner))
         for batch in self.folios():
-            yield Claims.equal(f"{owner}/folios", batch.phys, WHOLE_BLOCK, partial(self._entry_in, batch))
+            yield Claims.equal(
+                owner.with_part(FOLIOS), batch.phys, WHOLE_BLOCK, partial(self._entry_in, batch)
+            )
 
     def _entry_in(self, batch: FolioBatch, row: int) -> Entry:
         """The entry of a row of some folios."""
         return self.entry_of(int(batch.number[row]))
 
-    def keeps(self, owner: str) -> Iterator[Keep]:
+    def keeps(self, owner: Owner) -> Iterator[Keep]:
         """Its state and its array of folios, but not the folios."""
         memory, size = self.array.context.memory, self.array.context.page_size
         state = memory.read(self.phys, size - self.phys % size) if self.is_draft else b""
         if self.is_draft and not isinstance(state, Hole):
-            yield Keep.of_fdt(f"{owner}/state", "state of the file", self.phys, state)
+            yield Keep.of_fdt(owner.with_part("state"), "state of the file", self.phys, state)
         else:
-            yield Keep.of(f"{owner}/state", "state of the file", (self.phys, _STATES[self.version].size))
-        yield from self.array.chain_keeps(f"{owner}/folio array")
-        yield from self._array_keeps(f"{owner}/folio array", "list of folios")
+            yield Keep.of(
+                owner.with_part("state"), "state of the file", (self.phys, _STATES[self.version].size)
+            )
+        yield from self.array.chain_keeps(array_owner(owner))
+        yield from self._array_keeps(array_owner(owner), "list of folios")
 
-    def _array_keeps(self, owner: str, what: str) -> Iterator[Keep]:
+    def _array_keeps(self, owner: Owner, what: str) -> Iterator[Keep]:
         """The entries of the array; pages with entries that no kernel writes are doubtful."""
         size, done = self.array.context.page_size, 0
         per_page = np.uint64(size // _ENTRY.itemsize)

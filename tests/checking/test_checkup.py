@@ -80,7 +80,7 @@ def test_a_real_kernel_refused_the_one_with_another_string():
         (diagnosis.finding, diagnosis.outcome, diagnosis.seen) for diagnosis in checkup.diagnoses
     )
     assert (finding.rule, finding.severity) == ("fdt-incompatible", Severity.ERROR)
-    assert (finding.phys, finding.owner) == (0x51F000, "KHO/root FDT")
+    assert (finding.phys, str(finding.owner)) == (0x51F000, "KHO/root FDT")
     assert tuple(map(str, outcome.log)) == (
         "KHO: setup: handover FDT (0x51f000) is incompatible with 'kho-v4': 1",
         "KHO: disabling KHO revival",

@@ -173,8 +173,8 @@ def test_a_variable_of_no_use_is_said_and_the_memory_searched(built, tmp_path, k
     program = kernel.informed(kernel.vmcore(built, tmp_path / "vmcore"), known)
     with khodump.drgn.open(program) as handover:
         assert handover.fdt.phys == built.fdt_phys
-        assert handover.notes[0].startswith("kho_out.fdt is not to be had (")
-        assert handover.notes[0].endswith("); searched the memory instead")
+        assert str(handover.notes[0]).startswith("kho_out.fdt is not to be had (")
+        assert str(handover.notes[0]).endswith("); searched the memory instead")
 
 
 def test_a_pointer_that_cannot_be_translated_is_said_and_the_memory_searched(built, tmp_path):
@@ -184,7 +184,7 @@ def test_a_pointer_that_cannot_be_translated_is_said_and_the_memory_searched(bui
     program = kernel.informed(kernel.vmcore(built, tmp_path / "vmcore"), known)
     with khodump.drgn.open(program) as handover:
         assert handover.fdt.phys == built.fdt_phys
-        assert handover.notes[0].endswith("searched the memory instead")
+        assert str(handover.notes[0]).endswith("searched the memory instead")
         assert handover.scratch is None
 
 

@@ -28,6 +28,7 @@ from khodump.memories.kdump import KdumpMemory
 from khodump.memories.lime import AVML_MAGIC
 from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, Range
 from khodump.opening.locate import landmarks
+from khodump.owner import Owner
 from khodump.subtree import Context
 from khodump.subtrees import open_subtrees
 from khodump.subtrees.block import read_blocks
@@ -172,7 +173,7 @@ def test_a_vmalloc_area_of_4_billion_pages(order, end):
         area = open_vmalloc(Context(memory, PAGE), descriptor, "bomb")
         for _ in area.batches(1 << 62):
             pass
-        list(area.keeps("owner", "what", 1 << 62))
+        list(area.keeps(Owner("owner"), "what", 1 << 62))
     assert len(memory.touched) <= 1
 
 
@@ -190,7 +191,7 @@ def test_a_memfd_that_counts_2_to_the_60_folios(order, end):
         assert isinstance(memfd, Memfd)
         for _ in memfd.folios():
             pass
-        list(memfd.keeps("owner"))
+        list(memfd.keeps(Owner("owner")))
     assert len(memory.touched) <= 3
     assert memory.bytes_read <= 16 * PAGE
 

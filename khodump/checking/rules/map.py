@@ -20,12 +20,14 @@ from khodump.checking.log import (
     NO_MAP,
     LogLine,
 )
-from khodump.checking.rule import MAP_OWNER, Effect, Hit, Outcome, Rule
+from khodump.checking.rule import Effect, Hit, Outcome, Rule
 from khodump.columns.intervals import meet
 from khodump.findings import Finding, Severity
 from khodump.memory import RamEnd
 from khodump.numbers import format_size
+from khodump.opening.locate import FDT_OWNER
 from khodump.problems import MapRootMissing
+from khodump.tracker import MAP_OWNER
 from khodump.trackers.bitmap_chain import BitmapChainTracker
 from khodump.trackers.radix import RadixTracker
 
@@ -59,7 +61,7 @@ def _root_missing(case: Case) -> Iterator[Hit]:
     prop = case.reader.prop
     if root.tree.u64(prop) is None:
         have = ", ".join(root.tree.properties) or "nothing"
-        yield Hit(case.fdt_phys, f"the root FDT has no 8-byte {prop} (it has {have})", "KHO/root FDT")
+        yield Hit(case.fdt_phys, f"the root FDT has no 8-byte {prop} (it has {have})", FDT_OWNER)
 
 
 def _root_missing_outcome(case: Case, finding: Finding) -> Outcome:

@@ -19,10 +19,10 @@ from khodump.columns.extents import NO_ORDER
 from khodump.columns.intervals import Intervals
 from khodump.findings import Finding, Severity
 from khodump.numbers import format_size
+from khodump.owner import quoted
 from khodump.problems import MemfdFolioCount, MemfdFolioMissing, MemfdListUnread
 from khodump.rounding import ceil_div
 from khodump.subtrees.memfd import Memfd
-from khodump.subtrees.text import quoted
 
 _MAX_FOLIOS: Final = (1 << 32) - 1  # UINT_MAX: memfd_luo_preserve_folios() refuses more with EFBIG
 _SEALS: Final = int(sum(Seals))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
+from khodump.advice import told
 from khodump.cli.command import Status, command
 from khodump.cli.help import Example
 from khodump.cli.image import ImageOrMachine
@@ -71,7 +72,7 @@ def scan(
             )
     with survey.memory as memory:
         for note in (*memory.warnings, *survey.notes):
-            terminal.note(note)
+            terminal.note(told(note, source.invocation))
         if not survey.candidates or survey.searched.lacks:
             terminal.note(str(survey.searched))
         status = terminal.write(analyse(survey))

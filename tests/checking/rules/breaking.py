@@ -12,9 +12,11 @@ from typing import Any
 from khodump.abi.kernels import Kernel
 from khodump.api import open_leniently
 from khodump.checking.checkup import Checkup, examine
-from khodump.checking.rule import MAP_OWNER, Effect
+from khodump.checking.rule import Effect
 from khodump.handover import Handover
 from khodump.opening.mapless import MaplessRoot
+from khodump.owner import Owner
+from khodump.tracker import MAP_OWNER
 from tests.builders.fdt import u64
 from tests.builders.handover import BuiltHandover, Description, build_handover
 from tests.builders.luo import Luo, LuoFile, Session
@@ -66,7 +68,7 @@ class Break:
     data: bytes
     effect: Effect
     then: str
-    owner: str | None = MAP_OWNER
+    owner: Owner | str | None = MAP_OWNER
     phys: int | None = None
     log: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
