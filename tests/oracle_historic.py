@@ -39,6 +39,9 @@ def walk_chain(memory: PhysicalMemory, root: int, page_size: int, bitmap_size: i
     previous: Element | None = None
     for element in elements:
         order, start, bitmap = element
+        if not bitmap:  # nothing that was read before it, nor memory of its own
+            sound = False
+            continue
         coverage = bitmap_size * 8 << (order + page_shift)
         impossible = start % coverage or start + coverage >= 1 << 64
         met = bitmap in bitmaps or bitmap // page_size * page_size in chunks or (order, start) in starts

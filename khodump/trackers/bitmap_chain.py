@@ -183,13 +183,22 @@ class BitmapChainTracker(Tracker):
             walk.findings.append(MapKeyImpossible(header.order).finding(at, message))
             count = 0
         rows = np.frombuffer(page, _ELEMENT, min(count, capacity), KHOSER_MEM_CHUNK_HDR.size)
+        # Past the end of a list that is shorter than its count there are zeros: page 0 is nobody's bitmap.
+        numbers = np.flatnonzero(rows["bitmap"])
+        if len(numbers) < len(rows):
+            message = (
+                f"{len(rows) - len(numbers)} of {len(rows)} elements of the chunk at {at:#x} have no bitmap: "
+                "its address is 0; they are not listed"
+            )
+            walk.findings.append(MapChunkCount(count).finding(at, message))
+        rows = rows[numbers]
         of_all = np.ones(len(rows), np.uint64)
         return Elements(
             rows["phys_start"].astype(np.uint64),
             rows["bitmap"].astype(np.uint64),
             of_all * np.uint64(header.order),
             of_all * np.uint64(at),
-            np.arange(len(rows)),
+            numbers,
         )
 
     def _admit(self, elements: Elements, walk: Walk) -> Elements:

@@ -148,6 +148,20 @@ def test_an_empty_chunk_is_no_finding():
     assert walk.nodes.phys[walk.nodes.empty].tolist() == [chain.chunks[1]]
 
 
+@pytest.mark.parametrize("count", [3, 1 << 20])
+def test_zeros_behind_the_end_of_a_list_are_no_bitmaps(count):
+    """A count that a flipped bit made too large leads on into zeros, and page 0 may hold anything."""
+    image = MemoryImage(1 << 20)
+    chain = write_chain(image, 4096, 4096, [(1 << 30, 0)])
+    image.write(0, b"\xff" * 4096)
+    image.write(chain.root + 12, count.to_bytes(4, "little"))
+    with opened(image) as memory:
+        agree(memory, chain.root, 4096, 4096)
+        walk = BitmapChainTracker(memory, chain.root, 4096, 4096).walk()
+        assert flat(walk) == [(1 << 30, 0)]
+    assert {finding.rule for finding in walk.findings} == {"map-chunk-count"}
+
+
 def test_nodes_are_counted():
     image = MemoryImage(1 << 20)
     chain = write_chain(image, 4096, 4096, [(0, 0), (1 << 40, 0)], empties=[(0, 3), (0, 9), (1 << 41, 0)])

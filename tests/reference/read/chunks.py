@@ -24,9 +24,12 @@ def walk(memory: Memory, first: int, page_shift: int, bitmap_bytes: int) -> Pres
         capacity = (len(page) - HEADER) // ELEMENT
         if count > capacity or order >= 64 - page_shift:
             result.damage.append(f"chunk {chunk:#x} counts {count} elements of order {order}")
-            count = 0
+            count = 0 if order >= 64 - page_shift else capacity
         for number in range(count):
             start, bitmap = struct.unpack_from("<QQ", page, HEADER + number * ELEMENT)
+            if not bitmap:
+                result.damage.append(f"element {number} of chunk {chunk:#x} has no bitmap")
+                continue
             _bitmap(memory, result, start, bitmap, order + page_shift, bitmap_bytes, page_shift)
         chunk = following
     return result
