@@ -26,6 +26,7 @@ __all__ = [
     "KhodumpError",
     "MissingExtraError",
     "NoHandoverError",
+    "Owner",
     "Preservation",
     "Severity",
     "UnknownVersionError",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     )
     from khodump.findings import Finding, Severity
     from khodump.handover import Handover
+    from khodump.owner import Owner
 
 # Imported on first use: `khodump --version` must not wait for numpy and construct.
 _HOMES = {
@@ -60,6 +62,7 @@ _HOMES = {
     "Extents": "khodump.columns.extents",
     "Finding": "khodump.findings",
     "Handover": "khodump.handover",
+    "Owner": "khodump.owner",
     "Preservation": "khodump.columns.extents",
     "Severity": "khodump.findings",
     "check": "khodump.checking.checkup",

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import chain
 from typing import Final
 
 
@@ -84,6 +85,50 @@ class Command:
 SCAN: Final = Command("scan")
 CHECK: Final = Command("check")
 
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a person may say with a request: a keyword of a function in Python, an option of a command at a prompt.
+
+    Attributes:
+        keyword: in Python.
+        option: at a prompt.
+        value: that is meant, as it is typed at a prompt; empty for none.
+        literal: the same as Python has it.
+    """
+
+    keyword: str
+    option: str
+    value: str = ""
+    literal: str = ""
+
+    def of(self, value: str | int) -> Parameter:
+        """The same with this value."""
+        return replace(self, value=str(value), literal=repr(value))
+
+    def taking(self, what: str) -> Parameter:
+        """The same with a word that stands for a value."""
+        return replace(self, value=what, literal=what)
+
+    def as_option(self) -> str:
+        """As it is typed at a prompt."""
+        return f"{self.option} {self.value}".rstrip()
+
+    def as_keyword(self) -> str:
+        """As it is written in Python."""
+        return f"{self.keyword}={self.literal}"
+
+
+FDT: Final = Parameter("fdt", "--fdt")
+FORCE: Final = Parameter("force", "--force", literal="True")
+FORCE_PLACEMENT: Final = Parameter("force_placement", "--force-placement", literal="True")
+INCOMING: Final = Parameter("incoming", "--in", literal="True")
+PAGE_SIZE: Final = Parameter("page_size", "--page-size")
+RANGES: Final = Parameter("ranges", "--ranges")
+ROOT: Final = Parameter("root", "--root")
+SCRATCH: Final = Parameter("scratch", "--scratch")
+VERSION: Final = Parameter("version", "--as")
+
 #: An option with its value, if it takes one, as words.
 Option = tuple[str, ...]
 
@@ -105,6 +150,7 @@ class Invocation:
         program: what the commands belong to.
         commands: those that it has; None for all.
         fdt_file: the root FDT, where a file was given for it.
+        wording: how parameters are called there.
     """
 
     images: tuple[str, ...] = ()
@@ -113,6 +159,7 @@ class Invocation:
     program: str = "khodump"
     commands: tuple[str, ...] | None = None
     fdt_file: str | None = None
+    wording: Callable[[Parameter], str] = Parameter.as_option
 
     def has(self, command: Command) -> bool:
         """Whether the command can be given here."""
@@ -152,6 +199,8 @@ def _as_argument(path: str) -> str:
 
 #: Where no image is at hand.
 PLACEHOLDERS: Final = Invocation(("IMAGE",))
+#: For whom calls functions; commands are for a shell there, too.
+IN_PYTHON: Final = replace(PLACEHOLDERS, wording=Parameter.as_keyword)
 
 
 @dataclass(frozen=True)
@@ -209,26 +258,40 @@ def confirm(*looks: Look, remark: str = "") -> Confirmation:
 
 @dataclass(frozen=True)
 class Advice:
-    """A hint with commands in it, which are filled in where the image is known.
+    """A sentence that names commands and parameters; these are worded where it is known for whom.
 
     Attributes:
-        parts: text, and commands between.
+        parts: text, and commands and parameters between.
     """
 
-    parts: tuple[str | Command, ...]
+    parts: tuple[str | Command | Parameter, ...]
 
     @classmethod
-    def of(cls, *parts: str | Command) -> Advice:
-        """From text and commands, in order."""
-        return cls(parts)
+    def of(cls, *parts: str | Command | Parameter | Advice) -> Advice:
+        """From these, in order."""
+        return cls(tuple(chain.from_iterable(p.parts if isinstance(p, Advice) else (p,) for p in parts)))
 
     def __str__(self) -> str:
-        return self.told(PLACEHOLDERS)
+        return self.told(IN_PYTHON)
 
-    def told(self, invocation: Invocation, word: Callable[[str], str] = str) -> str:
-        """The sentence for a person who named the image so; `word` puts its text into other words, but no command."""
-        parts = (invocation.line(part) if isinstance(part, Command) else word(part) for part in self.parts)
-        return "".join(parts)
+    def told(self, invocation: Invocation) -> str:
+        """The sentence for a person who named the image so."""
+        return "".join(_worded(part, invocation) for part in self.parts)
+
+
+def _worded(part: str | Command | Parameter, invocation: Invocation) -> str:
+    if isinstance(part, Command):
+        return invocation.line(part)
+    return invocation.wording(part) if isinstance(part, Parameter) else part
+
+
+#: A sentence that is worded for whom reads it, if it names what differs between a prompt and Python.
+Sentence = str | Advice
+
+
+def told(sentence: Sentence, invocation: Invocation = PLACEHOLDERS) -> str:
+    """The sentence for a person who named the image so."""
+    return sentence if isinstance(sentence, str) else sentence.told(invocation)
 
 
 #: Of a finding that no rule knows.

@@ -5,27 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from khodump.abi.kexec_handover import PAGE_SIZES, PROP_FDT, PROP_PRESERVED_DATA
+from khodump.advice import FDT, PAGE_SIZE, ROOT, VERSION, Advice
 from khodump.errors import FdtError, NoHandoverError, UsageError, near
 from khodump.handover import Handover
 from khodump.memories import open_memory
 from khodump.memories.live import LivePaths, open_live
 from khodump.memory import Hole, PhysicalMemory
 from khodump.opening import locate
-from khodump.opening.boot import Notice, in_devicetree_file
-from khodump.opening.broken import Broken
+from khodump.opening.boot import BootInfo, Notice, in_devicetree_file
 from khodump.opening.candidates import Options, Survey
 from khodump.opening.locate import Progress, RootFdt
 from khodump.opening.machine import lead, notices, scratch_of
+from khodump.opening.mapless import MaplessRoot
 from khodump.opening.ram_end import find_ram_end
 from khodump.opening.resolve import (
-    Found,
+    Resolved,
     RootSource,
     StrPath,
-    broken_root,
-    placed,
+    in_place,
+    mapless_root,
     resolve_root,
     search_placed,
 )
@@ -33,6 +35,7 @@ from khodump.opening.rootless import MapRoot
 from khodump.opening.running import Running
 from khodump.opening.scratch import Scratch, read_files, read_table
 from khodump.trackers import READABLE_VERSIONS, open_tracker
+from khodump.trackers.evidence import Choice
 
 
 def open_handover(
@@ -70,12 +73,12 @@ def open_handover(
         NoHandoverError: there is no KHO handover of a version that khodump reads.
     """
     options = _checked(Options(version, page_size, force_placement=force_placement))
-    told = read_files(scratch) if scratch else None
+    regions = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    return _handover(Running(memory), _source(fdt, root), options, told, progress)
+    return _strictly(Running(memory), _source(fdt, root), options, regions, progress)
 
 
-def open_suspect(
+def open_leniently(
     images: StrPath | Sequence[StrPath],
     *,
     fdt: StrPath | int | None = None,
@@ -87,19 +90,19 @@ def open_suspect(
     force_placement: bool = False,
     scratch: Sequence[StrPath] = (),
     progress: Progress | None = None,
-) -> Handover | Broken:
-    """As `open_handover`, for one that may be broken: versions that nobody knows are read as the newest.
+) -> Handover | MaplessRoot:
+    """As `open_handover`, for whoever looks for damage: versions that nobody knows are read as the newest.
 
     Returns:
-        A `Broken` where a root FDT is named or found, but leads to no map.
+        A `MaplessRoot` where a root FDT is named or found, but leads to no map.
 
     Raises:
-        KhodumpError: as `open_handover`, but for what `Broken` stands for.
+        KhodumpError: as `open_handover`, but for what a `MaplessRoot` stands for.
     """
     options = _checked(Options(version, page_size, tolerant=True, force_placement=force_placement))
-    told = read_files(scratch) if scratch else None
+    regions = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    return _suspect(Running(memory), _source(fdt, root), options, told, progress)
+    return _leniently(Running(memory), _source(fdt, root), options, regions, progress)
 
 
 def open_in(
@@ -112,10 +115,10 @@ def open_in(
     progress: Progress | None = None,
 ) -> Handover:
     """As `open_handover`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
-    return _handover(Running(memory), fdt, Options(version, page_size), scratch, progress)
+    return _strictly(Running(memory), fdt, Options(version, page_size), scratch, progress)
 
 
-def open_suspect_in(
+def open_leniently_in(
     memory: PhysicalMemory,
     *,
     fdt: StrPath | int | None = None,
@@ -123,9 +126,9 @@ def open_suspect_in(
     page_size: int | None = None,
     scratch: Scratch | None = None,
     progress: Progress | None = None,
-) -> Handover | Broken:
-    """As `open_suspect`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
-    return _suspect(Running(memory), fdt, Options(version, page_size, tolerant=True), scratch, progress)
+) -> Handover | MaplessRoot:
+    """As `open_leniently`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
+    return _leniently(Running(memory), fdt, Options(version, page_size, tolerant=True), scratch, progress)
 
 
 def open_live_handover(
@@ -150,21 +153,21 @@ def open_live_handover(
         NoHandoverError: there is no KHO handover of a version that khodump reads.
     """
     options = Options(version, page_size or os.sysconf("SC_PAGESIZE"))
-    opened = _live(options, paths or LivePaths(), progress, incoming=incoming, opener=_handover)
+    opened = _live(options, paths or LivePaths(), progress, incoming=incoming, opener=_strictly)
     return _by_machine(opened, page_size, incoming=incoming)
 
 
-def open_live_suspect(
+def open_live_leniently(
     *,
     incoming: bool = False,
     version: str | None = None,
     page_size: int | None = None,
     paths: LivePaths | None = None,
     progress: Progress | None = None,
-) -> Handover | Broken:
-    """As `open_live_handover`, for one that may be broken: see `open_suspect`."""
+) -> Handover | MaplessRoot:
+    """As `open_live_handover`, as leniently as `open_leniently`."""
     options = Options(version, page_size or os.sysconf("SC_PAGESIZE"), tolerant=True)
-    opened = _live(options, paths or LivePaths(), progress, incoming=incoming, opener=_suspect)
+    opened = _live(options, paths or LivePaths(), progress, incoming=incoming, opener=_leniently)
     return _by_machine(opened, page_size, incoming=incoming) if isinstance(opened, Handover) else opened
 
 
@@ -174,7 +177,7 @@ def _by_machine(handover: Handover, page_size: int | None, *, incoming: bool) ->
     return replace(handover, is_received=incoming, geometry_reason=reason)
 
 
-_Opened = TypeVar("_Opened", bound=Handover | Broken)
+_Opened = TypeVar("_Opened", bound=Handover | MaplessRoot)
 _Opener = Callable[[Running, RootSource, Options, Scratch | None, Progress | None], _Opened]
 
 
@@ -191,16 +194,12 @@ def _live(
     memory = open_live(paths)
     with memory.closed_on_error():
         running = Running(memory, paths.kallsyms)
-        found = lead(running, paths, incoming=incoming)
+        this_machine = lead(running, paths, incoming=incoming)
         scratch = scratch_of(running, paths)
-    opened = opener(running, found.fdt, options, scratch, progress)
+    opened = opener(running, this_machine.fdt, options, scratch, progress)
     if not isinstance(opened, Handover):
         return opened
-    return replace(opened, notes=(*opened.notes, *found.notes))
-
-
-#: The memory, for the caller to close, what a search of it found, and notes on that.
-_Search = tuple[PhysicalMemory, Survey, tuple[str, ...]]
+    return replace(opened, notes=(*opened.notes, *this_machine.notes))
 
 
 def search(
@@ -214,16 +213,16 @@ def search(
     devicetree: StrPath | None = None,
     deep: bool = False,
     progress: Progress | None = None,
-) -> _Search:
-    """The memory of an image, for the caller to close, what a search of it found, and notes on that.
+) -> Survey:
+    """What a search of an image finds; its memory is for the caller to close.
 
     The arguments are those of `open_handover`, but for `devicetree`, a machine's device tree whose /chosen is read as
     well, and `deep`, which looks for boot_params at every address. Finding nothing is no error.
     """
     options = _checked(Options(version, page_size, force_placement=force_placement))
-    told = _in_devicetree(devicetree)
+    announced = _in_devicetree(devicetree)
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    return _searched(Running(memory), options, told, progress, deep=deep)
+    return _searched(Running(memory), options, announced, progress, deep=deep)
 
 
 def search_live(
@@ -234,28 +233,28 @@ def search_live(
     deep: bool = False,
     paths: LivePaths | None = None,
     progress: Progress | None = None,
-) -> _Search:
+) -> Survey:
     """As `search`, in the memory of the machine this runs on, with what the boot protocol left in /sys."""
     options = _checked(Options(version, page_size or os.sysconf("SC_PAGESIZE")))
     paths = paths or LivePaths()
-    told = [*_in_devicetree(devicetree), *notices(paths)]
-    return _searched(Running(open_live(paths), paths.kallsyms), options, told, progress, deep=deep)
+    announced = [*_in_devicetree(devicetree), *notices(paths)]
+    return _searched(Running(open_live(paths), paths.kallsyms), options, announced, progress, deep=deep)
 
 
 def _in_devicetree(file: StrPath | None) -> list[Notice]:
     """What a machine's device tree tells, if one was named."""
-    told = None if file is None else in_devicetree_file(file)
-    return [] if told is None else [told]
+    notice = None if file is None else in_devicetree_file(file)
+    return [] if notice is None else [notice]
 
 
 def _searched(
-    running: Running, options: Options, told: Sequence[Notice], progress: Progress | None, *, deep: bool
-) -> _Search:
-    """What a search finds, with what is `told` elsewhere, and what the kernel in the memory was told."""
+    running: Running, options: Options, announced: Sequence[Notice], progress: Progress | None, *, deep: bool
+) -> Survey:
+    """What a search finds, with what is announced elsewhere, and what the kernel in the memory was told."""
     with running.memory.closed_on_error():
-        memory, found, notes = search_placed(running.memory, options, progress, deep=deep)
-        every = dict.fromkeys([*told, *running.notices, *found.notices])
-    return memory, found._replace(notices=list(every)), notes
+        survey = search_placed(running.memory, options, progress, deep=deep)
+        elsewhere = BootInfo((*announced, *running.boot.notices))
+    return survey._replace(boot=BootInfo.joined([elsewhere, survey.boot]))
 
 
 def _source(fdt: StrPath | int | None, root: int | None) -> RootSource:
@@ -264,7 +263,9 @@ def _source(fdt: StrPath | int | None, root: int | None) -> RootSource:
     if fdt is not None:
         raise UsageError(
             "both a root FDT and the root of a map are named",
-            hint="--fdt names the root FDT, which leads to the map; --root is for where that is lost",
+            hint=Advice.of(
+                FDT, " names the root FDT, which leads to the map; ", ROOT, " is for where that is lost"
+            ),
         )
     return MapRoot(root)
 
@@ -289,73 +290,96 @@ def _checked(options: Options) -> Options:
     return options
 
 
-def _handover(
+def _strictly(
     running: Running,
-    fdt: RootSource,
+    source: RootSource,
     options: Options,
     scratch: Scratch | None,
     progress: Progress | None,
 ) -> Handover:
+    """The handover in the memory of this kernel, or of none; it is closed on an error."""
     with running.memory.closed_on_error():
-        found = placed(resolve_root(running, fdt, _checked(options), progress), options, progress)
-        return _opened(running, found, options, scratch, progress)
+        return _open(running, source, options, scratch, progress)
 
 
-def _suspect(
+def _leniently(
     running: Running,
-    fdt: RootSource,
+    source: RootSource,
     options: Options,
     scratch: Scratch | None,
     progress: Progress | None,
-) -> Handover | Broken:
+) -> Handover | MaplessRoot:
+    """As `_strictly`; where there is no handover, the root FDT that should have led to one."""
     with running.memory.closed_on_error():
         try:
-            found = placed(resolve_root(running, fdt, _checked(options), progress), options, progress)
-            return _opened(running, found, options, scratch, progress)
+            return _open(running, source, options, scratch, progress)
         except (NoHandoverError, FdtError) as error:
-            return broken_root(running.memory, fdt, error, options, progress)
+            return mapless_root(running.memory, source, error, options, progress)
+
+
+def _open(
+    running: Running,
+    source: RootSource,
+    options: Options,
+    scratch: Scratch | None,
+    progress: Progress | None,
+) -> Handover:
+    resolved = resolve_root(running, source, _checked(options), progress)
+    return _opened(running, in_place(resolved, options, progress), options, scratch, progress)
 
 
 def _opened(
-    running: Running, found: Found, options: Options, scratch: Scratch | None, progress: Progress | None
+    running: Running,
+    resolved: Resolved,
+    options: Options,
+    scratch: Scratch | None,
+    progress: Progress | None,
 ) -> Handover:
-    """The handover of this root FDT; looks for its page when only that can settle the geometry."""
-    memory, root, notes = found.memory, found.fdt, list(found.notes)
+    """The handover of this root FDT."""
+    memory, root = resolved.memory, resolved.fdt
+    notes = list(resolved.notes)
     if memory is not running.memory:
         running = Running(memory)
-    told_scratch = scratch if scratch is not None else running.scratch or _told_scratch(found)
+    if scratch is None:
+        scratch = running.scratch or _announced_scratch(resolved)
     lack = running.lacks_scratch
-    if told_scratch is None and lack is not None:
-        is_told = any(lack in note for note in notes)
+    if scratch is None and lack is not None:
+        is_told = any(lack in str(note) for note in notes)
         why = "the kernel in the image cannot be asked for them" if is_told else lack
         notes.append(f"the scratch regions are not known: {why}")
-    memory.ram_end = find_ram_end(memory, found.ram, _named(root, told_scratch))
-    version, page_size = options.version_of(root), options.page_size
-    opened = open_tracker(memory, root.tree, fdt_phys=root.phys, version=version, page_size=page_size)
-    if not opened.certain and root.phys is None and not root.is_lost:
-        for phys in locate.find_copies(memory, root.blob, progress):
-            again = open_tracker(memory, root.tree, fdt_phys=phys, version=version, page_size=page_size)
-            if again.certain or again.tracker.holds(phys, 0):
-                opened = again
-                break
-    if not opened.certain:
-        notes.append(f"how to read the map is {opened.reason}; --page-size and --as force a reading")
-    if opened.contradicts:
-        notes.append(opened.contradicts)
-    if opened.tracker.doubt:
-        notes.append(opened.tracker.doubt)
+    memory.ram_end = find_ram_end(memory, resolved.boot.ram, _named(root, scratch))
+    choice = resolved.choice or _choose(memory, root, options, progress)
+    if not choice.certain:
+        reading = f"how to read the map is {choice.reason}; "
+        notes.append(Advice.of(reading, PAGE_SIZE, " and ", VERSION, " force a reading"))
+    notes += [doubt for doubt in (choice.contradicts, choice.tracker.doubt) if doubt]
     return Handover(
         memory,
         root,
-        version or root.compatible or "",
-        opened.tracker,
-        opened.reason,
-        is_guess=not opened.certain,
-        scratch=told_scratch,
+        options.version_of(root) or root.compatible or "",
+        choice.tracker,
+        choice.reason,
+        is_guess=not choice.certain,
+        scratch=scratch,
         notes=(*memory.warnings, *notes),
-        candidates=found.candidates,
+        candidates=resolved.candidates,
         running=running,
     )
+
+
+def _choose(memory: PhysicalMemory, root: RootFdt, options: Options, progress: Progress | None) -> Choice:
+    """How to read the map; looks for the root FDT's page when only that can settle it."""
+    read_as = partial(
+        open_tracker, memory, root.tree, version=options.version_of(root), page_size=options.page_size
+    )
+    choice = read_as(fdt_phys=root.phys)
+    if choice.certain or root.phys is not None or root.is_lost:
+        return choice
+    for phys in locate.find_copies(memory, root.blob, progress):
+        with_page = read_as(fdt_phys=phys)
+        if with_page.certain or with_page.tracker.holds(phys, 0):
+            return with_page
+    return choice
 
 
 def _named(root: RootFdt, scratch: Scratch | None) -> Iterator[int]:
@@ -366,8 +390,8 @@ def _named(root: RootFdt, scratch: Scratch | None) -> Iterator[int]:
     yield from (address for address in named if address is not None)
 
 
-def _told_scratch(found: Found) -> Scratch | None:
+def _announced_scratch(resolved: Resolved) -> Scratch | None:
     """The scratch table that the boot protocol names, that told with this very FDT first; None without one."""
-    notices = sorted(found.notices, key=lambda notice: notice.fdt != found.fdt.phys)
-    tables = (read_table(found.memory, notice.scratch_addr, notice.scratch_size) for notice in notices)
+    notices = sorted(resolved.boot.notices, key=lambda notice: notice.fdt != resolved.fdt.phys)
+    tables = (read_table(resolved.memory, notice.scratch_addr, notice.scratch_size) for notice in notices)
     return next((table for table in tables if table and not isinstance(table, Hole)), None)

@@ -10,6 +10,7 @@ import numpy as np
 from khodump.columns.arrays import U64
 from khodump.findings import Entry
 from khodump.handover import Handover
+from khodump.owner import Owner
 from khodump.ownership import resolved
 from khodump.subtree import Claims
 
@@ -21,11 +22,11 @@ class Claimant(NamedTuple):
     """One that claims an address.
 
     Attributes:
-        owner: its path.
+        owner: who it is.
         entry: what names the memory; None where that is not known.
     """
 
-    owner: str
+    owner: Owner
     entry: Entry | None
 
 
@@ -34,7 +35,7 @@ def find_claimants(handover: Handover, addresses: Sequence[int]) -> Mapping[int,
     wanted = np.unique(np.array(addresses, np.uint64))
     by_address: dict[int, list[Claimant]] = {int(address): [] for address in wanted}
     for claims in handover.claims():
-        start, end = resolved(claims, handover.preserved, handover.page_size)
+        start, end = resolved(claims, handover.preserved)
         _add(by_address, wanted, claims, start, end)
     return {address: tuple(claimants) for address, claimants in by_address.items()}
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, Self
 
-from khodump.advice import PLACEHOLDERS, Advice
+from khodump.advice import IN_PYTHON, PLACEHOLDERS, VERSION, Advice, Invocation, Sentence, told
 
 #: How many names a hint lists.
 _LISTED: Final = 8
@@ -19,24 +19,29 @@ class KhodumpError(Exception):
         hint: what to do next, as one sentence or command.
 
     Attributes:
-        invocation: how the image was named, where a person is to paste the commands of the hint.
+        invocation: how the image was named, where a person is to paste the commands of the hint; by default, and where
+            parameters are keywords, it is for a caller in Python.
     """
 
-    def __init__(self, message: str, *, hint: str | Advice | None = None) -> None:
+    def __init__(self, message: Sentence, *, hint: Sentence | None = None) -> None:
         super().__init__(message)
-        self.advice = hint
-        self.invocation = PLACEHOLDERS
+        self._message = message
+        self._hint = hint
+        self.invocation: Invocation = IN_PYTHON
+
+    def __str__(self) -> str:
+        return told(self._message, self.invocation)
 
     @property
     def hint(self) -> str | None:
         """What to do next."""
-        return self.worded_hint(str)
+        return None if self._hint is None else told(self._hint, self.invocation)
 
-    def worded_hint(self, word: Callable[[str], str]) -> str | None:
-        """What to do next, with what is no command put into other words."""
-        if isinstance(self.advice, Advice):
-            return self.advice.told(self.invocation, word)
-        return None if self.advice is None else word(self.advice)
+    def at_prompt(self) -> Self:
+        """This error, worded for a prompt also where nothing says how the image was named."""
+        if self.invocation is IN_PYTHON:
+            self.invocation = PLACEHOLDERS
+        return self
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -97,6 +102,10 @@ class UnknownVersionError(NoHandoverError):
         said = "no version" if compatible is None else f"{compatible}, which is no version that khodump reads"
         super().__init__(
             f"the root FDT{where} says {said}",
-            hint="kernels compare this string exactly, and boot cold on any other; --as kho-v4 reads it as that version",
+            hint=Advice.of(
+                "kernels compare this string exactly, and boot cold on any other; ",
+                VERSION.of("kho-v4"),
+                " reads it as that version",
+            ),
         )
         self.compatible = compatible

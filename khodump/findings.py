@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from khodump.owner import Owner
+
 
 class Severity(StrEnum):
     """How bad a finding is for the next kernel."""
@@ -43,7 +45,7 @@ class Finding:
         phys: physical byte address of the offending structure, where there is one.
         message: what is there, what it should be, and what follows for the reader.
         evidence: the numbers seen (slot, value, level, key prefix, ...), by name.
-        owner: path of the owner of the structure, as in `khodump.subtree.Claims`; None for what belongs to KHO itself.
+        owner: whose the structure is; None for what belongs to KHO itself.
         unread: it is about what the image does not hold: nothing is known to be wrong with that.
         entry: where the bad entry stands, which is not where it points; None where `phys` says it, or nothing does.
     """
@@ -53,6 +55,6 @@ class Finding:
     phys: int | None
     message: str
     evidence: Mapping[str, int] = field(default_factory=dict)
-    owner: str | None = None
+    owner: Owner | None = None
     unread: bool = False
     entry: Entry | None = None

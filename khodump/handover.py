@@ -8,7 +8,11 @@ from functools import cached_property
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+import numpy as np
+
 from khodump.abi.luo import NODE_NAME as LUO_NODE
+from khodump.advice import Sentence
+from khodump.columns.arrays import U64
 from khodump.columns.extents import Extents
 from khodump.findings import Finding, Severity
 from khodump.kernel import WhyNot
@@ -52,7 +56,7 @@ class Handover:
         geometry_reason: what speaks for the page size.
         is_guess: whether the map fits other readings as well.
         scratch: the scratch regions; None when nothing tells of them.
-        notes: what was chosen on the way here, and why, one sentence each.
+        notes: what was chosen on the way here, and why, one sentence each; `str()` of it is for callers in Python.
         watch: called with (pages of the map walked, 0) while it is walked.
         candidates: all root FDTs of the image, where it was searched for them.
         is_received: whether the running kernel itself says that it received this handover.
@@ -66,7 +70,7 @@ class Handover:
     geometry_reason: str
     is_guess: bool = False
     scratch: Scratch | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Sentence, ...] = ()
     watch: Progress | None = None
     candidates: tuple[Candidate, ...] | None = None
     is_received: bool = False
@@ -91,6 +95,14 @@ class Handover:
         """The tracker's own pages."""
         return self._walked.nodes
 
+    @cached_property
+    def map_pages(self) -> tuple[U64, U64]:
+        """Start and end of the map's own pages, sorted by start; its bitmaps may be smaller than a page."""
+        nodes = self.nodes
+        size = np.where(nodes.level == 0, self.tracker.leaf_size, self.page_size).astype(np.uint64)
+        rows = np.argsort(nodes.phys)
+        return nodes.phys[rows], (nodes.phys + size)[rows]
+
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What is wrong with the map."""
@@ -112,8 +124,8 @@ class Handover:
         if self.fdt.phys is not None:
             return self.fdt.phys
         copies = list(locate.find_copies(self.memory, self.fdt.blob))
-        kept = [phys for phys in copies if self.tracker.holds(phys, 0)]
-        return next(iter([*kept, *copies]), None)
+        preserved = [phys for phys in copies if self.tracker.holds(phys, 0)]
+        return next(iter([*preserved, *copies]), None)
 
     @property
     def is_whole(self) -> bool:
@@ -153,9 +165,9 @@ class Handover:
             return Successor(None, "kho_in.fdt_phys names it as the one that was received")
         if self.candidates is None and self._seems_untouched:
             return None
-        found = survey(self.memory).candidates if self.candidates is None else self.candidates
-        intact = self.is_whole and self.is_anchored
-        return find_successor(self.fdt, self.metadata, found, is_intact=intact)
+        candidates = survey(self.memory).candidates if self.candidates is None else self.candidates
+        is_intact = self.is_whole and self.is_anchored
+        return find_successor(self.fdt, self.metadata, candidates, is_intact=is_intact)
 
     @property
     def _seems_untouched(self) -> bool:
@@ -194,7 +206,7 @@ class Handover:
     @cached_property
     def ownership(self) -> Ownership:
         """Who preserved what."""
-        return own(self.preserved, self.claims(), self.page_size)
+        return own(self.preserved, self.claims())
 
     @property
     def own_live_sessions(self) -> tuple[LivingSession, ...]:

@@ -15,8 +15,6 @@ from enum import IntEnum
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-import numpy as np
-
 from khodump.abi.kexec_handover import MAX_PHYS_BITS
 from khodump.columns.arrays import U8, U64
 from khodump.layouts import Layout
@@ -79,7 +77,7 @@ class Pages:
     """Many pages gathered at once.
 
     Attributes:
-        data: uint8, one row of page-size bytes a page; rows that could not be read are unspecified.
+        data: uint8, one row a page, in the order in which they were asked for; rows that could not be read are unspecified.
         presence: uint8 `Presence` a page; only PRESENT rows may be looked at.
     """
 
@@ -177,8 +175,12 @@ class PhysicalMemory(ABC):
         return nullcontext()
 
     @abstractmethod
-    def pages(self, pfns: U64, page_size: int) -> Pages:
-        """Gather the pages `pfns` (uint64 page frame numbers, in units of `page_size` bytes), in that order.
+    def gather(self, addresses: U64, size: int) -> Pages:
+        """Many pages, or pieces of pages, at once.
+
+        Args:
+            addresses: uint64, physical bytes, in any order; each is a multiple of `size`.
+            size: bytes of each; a power of two.
 
         Raises:
             ImageError: the operating system failed to read the file.
@@ -258,11 +260,6 @@ class PhysicalMemory(ABC):
             return presence.reason
         reach = "ends at" if end.is_told else "does not reach"
         return f"outside memory: RAM {reach} {end.address:#x}, {end.source}"
-
-
-def page_numbers(addresses: U64, page_size: int) -> U64:
-    """The PFNs of page-aligned physical addresses."""
-    return addresses >> np.uint64(page_size.bit_length() - 1)
 
 
 def vmcoreinfo_lines(text: bytes) -> dict[str, str]:

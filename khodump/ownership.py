@@ -9,9 +9,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from khodump.columns.arrays import I64, U8, U64
-from khodump.columns.extents import NO_ORDER, Extents
+from khodump.columns.extents import Extents
 from khodump.columns.intervals import Intervals, meet, without
 from khodump.columns.table import groups
+from khodump.owner import Owner
 from khodump.subtree import WHOLE_BLOCK, Claims
 
 #: The owner of what nobody claims.
@@ -25,7 +26,7 @@ class Ownership:
     """The preserved map, cut where owners change.
 
     Attributes:
-        owners: paths.
+        owners: those that claim something.
         start, end: uint64, physical bytes of each piece, sorted by start.
         order: uint8, of the preserved blocks of the piece.
         owner: row of `owners`, or NOBODY.
@@ -34,7 +35,7 @@ class Ownership:
         claimed_twice: bytes that more than one claim covers.
     """
 
-    owners: tuple[str, ...]
+    owners: tuple[Owner, ...]
     start: U64
     end: U64
     order: U8
@@ -44,9 +45,9 @@ class Ownership:
     missing_owner: I64
     claimed_twice: Intervals
 
-    def name(self, owner: int) -> str | None:
-        """The path of an owner; None for NOBODY."""
-        return None if owner == NOBODY else self.owners[owner]
+    def owner_of(self, row: int) -> Owner | None:
+        """The owner in this row of `owners`; None for NOBODY."""
+        return None if row == NOBODY else self.owners[row]
 
     def extents(self, page_shift: int) -> tuple[Extents, I64]:
         """The pieces as runs, and their owners. A block that several own goes, whole, to the first of them."""
@@ -57,26 +58,25 @@ class Ownership:
         first, stop = first[kept], stop[kept]
         return Extents(page_shift, first << shift[kept], self.order[kept], stop - first), self.owner[kept]
 
-    def at(self, phys: int, order: int) -> str | None:
+    def at(self, phys: int, order: int) -> Owner | None:
         """Who owns a byte of a preserved block of this order; None when nobody does, or there is no such block."""
         at = np.uint64(phys)  # pieces of one order do not overlap
         row = np.flatnonzero((self.start <= at) & (at < self.end) & (self.order == order))
-        return self.name(int(self.owner[row[0]])) if len(row) else None
+        return self.owner_of(int(self.owner[row[0]])) if len(row) else None
 
 
-def own(preserved: Extents, claimed: Iterable[Claims], page_size: int) -> Ownership:
+def own(preserved: Extents, claimed: Iterable[Claims]) -> Ownership:
     """Join the claims of all users with the preserved map; claims come and are matched in bounded batches.
 
     Args:
         preserved: the map.
         claimed: the claims, those that come first in the order in which they win.
-        page_size: bytes, of a claimed block that the map does not hold.
     """
-    owners: dict[str, int] = {}
+    owners: dict[Owner, int] = {}
     parts: list[tuple[U64, U64, I64]] = []
     for claims in claimed:
         owner = owners.setdefault(claims.owner, len(owners))
-        start, end = resolved(claims, preserved, page_size)
+        start, end = resolved(claims, preserved)
         parts.append(_joined(start, end, owner))
     none = np.zeros(0, np.uint64)
     start = np.concatenate([none, *(part[0] for part in parts)])
@@ -85,14 +85,12 @@ def own(preserved: Extents, claimed: Iterable[Claims], page_size: int) -> Owners
     return _own(preserved, tuple(owners), start, end, owner_column)
 
 
-def resolved(claims: Claims, preserved: Extents, page_size: int) -> tuple[U64, U64]:
+def resolved(claims: Claims, preserved: Extents) -> tuple[U64, U64]:
     """Start and end of each claim; a whole block that the map does not hold counts as a page."""
     whole = claims.size == WHOLE_BLOCK
     if not whole.any():
         return claims.start, claims.start + claims.size
-    orders = preserved.orders_at(claims.start)
-    orders[orders == NO_ORDER] = 0
-    blocks = np.uint64(page_size) << orders.astype(np.uint64)
+    blocks = preserved.block_sizes_at(claims.start)
     return claims.start, claims.start + (blocks if whole.all() else np.where(whole, blocks, claims.size))
 
 
@@ -105,7 +103,7 @@ def _joined(start: U64, end: U64, owner: int) -> tuple[U64, U64, I64]:
     return start[first], end[last], np.full(len(first), owner, np.int64)
 
 
-def _own(preserved: Extents, owners: tuple[str, ...], start: U64, end: U64, owner: I64) -> Ownership:
+def _own(preserved: Extents, owners: tuple[Owner, ...], start: U64, end: U64, owner: I64) -> Ownership:
     by_start = np.argsort(start, kind="stable")
     start, end, owner = start[by_start], end[by_start], owner[by_start]
     twice = _overlaps(start, end)

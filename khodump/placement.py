@@ -8,6 +8,7 @@ from enum import Enum
 from itertools import pairwise
 from typing import Final
 
+from khodump.advice import RANGES, Advice
 from khodump.layouts import SMALLEST_HOLE, Layout, joined
 
 #: Banks of RAM, and what is cut out between them, begin and end at multiples of this.
@@ -51,9 +52,11 @@ class Placement:
         return all(stretch.delta == 0 for stretch in self.layout.stretches)
 
     @property
-    def remedy(self) -> str:
+    def remedy(self) -> Advice:
         """How to settle it, as a sentence."""
-        return "FILE@BASE, or --ranges with the machine's /proc/iomem, settles where a raw file belongs"
+        return Advice.of(
+            "FILE@BASE, or ", RANGES, " with the machine's /proc/iomem, settles where a raw file belongs"
+        )
 
 
 def certain_ranges(

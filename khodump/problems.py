@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar, Final, Self
 
 from khodump.findings import Entry, Finding, Severity
+from khodump.owner import Owner
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Problem:
         return {name: value for name, value in values.items() if value is not None}
 
     def finding(
-        self, phys: int | None, message: str, owner: str | None = None, entry: Entry | None = None
+        self, phys: int | None, message: str, owner: Owner | None = None, entry: Entry | None = None
     ) -> Finding:
         """The finding; its arguments are those of `Finding`."""
         return Finding(self.name, self.severity, phys, message, self.evidence, owner, self.unread, entry)

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from functools import cache
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    NamedTuple,
+    TypeAlias,
+    TypeVar,
+    get_args,
+    get_type_hints,
+)
 
 from khodump.findings import Finding
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # formats and commands are named without numpy being there
+    from _typeshed import DataclassInstance
+
+_Row = TypeVar("_Row", bound="DataclassInstance")
 
 Cell: TypeAlias = int | str | bool | None
 
@@ -38,6 +51,17 @@ class Column(NamedTuple):
     kind: Kind
 
 
+#: What a field of a row is, which makes it a column of that kind.
+Address: TypeAlias = Annotated[int, Kind.ADDRESS]
+Count: TypeAlias = Annotated[int, Kind.COUNT]
+Size: TypeAlias = Annotated[int, Kind.SIZE]
+Text: TypeAlias = Annotated[str, Kind.TEXT]
+Truth: TypeAlias = Annotated[bool, Kind.TRUTH]
+Lines: TypeAlias = Annotated[str, Kind.LINES]
+CommandLine: TypeAlias = Annotated[str, Kind.COMMAND]
+ChangeWord: TypeAlias = Annotated[str, Kind.CHANGE]
+
+
 class Fact(NamedTuple):
     """One named value about the whole."""
 
@@ -55,6 +79,7 @@ class Rows(NamedTuple):
         blocks: the rows.
         empty: what it means that there are none, where that is an answer; people read it in place of a bare header.
         upright: they hold sentences, which people read one below the other, not side by side.
+        records: the same rows as dataclasses, where they are few enough to be such.
     """
 
     name: str
@@ -62,6 +87,43 @@ class Rows(NamedTuple):
     blocks: Iterable[Block]
     empty: str | None = None
     upright: bool = False
+    records: Sequence[DataclassInstance] = ()
+
+
+@cache
+def columns_of(row: type[DataclassInstance]) -> tuple[Column, ...]:
+    """The fields of a dataclass as columns: each is of one of the types above, or None.
+
+    Underscores stand for spaces, and one at the end keeps a name apart from a word of Python. A text after the kind is
+    the name of a column that no field can have.
+    """
+    hints = get_type_hints(row, include_extras=True)
+    return tuple(_column(field.name, hints[field.name]) for field in fields(row))
+
+
+def _column(name: str, hint: object) -> Column:
+    """The column of a field with this type, which names its kind by itself, or besides None."""
+    kind, *named = next(
+        each.__metadata__ for each in (hint, *get_args(hint)) if hasattr(each, "__metadata__")
+    )
+    return Column(named[0] if named else name.rstrip("_").replace("_", " "), kind)
+
+
+def table(
+    name: str,
+    row: type[_Row],
+    rows: Sequence[_Row],
+    *,
+    empty: str | None = None,
+    upright: bool = False,
+) -> Rows:
+    """Rows that are held, as dataclasses whose fields are the columns; for the rest see `Rows`."""
+    return Rows(name, columns_of(row), [block_of(row, rows)], empty, upright, rows)
+
+
+def block_of(row: type[_Row], rows: Sequence[_Row]) -> Block:
+    """Rows as columns."""
+    return [[getattr(each, field.name) for each in rows] for field in fields(row)]
 
 
 class Head(NamedTuple):

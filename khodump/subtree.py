@@ -19,11 +19,19 @@ from khodump.columns.arrays import U64, AnyArray, Bool
 from khodump.fdt import FDT_HEADER
 from khodump.findings import Entry, Finding, Severity
 from khodump.memory import Hole, PhysicalMemory
+from khodump.owner import Owner
 from khodump.problems import BlobUnreadable, Problem
 from khodump.rows import Fact
 
+#: The part of a user that its node points to.
+BLOB: Final = "blob"
 #: In a claim: the one block that is preserved from there on, of whatever order the map says.
 WHOLE_BLOCK: Final = 0
+
+
+def blob_of(user: str) -> Owner:
+    """The owner of what a user's node points to."""
+    return Owner(user, part=BLOB)
 
 
 class Visits:
@@ -50,22 +58,40 @@ class Visits:
         return page in self._twice
 
 
+class Budget:
+    """Bytes that decoders of one handover may keep of lists, so that these are read once, however many ask.
+
+    A longer list is read again by each that asks: what a handover takes must not grow with its files.
+    """
+
+    def __init__(self, size: int = 32 << 20) -> None:
+        self._left = size
+
+    def take(self, size: int) -> bool:
+        """Whether `size` bytes may be kept; they count as kept then."""
+        fits = size <= self._left
+        self._left -= size if fits else 0
+        return fits
+
+
 class Context(NamedTuple):
     """What decoders read from.
 
     Attributes:
         memory: the image.
         page_size: the kernel's, in bytes.
-        owner: path of whom the decoded belongs to, for findings.
+        owner: whom the decoded belongs to, for findings.
         visits: of all that is decoded together; None for a single list.
+        budget: of all that is decoded together; None to keep nothing.
     """
 
     memory: PhysicalMemory
     page_size: int
-    owner: str | None = None
+    owner: Owner | None = None
     visits: Visits | None = None
+    budget: Budget | None = None
 
-    def of(self, owner: str) -> Context:
+    def of(self, owner: Owner) -> Context:
         """The same for another owner."""
         return self._replace(owner=owner)
 
@@ -80,6 +106,10 @@ class Context(NamedTuple):
     def refuses_next(self, phys: int) -> bool:
         """Whether two others have read the page at `phys` already; notes nothing."""
         return self.visits is not None and self.visits.is_full(phys - phys % self.page_size)
+
+    def may_keep(self, size: int) -> bool:
+        """Whether `size` bytes that were read may be kept; they count as kept then."""
+        return self.budget is not None and self.budget.take(size)
 
     def refused_blocks(self, blocks: U64, order: int) -> Bool:
         """Which of these different blocks of a list, aligned to their size, two others have read; notes the visits.
@@ -124,13 +154,13 @@ class Claims:
     """Memory that one owner says is its own, as columns.
 
     Attributes:
-        owner: path of the owner, such as `LUO/session "vm-1"/file 0x2 (memfd)/folios`.
+        owner: whose it is.
         start: uint64, physical bytes.
         size: uint64, bytes; WHOLE_BLOCK where only the map knows.
         named: gives, for a row, the entry that names its address; None where it is not known.
     """
 
-    owner: str
+    owner: Owner
     start: U64
     size: U64
     named: Callable[[int], Entry | None] = nowhere
@@ -142,7 +172,7 @@ class Claims:
         return self.named(int(rows[0])) if len(rows) else None
 
     @classmethod
-    def of(cls, owner: str, *ranges: tuple[int, int], entry: Entry | None = None) -> Claims:
+    def of(cls, owner: Owner, *ranges: tuple[int, int], entry: Entry | None = None) -> Claims:
         """From (start, size) pairs; `entry` names them all."""
         return cls(
             owner,
@@ -153,7 +183,7 @@ class Claims:
 
     @classmethod
     def equal(
-        cls, owner: str, start: U64, size: int, named: Callable[[int], Entry | None] = nowhere
+        cls, owner: Owner, start: U64, size: int, named: Callable[[int], Entry | None] = nowhere
     ) -> Claims:
         """Ranges of one size."""
         return cls(owner, start, np.full(len(start), size, np.uint64), named)
@@ -164,27 +194,27 @@ class Keep:
     """Bytes that describe what is preserved, as columns: what an image must hold for its handover to be read.
 
     Attributes:
-        owner: path of the owner, as in `Claims`.
+        owner: whose memory they describe, as in `Claims`.
         what: they are, for a person.
         start: uint64, physical bytes.
         length: uint64, bytes that mean something; 0 for a page that is read, but of which none do.
         doubtful: they are understood by nobody, or are what no kernel writes: they may be anybody's data.
     """
 
-    owner: str
+    owner: Owner
     what: str
     start: U64
     length: U64
     doubtful: bool = False
 
     @classmethod
-    def of(cls, owner: str, what: str, *spans: tuple[int, int], doubtful: bool = False) -> Keep:
+    def of(cls, owner: Owner, what: str, *spans: tuple[int, int], doubtful: bool = False) -> Keep:
         """From (start, length) pairs."""
         claims = Claims.of(owner, *spans)
         return cls(owner, what, claims.start, claims.size, doubtful)
 
     @classmethod
-    def of_fdt(cls, owner: str, what: str, phys: int, data: bytes) -> Keep:
+    def of_fdt(cls, owner: Owner, what: str, phys: int, data: bytes) -> Keep:
         """The valid tree at `phys` that begins `data`.
 
         Left out is what its blocks leave free, and its memory reservations: KHO makes none, and zeros are none.
@@ -203,7 +233,7 @@ class Keep:
         )
 
     @classmethod
-    def of_rows(cls, owner: str, what: str, start: U64, rows: AnyArray, *, doubtful: bool = False) -> Keep:
+    def of_rows(cls, owner: Owner, what: str, start: U64, rows: AnyArray, *, doubtful: bool = False) -> Keep:
         """The structured array `rows`, each at its address, without what follows the NUL of its strings."""
         starts, lengths = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
         for name, (field, offset, *_) in (rows.dtype.fields or {}).items():
@@ -290,7 +320,7 @@ class Subtree:
     def findings(self) -> tuple[Finding, ...]:
         """All that is wrong with it or missing, with an owner each; reads all that it leads to."""
         found = (*self.decoded.findings, *self.decoded.doubts())
-        return tuple(replace(finding, owner=finding.owner or self.name) for finding in found)
+        return tuple(replace(finding, owner=finding.owner or Owner(self.name)) for finding in found)
 
     def claims(self, page_size: int) -> Iterator[Claims]:
         """All memory of this user, its blob's pages first."""
@@ -300,5 +330,5 @@ class Subtree:
             end = min(end, (1 << 64) - page_size)  # whatever the root FDT says, no memory lies beyond
             # A small blob may lie in a folio of any order, as that of kho_test does.
             size = end - start if end - start > page_size else WHOLE_BLOCK
-            yield Claims.of(f"{self.name}/blob", (start, size), entry=self.entry)
+            yield Claims.of(blob_of(self.name), (start, size), entry=self.entry)
         yield from self.decoded.claims()

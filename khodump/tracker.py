@@ -12,16 +12,20 @@ from typing import Final
 
 import numpy as np
 
+from khodump.advice import Sentence
 from khodump.columns.arrays import I64, U8, U64, Bool
 from khodump.columns.extents import NO_ORDER, Extents
 from khodump.columns.table import Columns
 from khodump.findings import Entry, Finding
 from khodump.memory import PhysicalMemory, Presence
+from khodump.owner import Owner
 from khodump.problems import MapNodeUnreadable, MapPointerOutsideMemory, MapRootMissing, ReadingInDoubt
 
 #: The slot of a node that no other points to.
 NO_SLOT: Final = -1
 
+#: Whose the preserved-memory map is. Trackers are the only decoders that name no owner.
+MAP_OWNER: Final = Owner("KHO", part="map")
 #: The rule of a map that begins nowhere.
 NO_ROOT: Final = "map-root-missing"
 #: The rule of a map that may not be one.
@@ -216,7 +220,7 @@ class Tracker(ABC):
     leaf_size: int
     shape: str
     reading: str
-    doubt: str | None = None
+    doubt: Sentence | None = None
 
     @abstractmethod
     def walk(self) -> Walk:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from khodump.abi.kernels import KERNELS
+from khodump.advice import told
 from khodump.checking.rules import RULES
 from khodump.memories.formats import FORMATS as IMAGE_FORMATS
 from khodump.opening.searched import Reason
@@ -126,7 +127,7 @@ def lacks_section() -> list[str]:
         "share, with the lowest address, the largest lack first. That the kernel may not have used KHO is said only when all was",
         "searched. Holes of a sparse file count as searched: they read as zeros.\n",
         "| not searched because it is | next |\n| --- | --- |",
-        *(f"| {reason.value} | {reason.advice} |" for reason in Reason),
+        *(f"| {reason.value} | {told(reason.advice)} |" for reason in Reason),
         "\nA raw file does not tell how long it should be, nor a LiME or AVML dump that ends exactly where one of its ranges does.",
     ]
 

@@ -85,7 +85,7 @@ def test_a_guess_is_called_a_guess(tmp_path):
     dtb = tmp_path / "kho.dtb"
     dtb.write_bytes(built.fdt)
     with khodump.open(image, fdt=dtb) as handover:
-        assert handover.notes[-1].startswith("how to read the map is a guess")
+        assert str(handover.notes[-1]).startswith("how to read the map is a guess")
         assert handover.nodes.missing() == {Presence.EXCLUDED: 1}
 
 

@@ -82,9 +82,9 @@ def test_the_summary_says_what_it_rests_on(moments, name, said):
 class Unsearched(CountingMemory):
     """Counts what is read, gathered pages as well; a search of it fails the test."""
 
-    def pages(self, pfns: Any, page_size: int) -> Any:
-        self.read_pages.update((pfns * page_size >> 12).tolist())
-        return self._memory.pages(pfns, page_size)
+    def gather(self, addresses: Any, size: int) -> Any:
+        self.read_pages.update((addresses >> 12).tolist())
+        return self._memory.gather(addresses, size)
 
 
 @pytest.mark.parametrize("name", MOMENTS)
@@ -132,7 +132,7 @@ def test_check_says_what_the_panicked_successor_leaves(moments):
     assert received.evidence == {"sessions": 61, "retrieved": 2}
     assert '("vm-alpha", "many-files")' in received.message
     waiting = told["files-not-retrieved"]
-    assert waiting.owner == 'LUO/session "vm-beta"'
+    assert str(waiting.owner) == 'LUO/session "vm-beta"'
     assert waiting.evidence["files"] == 6
 
 

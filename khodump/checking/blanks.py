@@ -46,11 +46,10 @@ def _around(phys: int | None) -> str | None:
 
 def _session(case: Case, finding: Finding) -> str | None:
     """The session that the owner is, or belongs to; also of what the running kernel received."""
-    file = case.file_of(finding.owner)
-    if file is not None:
-        return file.session
-    session = case.session_of(finding.owner)
-    return case.listed_sessions.get(finding.owner or "") if session is None else session
+    owner = finding.owner
+    if owner is None or (case.session_of(owner) is None and owner.session not in case.listed_sessions):
+        return None
+    return owner.session
 
 
 def _token(case: Case, finding: Finding) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final, NamedTuple, TypeVar
+from itertools import chain
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -21,29 +22,27 @@ from khodump.handover import Handover
 from khodump.luo_sessions import find_sessions
 from khodump.memory import PhysicalMemory
 from khodump.opening import locate
-from khodump.opening.broken import Broken
-from khodump.opening.locate import RootFdt
-from khodump.ownership import Ownership
+from khodump.opening.locate import FDT_OWNER, RootFdt
+from khodump.opening.mapless import MaplessRoot
+from khodump.owner import Owner
+from khodump.ownership import Ownership, own
 from khodump.problems import PROBLEMS, FlbListInvalid, SessionFileCountMismatch, SessionNameInvalid
 from khodump.subtree import WHOLE_BLOCK, Claims
 from khodump.subtrees.kexec_metadata import KexecMetadata, read_kexec_metadata
-from khodump.subtrees.luo_state import Luo, LuoFile, file_owner, session_owner
+from khodump.subtrees.luo_state import Luo, LuoFile, file_owner
 from khodump.subtrees.maker import maker_release
+from khodump.tracker import MAP_OWNER
 from khodump.trackers import map_property, posted_property
-
-#: Whose the preserved-memory map is. Its trackers are the only decoders that name no owner.
-MAP_OWNER: Final = "KHO/map"
 
 _DECLARED: Final = frozenset(problem.name for problem in PROBLEMS)
 #: Problems that leave no list of sessions and files unread.
 _TELLING: Final = (SessionFileCountMismatch.name, SessionNameInvalid.name, FlbListInvalid.name)
-_Found = TypeVar("_Found")
 
 
 class PreservedFile(NamedTuple):
-    """A file of a LUO session: path of the owner, name of the session, and the file."""
+    """A file of a LUO session: the owner, name of the session, and the file."""
 
-    owner: str
+    owner: Owner
     session: str
     file: LuoFile
 
@@ -53,39 +52,39 @@ class Case:
     """A handover in question.
 
     Attributes:
-        suspect: the handover, or a root FDT that leads to none.
+        subject: the handover, or a root FDT that leads to none.
         kernel: the one that is to receive it.
     """
 
-    suspect: Handover | Broken
+    subject: Handover | MaplessRoot
     kernel: Kernel
 
     @property
     def memory(self) -> PhysicalMemory:
         """The image."""
-        return self.suspect.memory
+        return self.subject.memory
 
     @property
     def handover(self) -> Handover | None:
         """The handover, if there is one."""
-        return self.suspect if isinstance(self.suspect, Handover) else None
+        return self.subject if isinstance(self.subject, Handover) else None
 
     @property
-    def broken(self) -> Broken | None:
+    def mapless(self) -> MaplessRoot | None:
         """What is left, if there is no handover."""
-        return self.suspect if isinstance(self.suspect, Broken) else None
+        return self.subject if isinstance(self.subject, MaplessRoot) else None
 
     @property
     def opened(self) -> Handover:
         """The handover, for rules that are only run when there is one."""
-        if not isinstance(self.suspect, Handover):
+        if not isinstance(self.subject, Handover):
             raise TypeError("a rule that needs a map is run without one")
-        return self.suspect
+        return self.subject
 
     @property
     def fdt(self) -> RootFdt | None:
         """The root FDT, where it is a valid one."""
-        return self.suspect.fdt
+        return self.subject.fdt
 
     @property
     def accepted(self) -> bool:
@@ -95,7 +94,7 @@ class Case:
     @property
     def reader(self) -> Kernel:
         """The kernel that what the handover leads to is held against: the next, or its own if that refuses it."""
-        return self.kernel if self.accepted else producer(self.suspect)
+        return self.kernel if self.accepted else producer(self.subject)
 
     @cached_property
     def fdt_phys(self) -> int | None:
@@ -131,21 +130,22 @@ class Case:
     def ownership(self) -> Ownership:
         """Who owns what is preserved; the root FDT its page, also where it was read from a file."""
         handover = self.opened
-        if handover.fdt.phys is None and self.fdt_phys is not None:
-            handover = replace(handover, fdt=replace(handover.fdt, phys=self.fdt_phys))
-        return handover.ownership
+        if handover.fdt.phys is not None or self.fdt_phys is None:
+            return handover.ownership
+        root = Claims.of(FDT_OWNER, (self.fdt_phys, handover.page_size))
+        return own(handover.preserved, chain([root], handover.claims()))
 
     @cached_property
     def shared_claims(self) -> tuple[Shared, ...]:
         """Pairs of owners that claim the same memory."""
         return shared_claims(self.opened, self.ownership.claimed_twice)
 
-    def shared_at(self, phys: int | None, second: str | None) -> Shared | None:
+    def shared_at(self, phys: int | None, second: Owner | None) -> Shared | None:
         """The pair whose memory begins there, and whose second owner that is."""
         return self._shared_by_place.get((phys, second))
 
     @cached_property
-    def _shared_by_place(self) -> Mapping[tuple[int | None, str | None], Shared]:
+    def _shared_by_place(self) -> Mapping[tuple[int | None, Owner | None], Shared]:
         return {(shared.phys, shared.second): shared for shared in reversed(self.shared_claims)}
 
     @property
@@ -192,14 +192,6 @@ class Case:
         return np.union1d(claims.start[headless], start)
 
     @cached_property
-    def map_pages(self) -> tuple[U64, U64]:
-        """Start and end of the map's own pages, sorted; its lowest may be smaller than a page."""
-        nodes, lowest = self.opened.nodes, self.opened.tracker.leaf_size
-        size = np.where(nodes.level == 0, lowest, self.opened.page_size).astype(np.uint64)
-        order = np.argsort(nodes.phys)
-        return nodes.phys[order], (nodes.phys + size)[order]
-
-    @cached_property
     def kept(self) -> Intervals:
         """The bytes that are preserved, at whatever order."""
         return Intervals.covering(self.opened.preserved.phys, self.opened.preserved.end)
@@ -221,60 +213,49 @@ class Case:
         )
 
     @cached_property
-    def _files_by_owner(self) -> Mapping[str, PreservedFile]:
+    def _files_by_owner(self) -> Mapping[Owner, PreservedFile]:
         return {file.owner: file for file in self.files}
 
-    def file_of(self, owner: str | None) -> PreservedFile | None:
-        """The file that an owner's path belongs to, if it is a file's."""
-        return _nearest(self._files_by_owner, owner)
+    def file_of(self, owner: Owner | None) -> PreservedFile | None:
+        """The file that an owner is or belongs to, if it is one of those that LUO lists."""
+        file = None if owner is None else owner.file
+        return None if file is None else self._files_by_owner.get(file)
 
     @cached_property
-    def _names_by_owner(self) -> Mapping[str, str]:
-        return {
-            session_owner(session.name): session.name for session in (self.luo.sessions if self.luo else ())
-        }
+    def _names(self) -> frozenset[str]:
+        return frozenset(session.name for session in (self.luo.sessions if self.luo else ()))
 
-    def session_of(self, owner: str | None) -> str | None:
-        """The name of the session that an owner's path belongs to, if it is a session's."""
-        return _nearest(self._names_by_owner, owner)
+    def session_of(self, owner: Owner | None) -> str | None:
+        """The name of the session that an owner is or belongs to, if it is one of those that LUO lists."""
+        return owner.session if owner is not None and owner.session in self._names else None
 
     @cached_property
-    def listed_sessions(self) -> Mapping[str, str]:
-        """The names of all sessions by owner, also of those that the running kernel received."""
-        listed = find_sessions(self.handover) if self.handover else ()
-        return {session_owner(session.name): session.name for session in listed}
+    def listed_sessions(self) -> frozenset[str]:
+        """The names of all sessions, also of those that the running kernel received."""
+        return frozenset(session.name for session in (find_sessions(self.handover) if self.handover else ()))
 
 
-def _nearest(by_owner: Mapping[str, _Found], owner: str | None) -> _Found | None:
-    """What belongs to the longest beginning of an owner's path; names may hold slashes."""
-    while owner:
-        if owner in by_owner:
-            return by_owner[owner]
-        owner = owner.rpartition("/")[0]
-    return None
-
-
-def metadata_of(suspect: Handover | Broken) -> KexecMetadata | None:
+def metadata_of(subject: Handover | MaplessRoot) -> KexecMetadata | None:
     """The kernel that made the handover, where it says so."""
-    if isinstance(suspect, Handover):
-        return suspect.metadata
-    return read_kexec_metadata(suspect.memory, suspect.fdt.tree) if suspect.fdt else None
+    if isinstance(subject, Handover):
+        return subject.metadata
+    return read_kexec_metadata(subject.memory, subject.fdt.tree) if subject.fdt else None
 
 
-def producer(suspect: Handover | Broken) -> Kernel:
+def producer(subject: Handover | MaplessRoot) -> Kernel:
     """The kernel that made a handover: by its release, and by its compatible string where that leaves it open.
 
     A string that is not its release's was damaged, or set by somebody: such a kernel would refuse its own handover.
     """
-    release = maker_release(suspect.memory, suspect.fdt.tree if suspect.fdt else None)
-    said = suspect.fdt.compatible if suspect.fdt else None
+    release = maker_release(subject.memory, subject.fdt.tree if subject.fdt else None)
+    said = subject.fdt.compatible if subject.fdt else None
     known = kernels_of(release) or tuple(kernel for kernel in KERNELS if kernel.root == said) or KERNELS[:1]
     fitting = [kernel for kernel in known if kernel.root == said]
     if not fitting:
-        posted = posted_property(suspect.fdt.tree) if suspect.fdt else None
+        posted = posted_property(subject.fdt.tree) if subject.fdt else None
         return known[0] if posted is None else replace(known[0], root=said or "", prop=posted)
-    if isinstance(suspect, Handover):
-        small = suspect.tracker.leaf_size == SMALL_BITMAP_SIZE
+    if isinstance(subject, Handover):
+        small = subject.tracker.leaf_size == SMALL_BITMAP_SIZE
         fitting = [kernel for kernel in fitting if kernel.small_bitmaps == small] or fitting
-    prop = map_property(suspect.fdt.tree, said) if suspect.fdt else None
+    prop = map_property(subject.fdt.tree, said) if subject.fdt else None
     return replace(fitting[0], prop=prop or fitting[0].prop)

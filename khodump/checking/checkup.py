@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,8 +16,8 @@ from khodump.checking.standing import Standing, standing
 from khodump.findings import Finding, Severity
 from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory
-from khodump.opening.broken import Broken
 from khodump.opening.doubt import IN_DOUBT
+from khodump.opening.mapless import MaplessRoot
 from khodump.opening.succession import STALE_INCOMING
 from khodump.problems import FdtLost, MapRootMissing
 
@@ -112,14 +112,14 @@ def check(handover: Handover, *, next: str | None = None) -> Checkup:  # noqa: A
     return examine(handover, None if next is None else kernel_named(next))
 
 
-def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup:
+def examine(subject: Handover | MaplessRoot, kernel: Kernel | None = None) -> Checkup:
     """Run all rules.
 
     Args:
-        suspect: a handover, or what is left of one.
+        subject: a handover, or what is left of one.
         kernel: the one that is to receive it; by default one like that which made it.
     """
-    case = Case(suspect, kernel or producer(suspect))
+    case = Case(subject, kernel or producer(subject))
     diagnoses: list[Diagnosis] = []
     not_run: list[tuple[str, str]] = []
     for rule in RULES:
@@ -134,8 +134,13 @@ def examine(suspect: Handover | Broken, kernel: Kernel | None = None) -> Checkup
         diagnoses = [replace(diagnosis, outcome=_UNTOLD) for diagnosis in diagnoses]
     elif case.is_adrift:
         diagnoses = [_doubted(diagnosis) for diagnosis in diagnoses]
-    diagnoses.sort(key=lambda diagnosis: GRAVITY.index(diagnosis.finding.severity))
+    diagnoses.sort(key=_gravity)
     return Checkup(_verdict(case, diagnoses), tuple(diagnoses), tuple(not_run), len(RULES) - len(not_run))
+
+
+def _gravity(diagnosis: Diagnosis) -> int:
+    """The gravest first; before all, that the handover was taken over, which explains the rest."""
+    return -1 if diagnosis.finding.rule == STALE_INCOMING else GRAVITY.index(diagnosis.finding.severity)
 
 
 def _why_not_run(case: Case, lack: Need) -> str:
@@ -158,14 +163,14 @@ def _diagnosis(case: Case, finding: Finding, outcome: Outcome, confirmation: Con
     stands = standing(case, finding)
     words = words_of(case, finding, stands)
     seen = _bytes_at(case.memory, finding.phys)
-    return Diagnosis(finding, outcome, seen, stands, confirmation, words, case.broken is not None)
+    return Diagnosis(finding, outcome, seen, stands, confirmation, words, case.mapless is not None)
 
 
 def _undeclared(case: Case) -> Iterator[Diagnosis]:
     """What decoders found that no rule knows, as they told it."""
     for finding in case.undeclared:
         effect = Effect.UNKNOWN if finding.unread else Effect.UNJUDGED
-        user = (finding.owner or "").partition("/")[0]
+        user = "" if finding.owner is None else finding.owner.user
         outcome = Outcome(effect, f"leaves that to {user}: what follows, no rule of khodump knows")
         yield _diagnosis(case, finding, outcome, UNDECLARED)
 
@@ -196,13 +201,13 @@ def _doubted(diagnosis: Diagnosis) -> Diagnosis:
     return replace(diagnosis, outcome=Outcome(Effect.UNKNOWN, _ADRIFT))
 
 
-def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
+def _verdict(case: Case, diagnoses: Sequence[Diagnosis]) -> str:
     grave = [diagnosis for diagnosis in diagnoses if diagnosis.finding.severity is not Severity.INFO]
     by_effect: dict[Effect, list[Diagnosis]] = {}
     for diagnosis in grave:
         by_effect.setdefault(diagnosis.outcome.effect, []).append(diagnosis)
     who = f"{case.kernel.root} kernels"
-    if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in grave):
+    if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in diagnoses):
         return "This handover has been taken over by the kernel that runs in this image: nothing here speaks against it."
     doubtful = (IN_DOUBT, FdtLost.name)
     doubt = next((diagnosis.finding for diagnosis in grave if diagnosis.finding.rule in doubtful), None)
@@ -216,8 +221,8 @@ def _verdict(case: Case, diagnoses: Iterable[Diagnosis]) -> str:
     if Effect.PANIC in by_effect:
         first = by_effect[Effect.PANIC][0].finding
         return f"This handover would be accepted by {who}, and would panic them: {first.message}."
-    if case.broken is not None and Effect.OVERWRITTEN not in by_effect:
-        why = next((diagnosis.finding.message for diagnosis in grave), str(case.broken.problem))
+    if case.mapless is not None and Effect.OVERWRITTEN not in by_effect:
+        why = next((diagnosis.finding.message for diagnosis in grave), str(case.mapless.problem))
         return f"Whether this handover would be accepted by {who} cannot be told: {why}."
     parts = [*_losses(case, by_effect)]
     if not parts:
@@ -237,9 +242,8 @@ def _losses(case: Case, by_effect: dict[Effect, list[Diagnosis]]) -> Iterator[st
     files += sum(finding.evidence.get("files", 1) - 1 for finding in lost)  # of whom the first alone is named
     if files:
         yield f"{files} file{'s' if files > 1 else ''} will fail to restore"
-    users = {
-        (diagnosis.finding.owner or "").partition("/")[0] for diagnosis in by_effect.get(Effect.USER, ())
-    }
+    hurt = (diagnosis.finding.owner for diagnosis in by_effect.get(Effect.USER, ()))
+    users = {"" if owner is None else owner.user for owner in hurt}
     if users:
         yield f"{', '.join(sorted(users))} will not get its memory back"
     if Effect.UNKNOWN in by_effect:

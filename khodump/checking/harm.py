@@ -8,32 +8,30 @@ from khodump.abi import kexec_metadata, kho_test, luo, memblock
 from khodump.checking.case import Case, PreservedFile
 from khodump.checking.log import FILES_FAILED, LUO_PANIC, TEST_FAILED, Errno, Printed
 from khodump.checking.rule import Effect, Outcome
-from khodump.subtrees.luo_state import SESSIONS_OWNER
-from khodump.subtrees.text import quoted
+from khodump.owner import Owner, quoted
+from khodump.subtrees.luo_state import FLBS_OWNER, SESSIONS_OWNER
 
-#: Whose the list of FLBs is.
-FLBS_OWNER: Final = "LUO/flbs"
 TAKEN_ON_TRUST: Final = (
     "takes the list on trust: what it cannot find there, or finds wrong, is its user's to meet"
 )
 _NO_SESSIONS: Final = "EIO on every open of /dev/liveupdate: no session can be retrieved"
 
 
-def harm(case: Case, owner: str | None, *log: Printed, errno: Errno = Errno.EINVAL) -> Outcome:
+def harm(case: Case, owner: Owner | None, *log: Printed, errno: Errno = Errno.EINVAL) -> Outcome:
     """What the next kernel does when what this owner needs is damaged.
 
     Args:
         case: the handover.
-        owner: path of the owner.
+        owner: whose it is.
         log: what is printed before the owner's own lines.
         errno: the error that the owner sees.
     """
     file = case.file_of(owner)
     if file is not None:
         return file_lost(file, errno, *log)
-    user = (owner or "").partition("/")[0]
+    user = "" if owner is None else owner.user
     if user == luo.NODE_NAME:
-        return _luo(case, owner or "", errno, log)
+        return _luo(case, owner, errno, log)
     if user == kexec_metadata.NODE_NAME:
         return Outcome(Effect.NONE, "does not say which kernel came before it", log)
     if user == memblock.NODE_NAME:
@@ -66,7 +64,7 @@ def sessions_lost(*log: Printed) -> Outcome:
     return Outcome(Effect.SESSIONS, _NO_SESSIONS, log)
 
 
-def _luo(case: Case, owner: str, errno: Errno, log: tuple[Printed, ...]) -> Outcome:
+def _luo(case: Case, owner: Owner | None, errno: Errno, log: tuple[Printed, ...]) -> Outcome:
     """What follows for LUO as a whole, for one session, or for the FLBs."""
     session = case.session_of(owner)
     if session is not None:
@@ -77,7 +75,7 @@ def _luo(case: Case, owner: str, errno: Errno, log: tuple[Printed, ...]) -> Outc
     ):
         # An array is read when /dev/liveupdate is opened, and not before; nothing of it is checked at boot.
         return sessions_lost(*log)
-    if owner.startswith(FLBS_OWNER):
+    if owner == FLBS_OWNER:
         # luo_flb_setup_incoming() checks nothing in 7.3.4, so that LUO starts whatever the list is.
         return Outcome(Effect.UNJUDGED, TAKEN_ON_TRUST)
     # luo_restore_fail() of kernel/liveupdate/luo_internal.h panics, whatever liveupdate= says.

@@ -8,10 +8,10 @@ from enum import Enum, IntEnum
 from typing import Final, NamedTuple
 
 from khodump.advice import Confirmation
-from khodump.checking.case import MAP_OWNER as MAP_OWNER  # noqa: PLC0414 - rules have it from here
 from khodump.checking.case import Case
 from khodump.checking.log import LogLine, Printed
 from khodump.findings import Entry, Finding, Severity
+from khodump.owner import Owner
 
 
 class Effect(IntEnum):
@@ -47,7 +47,7 @@ class Hit(NamedTuple):
 
     phys: int | None
     message: str
-    owner: str | None = None
+    owner: Owner | None = None
     evidence: Mapping[str, int] = {}
     severity: Severity | None = None
     entry: Entry | None = None

@@ -18,6 +18,7 @@ from khodump.columns.intervals import Intervals, meet
 from khodump.columns.table import groups
 from khodump.findings import Entry
 from khodump.handover import Handover
+from khodump.owner import Owner
 from khodump.ownership import resolved
 from khodump.subtree import Claims
 
@@ -28,15 +29,15 @@ class Shared(NamedTuple):
     """Memory that two owners claim.
 
     Attributes:
-        first, second: their paths, in the order in which they claim; one path twice where an owner does so itself.
+        first, second: who they are, in the order in which they claim; one owner twice where an owner does so itself.
         phys: the lowest address of it.
         size: bytes.
         met: the address in it that the second owner names first.
         entry: the entry that names it; None where that is not known.
     """
 
-    first: str
-    second: str
+    first: Owner
+    second: Owner
     phys: int
     size: int
     met: int
@@ -52,7 +53,7 @@ def shared_claims(handover: Handover, twice: Intervals) -> tuple[Shared, ...]:
     """
     if not len(twice.start):
         return ()
-    names: dict[str, int] = {}
+    names: dict[Owner, int] = {}
     met: dict[int, tuple[int, Entry | None]] = {}
     parts: list[tuple[U64, U64, I64]] = []
     for claims in handover.claims():
@@ -74,7 +75,7 @@ def shared_claims(handover: Handover, twice: Intervals) -> tuple[Shared, ...]:
 
 def _spans(handover: Handover, claims: Claims) -> tuple[U64, U64]:
     """Start and end of each claim, cut off where addresses end."""
-    start, end = resolved(claims, handover.preserved, handover.page_size)
+    start, end = resolved(claims, handover.preserved)
     return start, np.where(end < start, _TOP, end)
 
 

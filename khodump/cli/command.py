@@ -152,7 +152,7 @@ def _ended(function: Callable[[], Status]) -> Status:
         status = function()
         sys.stdout.flush()
     except KhodumpError as error:
-        complain(str(error), error.hint)
+        complain_of(error)
         return Status.NO_HANDOVER if isinstance(error, NoHandoverError) else Status.BAD_REQUEST
     except MemoryError as error:
         complain(
@@ -175,6 +175,11 @@ def _ended(function: Callable[[], Status]) -> Status:
         _silence_stdout()
         return Status.INTERRUPTED
     return status
+
+
+def complain_of(error: KhodumpError, after: str = "") -> None:
+    """An error on stderr, worded for a prompt; `after` is the end of its sentence."""
+    complain(f"{error.at_prompt()}{after}", error.hint)
 
 
 def complain(message: str, hint: str | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from khodump.advice import Invocation, Option, given
+from khodump.advice import PAGE_SIZE, Invocation, Option, Parameter, given
 from khodump.cli import completion
 from khodump.errors import KhodumpError, UsageError
 from khodump.numbers import parse_number
@@ -76,6 +76,10 @@ class Image:
         """All files that are read, which no output may replace."""
         return [*self.paths, *([self.ranges] if self.ranges else [])]
 
+    def option(self, parameter: Parameter) -> str:
+        """The parameter as the command has it."""
+        return parameter.as_option()
+
     @property
     def image_options(self) -> tuple[Option, ...]:
         """How to read the image, as it was said."""
@@ -92,7 +96,7 @@ class Image:
     @property
     def invocation(self) -> Invocation:
         """How the image was named, for commands that are to look at it again."""
-        return Invocation(tuple(self.paths), self.image_options)
+        return Invocation(tuple(self.paths), self.image_options, wording=self.option)
 
     @contextmanager
     def advising(self) -> Iterator[None]:
@@ -106,11 +110,13 @@ class Image:
     @property
     def page_bytes(self) -> int | None:
         """Bytes a page, when forced."""
-        return None if self.page_size is None else parse_number(self.page_size, "--page-size")
+        return None if self.page_size is None else parse_number(self.page_size, self.option(PAGE_SIZE))
 
     def worded(self, handover: Handover) -> Handover:
         """The same, with this option named where the page size is from it."""
-        return handover if self.page_size is None else replace(handover, geometry_reason="--page-size")
+        if self.page_size is None:
+            return handover
+        return replace(handover, geometry_reason=self.option(PAGE_SIZE))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict, TypeVar
 
 import typer
 
-from khodump.advice import Invocation, given
+from khodump.advice import FDT, ROOT, Invocation, given, told
 from khodump.cli.image import ImageOrMachine
 from khodump.cli.terminal import Voice
 from khodump.errors import UsageError
@@ -18,7 +18,7 @@ from khodump.numbers import parse_number
 
 if TYPE_CHECKING:
     from khodump.handover import Handover
-    from khodump.opening.broken import Broken
+    from khodump.opening.mapless import MaplessRoot
 
 _Opened = TypeVar("_Opened")
 
@@ -73,7 +73,7 @@ class Source(ImageOrMachine):
     @property
     def fdt_argument(self) -> str | int | None:
         """A file name, or a physical address where the text is one and no such file exists."""
-        return None if self.fdt is None else named_fdt(self.fdt, "--fdt")
+        return None if self.fdt is None else named_fdt(self.fdt, self.option(FDT))
 
     @property
     def inputs(self) -> list[str]:
@@ -101,45 +101,45 @@ class Source(ImageOrMachine):
         handover = self.worded(self._found(terminal, open_handover, open_live_handover))
         with self.advising(), handover:
             for note in handover.notes:
-                terminal.note(note)
+                terminal.note(told(note, self.invocation))
             with terminal.progress("walking the map", "pages") as watch:
                 yield replace(handover, watch=watch)
 
     @contextmanager
-    def suspect(self, terminal: Voice) -> Iterator[Handover | Broken]:
-        """As `opened`, for one that may be broken."""
-        from khodump.api import open_live_suspect, open_suspect
+    def opened_leniently(self, terminal: Voice) -> Iterator[Handover | MaplessRoot]:
+        """As `opened`; a root FDT that leads to no map is no error, and versions that nobody knows are read as the newest."""
+        from khodump.api import open_leniently, open_live_leniently
         from khodump.handover import Handover
 
-        suspect = self._found(terminal, open_suspect, open_live_suspect)
-        with self.advising(), suspect:
-            for note in suspect.notes:
-                terminal.note(note)
-            if not isinstance(suspect, Handover):
-                yield suspect
+        opened = self._found(terminal, open_leniently, open_live_leniently)
+        with self.advising(), opened:
+            for note in opened.notes:
+                terminal.note(told(note, self.invocation))
+            if not isinstance(opened, Handover):
+                yield opened
                 return
             with terminal.progress("walking the map", "pages") as watch:
-                yield replace(suspect, watch=watch)
+                yield replace(opened, watch=watch)
 
     @contextmanager
-    def opened_or_broken(self, terminal: Voice) -> Iterator[Handover | Broken]:
+    def opened_or_mapless(self, terminal: Voice) -> Iterator[Handover | MaplessRoot]:
         """As `opened`; where there is no handover, but a root FDT, what is left of it, to be shown before that error.
 
-        Unlike `suspect`, versions that nobody knows are not read as others.
+        Unlike with `opened_leniently`, versions that nobody knows are not read as others.
         """
         from khodump.errors import FdtError, NoHandoverError
-        from khodump.opening.broken import Broken
+        from khodump.opening.mapless import MaplessRoot
 
         with ExitStack() as opening:
-            suspect: Handover | Broken
+            opened: Handover | MaplessRoot
             try:
-                suspect = opening.enter_context(self.opened(terminal))
+                opened = opening.enter_context(self.opened(terminal))
             except (NoHandoverError, FdtError) as error:
-                rest = opening.enter_context(self.suspect(replace(terminal, quiet=True)))
-                suspect = Broken(rest.memory, rest.fdt.phys if rest.fdt else None, b"", rest.fdt, error)
-                if isinstance(rest, Broken):
-                    suspect = replace(rest, problem=error)
-            yield suspect
+                rest = opening.enter_context(self.opened_leniently(replace(terminal, quiet=True)))
+                opened = MaplessRoot(rest.memory, rest.fdt.phys if rest.fdt else None, b"", rest.fdt, error)
+                if isinstance(rest, MaplessRoot):
+                    opened = replace(rest, problem=error)
+            yield opened
 
     def _found(
         self, terminal: Voice, of_image: Callable[..., _Opened], of_machine: Callable[..., _Opened]
@@ -175,7 +175,7 @@ class Source(ImageOrMachine):
         """What `khodump.api` takes besides the files."""
         return {
             "fdt": self.fdt_argument,
-            "root": None if self.root is None else parse_number(self.root, "--root"),
+            "root": None if self.root is None else parse_number(self.root, self.option(ROOT)),
             "version": self.as_,
             "page_size": self.page_bytes,
             "assume_zero": self.assume_zero,

@@ -248,6 +248,15 @@ class Extents:
             self.take(self.order == order)._covered()._mark_starts(phys, found)  # noqa: SLF001 - its own
         return found
 
+    def block_sizes_at(self, phys: U64) -> U64:
+        """Bytes of the block that begins at each address, the largest where several do; a page where none does."""
+        return self.block_sizes(self.orders_at(phys))
+
+    def block_sizes(self, orders: U8) -> U64:
+        """Bytes of a block of each order; a page for NO_ORDER."""
+        shift = np.where(orders == NO_ORDER, np.uint64(0), orders.astype(np.uint64))
+        return _ONE << (shift + self._page_bits)
+
     def _covered(self) -> Extents:
         """The same blocks, all of one order, each once: runs that overlap joined, and sorted."""
         covered = Intervals.covering(self.phys, self.end)

@@ -6,10 +6,11 @@ import numpy as np
 
 from khodump.columns.steps import Steps
 from khodump.handover import Handover
+from khodump.owner import Owner
 from khodump.ownership import NOBODY
 
 
-def owner_steps(handover: Handover, unit: int, names: dict[str, int]) -> Steps:
+def owner_steps(handover: Handover, unit: int, names: dict[Owner, int]) -> Steps:
     """The number of each page's owner; 0 for nobody's.
 
     Args:
@@ -19,7 +20,7 @@ def owner_steps(handover: Handover, unit: int, names: dict[str, int]) -> Steps:
     """
     ownership = handover.ownership
     extents, owner = ownership.extents(handover.tracker.page_shift)
-    numbers = [names.setdefault(name, len(names) + 1) for name in ownership.owners]
+    numbers = [names.setdefault(each, len(names) + 1) for each in ownership.owners]
     state = np.array([*numbers, 0], np.uint64)[np.where(owner == NOBODY, len(numbers), owner)]
     by_start = np.argsort(extents.phys, kind="stable")
     start = extents.phys[by_start] >> np.uint64(unit)

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["open", "open_suspect"]
+__all__ = ["open", "open_leniently"]
 
 if TYPE_CHECKING:
     from khodump.drgn.opening import open_program as open  # noqa: A004 - as in khodump.drgn.open()
-    from khodump.drgn.opening import open_suspect_program as open_suspect
+    from khodump.drgn.opening import open_program_leniently as open_leniently
 
 # Imported on first use: drgn imports its plugins, and so this package, whenever it starts.
-_NAMES = {"open": "open_program", "open_suspect": "open_suspect_program"}
+_NAMES = {"open": "open_program", "open_leniently": "open_program_leniently"}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - module attributes are of any type

@@ -13,15 +13,15 @@ from drgn import Program
 from drgn.commands import CommandError
 from typer.main import get_command
 
-from khodump.advice import Invocation, given
+from khodump.advice import PAGE_SIZE, Invocation, given, told
 from khodump.cli.command import Status
 from khodump.cli.command import command as _command
 from khodump.cli.terminal import Terminal, Voice
-from khodump.drgn.opening import open_program, open_suspect_program
+from khodump.drgn.opening import open_program, open_program_leniently
 from khodump.errors import KhodumpError
 from khodump.handover import Handover
 from khodump.numbers import parse_number, parse_order, parse_range
-from khodump.opening.broken import Broken
+from khodump.opening.mapless import MaplessRoot
 from khodump.output.text import printable
 
 _program: ContextVar[Program] = ContextVar("program")
@@ -79,21 +79,21 @@ class ProgramSource:
         with voice.noting(), voice.progress("searching for the root FDT") as progress:
             handover = open_program(_program.get(), progress=progress, **self._options)
         if self.page_size is not None:
-            handover = replace(handover, geometry_reason="--page-size")
+            handover = replace(handover, geometry_reason=PAGE_SIZE.as_option())
         with handover:
             for note in handover.notes:
-                voice.note(note)
+                voice.note(told(note))
             yield handover
 
     @contextmanager
-    def suspect(self, voice: Voice) -> Iterator[Handover | Broken]:
-        """As `opened`, for one that may be broken."""
+    def opened_leniently(self, voice: Voice) -> Iterator[Handover | MaplessRoot]:
+        """As `opened`; a root FDT that leads to no map is no error, and versions that nobody knows are read as the newest."""
         with voice.noting(), voice.progress("searching for the root FDT") as progress:
-            suspect = open_suspect_program(_program.get(), progress=progress, **self._options)
-        with suspect:
-            for note in suspect.notes:
-                voice.note(note)
-            yield suspect
+            opened = open_program_leniently(_program.get(), progress=progress, **self._options)
+        with opened:
+            for note in opened.notes:
+                voice.note(told(note))
+            yield opened
 
     @property
     def _options(self) -> _Options:
@@ -128,8 +128,9 @@ def run(program: Program, name: str, args: Sequence[str]) -> int:
     except SystemExit as ended:
         return int(ended.code or Status.DONE)
     except KhodumpError as error:
+        text = str(error.at_prompt())
         hint = f"\n  hint: {printable(error.hint)}" if error.hint else ""
-        raise CommandError(f"{printable(str(error))}{hint}") from error
+        raise CommandError(f"{printable(text)}{hint}") from error
     finally:
         _program.reset(token)
     return Status.DONE
@@ -190,9 +191,9 @@ def check(
     from khodump.tables import check as tables
 
     kernel = None if next_ is None else kernel_named(next_)
-    with source.suspect(terminal) as suspect:
-        checkup = examine(suspect, kernel)
-        terminal.write(tables.check(suspect, checkup, kernel, source.invocation))
+    with source.opened_leniently(terminal) as opened:
+        checkup = examine(opened, kernel)
+        terminal.write(tables.check(opened, checkup, kernel, source.invocation))
     if checkup.is_wrong(Severity.ERROR):
         return Status.FOUND
     return Status.PARTIAL if checkup.reaches(Severity.ERROR) else Status.DONE

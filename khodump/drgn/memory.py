@@ -87,22 +87,22 @@ class ProgramMemory(PhysicalMemory):
             row += 1
         return None
 
-    def pages(self, pfns: U64, page_size: int) -> Pages:
-        """See `PhysicalMemory.pages`: neighbours are read at once, and one by one where that meets a hole."""
-        data = np.zeros((len(pfns), page_size), np.uint8)
-        presence = np.full(len(pfns), Presence.PRESENT, np.uint8)
-        numbers, at = pfns.tolist(), 0
-        for count in _neighbours(pfns, _GATHERED // page_size):
-            found = self.read(numbers[at] * page_size, count * page_size)
+    def gather(self, addresses: U64, size: int) -> Pages:
+        """See `PhysicalMemory.gather`: neighbours are read at once, and one by one where that meets a hole."""
+        data = np.zeros((len(addresses), size), np.uint8)
+        presence = np.full(len(addresses), Presence.PRESENT, np.uint8)
+        places, at = addresses.tolist(), 0
+        for count in _neighbours(addresses, size, _GATHERED // size):
+            found = self.read(places[at], count * size)
             if isinstance(found, Hole):
                 for row in range(at, at + count):
-                    page = found if count == 1 else self.read(numbers[row] * page_size, page_size)
+                    page = found if count == 1 else self.read(places[row], size)
                     if isinstance(page, Hole):
                         presence[row] = page.presence
                     else:
                         data[row] = np.frombuffer(page, np.uint8)
             else:
-                data[at : at + count] = np.frombuffer(found, np.uint8).reshape(count, page_size)
+                data[at : at + count] = np.frombuffer(found, np.uint8).reshape(count, size)
             at += count
         return Pages(data, presence)
 
@@ -130,10 +130,10 @@ class ProgramMemory(PhysicalMemory):
             self._core.close()
 
 
-def _neighbours(pfns: U64, most: int) -> Iterator[int]:
-    """How many PFNs follow one another, again and again, but at most `most` at a time."""
-    breaks = np.flatnonzero(pfns[1:] != pfns[:-1] + np.uint64(1)) + 1
-    for run in np.diff(np.concatenate(([0], breaks, [len(pfns)]))).tolist():
+def _neighbours(addresses: U64, size: int, most: int) -> Iterator[int]:
+    """How many pages of `size` bytes follow one another, again and again, but at most `most` at a time."""
+    breaks = np.flatnonzero(addresses[1:] != addresses[:-1] + np.uint64(size)) + 1
+    for run in np.diff(np.concatenate(([0], breaks, [len(addresses)]))).tolist():
         yield from [most] * (run // most) + ([run % most] if run % most else [])
 
 

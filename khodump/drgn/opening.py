@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from drgn import Program
 
-from khodump.api import open_in, open_suspect_in
+from khodump.api import open_in, open_leniently_in
 from khodump.drgn.memory import ProgramMemory
 from khodump.drgn.statics import incoming_fdt, outgoing_fdt, scratch_table
 from khodump.errors import NoHandoverError
 from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory
-from khodump.opening.broken import Broken
 from khodump.opening.locate import Progress
+from khodump.opening.mapless import MaplessRoot
 from khodump.opening.scratch import Scratch, read_table
 
 
@@ -67,7 +67,7 @@ def open_program(
     return _explained(handover, place, incoming=incoming)
 
 
-def open_suspect_program(
+def open_program_leniently(
     program: Program,
     *,
     incoming: bool = False,
@@ -77,11 +77,11 @@ def open_suspect_program(
     page_size: int | None = None,
     ranges: Iterable[tuple[int, int]] | None = None,
     progress: Progress | None = None,
-) -> Handover | Broken:
-    """As `open_program`, for a handover that may be broken; also `khodump.drgn.open_suspect`."""
+) -> Handover | MaplessRoot:
+    """As `open_program`, and as leniently as `khodump.api.open_leniently`; also `khodump.drgn.open_leniently`."""
     place = _Place(fdt) if fdt is not None or search else _place(program, incoming=incoming)
     memory = ProgramMemory(program, ranges)
-    suspect = open_suspect_in(
+    opened = open_leniently_in(
         memory,
         fdt=place.fdt,
         version=version,
@@ -89,9 +89,9 @@ def open_suspect_program(
         scratch=_scratch(memory, program, incoming=incoming),
         progress=progress,
     )
-    if not isinstance(suspect, Handover):
-        return suspect
-    return _explained(suspect, place, incoming=incoming)
+    if not isinstance(opened, Handover):
+        return opened
+    return _explained(opened, place, incoming=incoming)
 
 
 def _place(program: Program, *, incoming: bool) -> _Place:

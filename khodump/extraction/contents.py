@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from khodump.columns.arrays import U64
-from khodump.columns.extents import NO_ORDER
 from khodump.columns.intervals import Intervals
 from khodump.handover import Handover
 from khodump.luo_sessions import FoundFile, FoundSession
@@ -51,19 +50,17 @@ def missing_contents(handover: Handover, sessions: Iterable[FoundSession]) -> It
 def contents(handover: Handover, sessions: Iterable[FoundSession]) -> Contents:
     """Of the folios of these sessions' files, a page each where their orders are not known."""
     none = np.zeros(0, np.uint64)
-    parts = [part for session in sessions for file in session.files for part in _folios(handover, file)]
+    parts = [part for session in sessions for file in session.files for part in _folios(file)]
     start = np.concatenate([none, *(first for first, _ in parts)])
     end = np.concatenate([none, *(last for _, last in parts)])
     return _held(handover.memory, Intervals.covering(start, end))
 
 
-def _folios(handover: Handover, file: FoundFile) -> Iterator[tuple[U64, U64]]:
+def _folios(file: FoundFile) -> Iterator[tuple[U64, U64]]:
     """Start and end of the blocks of a file, in batches."""
     state = file.file.state
     for batch in state.folios() if state else ():
-        orders = file.orders.orders_at(batch.phys)
-        known = np.where(orders == NO_ORDER, 0, orders).astype(np.uint64)
-        yield batch.phys, batch.phys + (np.uint64(handover.page_size) << known)
+        yield batch.phys, batch.phys + file.orders.block_sizes_at(batch.phys)
 
 
 def _held(memory: PhysicalMemory, wanted: Intervals) -> Contents:

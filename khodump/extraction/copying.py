@@ -99,7 +99,7 @@ def _read_ahead(memory: PhysicalMemory, plan: Plan) -> Iterator[_Batch]:
 
 def _read(memory: PhysicalMemory, plan: Plan, pfn: U64, page: U64) -> _Batch:
     """Gather pages; of one that is wanted in part, that part may be there though the page is not."""
-    found = memory.pages(pfn, plan.page_size)
+    found = memory.gather(pfn * np.uint64(plan.page_size), plan.page_size)
     held = found.presence == Presence.PRESENT
     edges = np.flatnonzero(~held & ((page == 0) | (page == plan.pages - 1)))
     for row in edges.tolist():

@@ -18,7 +18,7 @@ from khodump.abi.layout import dtype_of
 from khodump.abi.luo import NODE_NAME as LUO_NODE
 from khodump.abi.memfd import MEMFD_LUO_FOLIO_SER
 from khodump.abi.vmalloc import KHO_VMALLOC
-from khodump.advice import CHECK, Advice, Command
+from khodump.advice import CHECK, FORCE_PLACEMENT, Advice, Command, Parameter
 from khodump.columns.extents import Extents
 from khodump.errors import KhodumpError, UsageError, choice
 from khodump.extraction.copying import Progress, Sink, copy
@@ -34,19 +34,23 @@ from khodump.names import meant
 from khodump.numbers import format_size
 from khodump.opening.doubt import IN_DOUBT
 from khodump.opening.running import Role
+from khodump.owner import Owner, quoted
 from khodump.placement import Placement
 from khodump.rounding import ceil_div
 from khodump.subtree import Context, Subtree
 from khodump.subtrees.luo_state import Luo, file_owner
 from khodump.subtrees.memblock import ReserveMem
 from khodump.subtrees.memfd import Memfd
-from khodump.subtrees.text import quoted
 from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
 
 _SMALL: Final = 1 << 30
 #: MAX_LFS_FILESIZE of the kernel: what a loff_t can tell. No file of any kernel was larger.
 _LARGEST_FILE: Final = (1 << 63) - 1
 _ENTRY_SIZE: Final = dtype_of(MEMFD_LUO_FOLIO_SER).itemsize
+_FILL: Final = Parameter("fill", "--fill", literal="0")
+_FILL_BYTE: Final = Parameter("fill", "--fill-byte")
+_LIMIT: Final = Parameter("limit", "--max-size")
+_RANGE: Final = Parameter("phys", "--range")
 
 
 class UnreadableError(KhodumpError):
@@ -71,14 +75,13 @@ class MissingError(KhodumpError):
         self.losses = losses
 
 
-def _remedy(losses: Losses, placement: Placement | None) -> str:
+def _remedy(losses: Losses, placement: Placement | None) -> Advice:
     """How to get at what is missing. What the image holds at a place in doubt is not to be filled in."""
-    remedies = []
-    if placement is not None and losses.is_any(Presence.UNPLACED):
-        remedies.append(f"{placement.remedy}; --force-placement reads all as it is")
-    if placement is None or not losses.is_all(Presence.UNPLACED):
-        remedies.append("--fill puts zeros there, --fill-byte another byte")
-    return "; ".join(remedies)
+    fill = Advice.of(_FILL, " puts zeros there, ", _FILL_BYTE, " another byte")
+    if placement is None or not losses.is_any(Presence.UNPLACED):
+        return fill
+    settled = Advice.of(placement.remedy, "; ", FORCE_PLACEMENT, " reads all as it is")
+    return settled if losses.is_all(Presence.UNPLACED) else Advice.of(settled, "; ", fill)
 
 
 def extract(
@@ -140,14 +143,16 @@ def refuse_larger(memory: PhysicalMemory, plan: Plan, limit: int | None = None) 
         raise UsageError(
             f"{plan.what} claims {plan.size} bytes ({format_size(plan.size)}), and no file has more than {_LARGEST_FILE}: "
             "the size is damaged, or mistyped",
-            hint=Advice.of(CHECK, " says what is damaged; --range ADDR+SIZE takes some of the memory"),
+            hint=Advice.of(
+                CHECK, " says what is damaged; ", _RANGE.taking("ADDR+SIZE"), " takes some of the memory"
+            ),
         )
     allowed = max(_memory_size(memory), _SMALL) if limit is None else limit
     if plan.size > allowed:
         why = "as much as the image holds" if limit is None and allowed > _SMALL else "the limit"
         raise UsageError(
             f"{plan.what} claims {plan.size} bytes ({format_size(plan.size)}), more than {format_size(allowed)}: {why}",
-            hint=f"--max-size {plan.size} allows it",
+            hint=Advice.of(_LIMIT.of(plan.size), " allows it"),
         )
 
 
@@ -194,7 +199,9 @@ def plan_found(handover: Handover, session: str, chosen: FoundFile) -> Plan:
             f"file {token:#x} of session {quoted(session)} is no memfd: its handler is {quoted(file.handler)}",
             hint=Advice.of(
                 Command("subtrees"),
-                f" shows what is known of it; --range {file.data:#x}+4K takes the page of its state",
+                " shows what is known of it; ",
+                _RANGE.taking(f"{file.data:#x}+4K"),
+                " takes the page of its state",
             ),
         )
     plan = _memfd(handover, file.state, what, chosen.orders)
@@ -246,7 +253,7 @@ def plan_reserve_mem(handover: Handover, name: str) -> Plan:
         raise _unlisted(subtree, f"reserve_mem region {quoted(name)}", choice("regions", list(named), name))
     region = named[name]
     plan = plan_range(handover, region.start, region.size, f"reserve_mem {quoted(name)}")
-    return replace(plan, owner=memblock_abi.NODE_NAME)
+    return replace(plan, owner=Owner(memblock_abi.NODE_NAME))
 
 
 def plan_blob(handover: Handover, node: str) -> Plan:
@@ -261,7 +268,7 @@ def plan_blob(handover: Handover, node: str) -> Plan:
         message = _first_finding(subtree) or f"the blob of node {quoted(node)} cannot be read"
         raise _unreadable(handover, node, message)
     plan = plan_range(handover, subtree.blob.phys, subtree.blob.size, f"blob {quoted(node)}")
-    return replace(plan, owner=subtree.name)
+    return replace(plan, owner=Owner(subtree.name))
 
 
 def plan_range(handover: Handover, phys: int, size: int, what: str | None = None) -> Plan:

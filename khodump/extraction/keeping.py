@@ -29,17 +29,18 @@ from khodump.extraction.keeping_kernel import is_asked, kernel_keeps
 from khodump.fdt import FDT_HEADER, MAGIC
 from khodump.findings import Finding, Severity
 from khodump.handover import Handover
-from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
+from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.opening.boot import Notice, in_setup_data
 from khodump.opening.locate import FDT_OWNER, LandmarkKind, find_copies, landmarks
 from khodump.opening.scratch import read_table
+from khodump.owner import Owner
 from khodump.problems import SubtreeIncomplete
-from khodump.subtree import Keep, Subtree
+from khodump.subtree import Keep, Subtree, blob_of
+from khodump.tracker import MAP_OWNER
 
 #: The owner of what led from x86's boot protocol to the scratch table.
-BOOT: Final = "KHO/boot protocol"
+BOOT: Final = Owner("KHO", part="boot protocol")
 
-_MAP: Final = "KHO/map"
 _BATCH_BYTES: Final = 8 << 20
 #: A table with more pointers that no kernel writes is taken for memory that was used again.
 _MAX_BAD_SLOTS: Final = 8
@@ -93,10 +94,12 @@ def _map(handover: Handover) -> Iterator[Keep]:
         else:
             # A table of orders stands above the tables of a tree, and has a slot an order.
             slots = np.where(nodes.level[upper] >= depth, 64 - handover.tracker.page_shift, size // 8)
-            yield Keep(_MAP, "tables", nodes.phys[upper], slots.astype(np.uint64) * np.uint64(8), doubtful)
+            yield Keep(
+                MAP_OWNER, "tables", nodes.phys[upper], slots.astype(np.uint64) * np.uint64(8), doubtful
+            )
         leaves = nodes.phys[chosen & lowest]
         lengths = np.full(len(leaves), handover.tracker.leaf_size, np.uint64)
-        yield Keep(_MAP, "bitmaps", leaves, lengths, doubtful)
+        yield Keep(MAP_OWNER, "bitmaps", leaves, lengths, doubtful)
 
 
 def _used_again(handover: Handover) -> Bool:
@@ -163,7 +166,7 @@ def _bad_slots(memory: PhysicalMemory, tables: U64, page_size: int) -> I64:
     count = np.zeros(len(tables), np.int64)
     step = _BATCH_BYTES // page_size
     for at in range(0, len(tables), step):
-        words = memory.pages(page_numbers(tables[at : at + step], page_size), page_size).data.view("<u8")
+        words = memory.gather(tables[at : at + step], page_size).data.view("<u8")
         bad = (words % np.uint64(page_size) != 0) | (words >> np.uint64(MAX_PHYS_BITS) != 0)
         count[at : at + step] = bad.sum(axis=1)
     return count
@@ -175,19 +178,19 @@ def _chunks(memory: PhysicalMemory, chunks: U64, page_size: int, *, doubtful: bo
     capacity = np.uint64(chunk_capacity(page_size))
     for at in range(0, len(chunks), _BATCH_BYTES // page_size):
         chunk = chunks[at : at + _BATCH_BYTES // page_size]
-        data = memory.pages(page_numbers(chunk, page_size), page_size).data
+        data = memory.gather(chunk, page_size).data
         count = data[:, : header.itemsize].view(header)["num_elms"][:, 0].astype(np.uint64)
         first, sound = chunk + np.uint64(header.itemsize), count <= capacity
-        yield Keep(_MAP, "chunks", chunk, np.full(len(chunk), header.itemsize, np.uint64), doubtful)
-        yield Keep(_MAP, "chunks", first[sound], count[sound] * element, doubtful)
+        yield Keep(MAP_OWNER, "chunks", chunk, np.full(len(chunk), header.itemsize, np.uint64), doubtful)
+        yield Keep(MAP_OWNER, "chunks", first[sound], count[sound] * element, doubtful)
         rest = np.full(int((~sound).sum()), capacity * element, np.uint64)
-        yield Keep(_MAP, "chunks", first[~sound], rest, doubtful=True)
+        yield Keep(MAP_OWNER, "chunks", first[~sound], rest, doubtful=True)
 
 
-def strangers(handover: Handover) -> frozenset[str]:
+def strangers(handover: Handover) -> frozenset[Owner]:
     """The owners in `Keep` whose blobs nobody understands, though nothing says that they are damaged."""
     return frozenset(
-        f"{subtree.name}/blob"
+        blob_of(subtree.name)
         for subtree in handover.subtrees
         if subtree.decoded.content is None and not subtree.decoded.findings
     )
@@ -198,7 +201,8 @@ def _subtree(subtree: Subtree) -> Iterator[Keep]:
 
     Its pages are kept in any case, for `owners` to know them.
     """
-    owner, blob = f"{subtree.name}/blob", subtree.blob
+    owner = blob_of(subtree.name)
+    blob = subtree.blob
     if blob is None:
         # Where no FDT is found, zeros are none either; a page that is missing would leave it open.
         looked_at = [f.phys for f in subtree.decoded.findings if f.rule == SubtreeIncomplete.name]

@@ -15,11 +15,12 @@ from khodump.kernel.living import Living, as_luo
 from khodump.memories.noted import NotedMemory
 from khodump.memory import PhysicalMemory
 from khodump.opening.running import Role, Running
+from khodump.owner import Owner
 from khodump.subtree import Keep
 from khodump.subtrees.luo_memory import luo_keeps
 
 #: The owner of all that is not a user's.
-KERNEL: Final = "kernel/own words"
+KERNEL: Final = Owner("kernel", part="own words")
 
 #: Lines of VMCOREINFO that lead to it: addresses, numbers, and sizes; none can hold anybody's data.
 _KEY: Final = re.compile(r"(?:SYMBOL|NUMBER|SIZE|OFFSET)\([\w.]{1,64}\)")
@@ -48,7 +49,7 @@ def ask(running: Running) -> Living | None:
     _ = running.places
     if running.boot_params is not None:
         # A device tree, on other machines, is not kept: it holds the command line, seeds and serial numbers as well.
-        _ = running.notices, running.ram
+        _ = running.boot
     living = running.living
     if isinstance(living, WhyNot):
         return None

@@ -11,6 +11,7 @@ import numpy as np
 from khodump.columns.arrays import U64, Bool
 from khodump.columns.table import Columns, groups
 from khodump.findings import Finding, Severity
+from khodump.owner import Owner
 from khodump.rounding import ceil_div
 
 
@@ -69,7 +70,7 @@ class Plan:
         doubt: why the places that no run fills may be more than holes; None when they are holes.
         warnings: what is odd about it, one sentence each.
         misgivings: why what is written may not be what was preserved, one sentence each.
-        owner: path of whom it belongs to, as in `khodump.subtree.Claims`; None for bare memory.
+        owner: whom it belongs to, as in `khodump.subtree.Claims`; None for bare memory.
     """
 
     what: str
@@ -81,14 +82,15 @@ class Plan:
     doubt: str | None = None
     warnings: tuple[str, ...] = ()
     misgivings: tuple[str, ...] = ()
-    owner: str | None = None
+    owner: Owner | None = None
 
     def is_in_doubt(self, findings: Iterable[Finding]) -> bool:
         """Whether one of these is an error about the owner, or what is below it."""
-        return self.owner is not None and any(
-            finding.severity is Severity.ERROR and f"{finding.owner}/".startswith(f"{self.owner}/")
-            for finding in findings
-        )
+        owner = self.owner
+        if owner is None:
+            return False
+        errors = (finding for finding in findings if finding.severity is Severity.ERROR)
+        return any(finding.owner is not None and owner.holds(finding.owner) for finding in errors)
 
     @property
     def pages(self) -> int:

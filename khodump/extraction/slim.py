@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final, NamedTuple, Self, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 
@@ -26,29 +26,23 @@ from khodump.memories.elf_writer import core_head
 from khodump.memories.excerpt import Excerpt
 from khodump.memory import Hole, PhysicalMemory, Platform, Presence
 from khodump.numbers import format_size
+from khodump.owner import Owner
 from khodump.rounding import ceil_div
-from khodump.rows import Block, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.rows import Count, Fact, Head, Kind, Result, Size, Tail, Text, table
 from khodump.subtree import Keep
+from khodump.tracker import MAP_OWNER
 from khodump.trackers import open_tracker
 
-_COLUMNS = (
-    Column("owner", Kind.TEXT),
-    Column("what", Kind.TEXT),
-    Column("pages", Kind.COUNT),
-    Column("kept", Kind.SIZE),
-    Column("zeroed", Kind.SIZE),
-    Column("missing", Kind.COUNT),
-    Column("left out", Kind.SIZE),
-)
 _BATCH_BYTES: Final = 8 << 20
 _GRANULE: Final = PAGE_SIZES[0]  # that dumps hold or leave out memory by
 _MAX_RELEASE: Final = 64  # __NEW_UTS_LEN
 
 #: Owner, and what it is.
-_Key: TypeAlias = tuple[str, str]
+_Key: TypeAlias = tuple[Owner, str]
 
 
-class _Kept(NamedTuple):
+@dataclass(frozen=True)
+class KeptRow:
     """What is made of one owner's bytes.
 
     Attributes:
@@ -59,13 +53,13 @@ class _Kept(NamedTuple):
         left_out: bytes that are doubtful.
     """
 
-    owner: str
-    what: str
-    pages: int
-    kept: int
-    zeroed: int
-    missing: int
-    left_out: int
+    owner: Text
+    what: Text
+    pages: Count
+    kept: Size
+    zeroed: Size
+    missing: Count
+    left_out: Size
 
 
 @dataclass
@@ -114,7 +108,7 @@ class Slim:
     head: bytes
     pages: Intervals
     kept: Intervals
-    rows: tuple[_Kept, ...]
+    rows: tuple[KeptRow, ...]
     findings: tuple[Finding, ...]
     gone: tuple[str, ...] = ()
 
@@ -146,7 +140,7 @@ class Slim:
             *(left_out or _differences(handover, excerpt, has_kernel=_has_kernel(spans))),
         ]
         rows = tuple(_row(key, part, pages, size) for key, part in spans.items())
-        gone = (*(["KHO/map"] if handover.is_map_gone else []), *handover.gone_of(handover.subtrees))
+        gone = (*([str(MAP_OWNER)] if handover.is_map_gone else []), *handover.gone_of(handover.subtrees))
         return cls(excerpt, size, head, pages, excerpt.kept, rows, tuple(findings), gone)
 
     @property
@@ -175,15 +169,14 @@ class Slim:
     def _parts(self) -> Iterator[U8]:
         """The file's bytes in order, in bounded parts."""
         yield np.frombuffer(self.head, np.uint8)
-        for pfns in _batches(self.pages):
-            found = self.excerpt.pages(pfns, _GRANULE)
-            if (found.presence != Presence.PRESENT).any():
+        for addresses in _batches(self.pages):
+            batch = self.excerpt.gather(addresses, _GRANULE)
+            if (batch.presence != Presence.PRESENT).any():
                 raise ImageError("the image changed while it was read", hint="take a copy of it first")
-            yield found.data.reshape(-1)
+            yield batch.data.reshape(-1)
 
     def result(self, path: str) -> Result:
         """What was kept in the file at `path`, and what was not."""
-        columns: Block = list(zip(*self.rows, strict=True)) if self.rows else [() for _ in _COLUMNS]
         facts = (
             Fact("image", self.excerpt.whole.description, Kind.TEXT),
             Fact("written to", path, Kind.TEXT),
@@ -192,7 +185,7 @@ class Slim:
             Fact("kept", self.kept.size, Kind.SIZE),
             Fact("zeroed", self.pages.size - self.kept.size, Kind.SIZE),
         )
-        rows = Rows("kept", _COLUMNS, [columns])
+        rows = table("kept", KeptRow, self.rows)
         return Result("khodump.slim/1", lambda: Head(facts), rows, lambda: self._tail(path))
 
     def _tail(self, path: str) -> Tail:
@@ -238,7 +231,7 @@ def _union(parts: Iterable[Intervals]) -> Intervals:
 
 
 def _batches(pages: Intervals) -> Iterator[U64]:
-    """The numbers of whole pages of the smallest size, some at a time."""
+    """The addresses of whole pages of the smallest size, some at a time."""
     size = np.uint64(_GRANULE)
     count = (pages.end - pages.start) // size
     last, total = np.cumsum(count), int(count.sum())
@@ -246,7 +239,7 @@ def _batches(pages: Intervals) -> Iterator[U64]:
     for at in range(0, total, step):
         index = np.arange(at, min(at + step, total), dtype=np.uint64)
         run = np.searchsorted(last, index, "right")
-        yield pages.start[run] // size + index - (last[run] - count[run])
+        yield pages.start[run] + (index - (last[run] - count[run])) * size
 
 
 def _spoken_of(memory: PhysicalMemory) -> Intervals:
@@ -265,17 +258,18 @@ def _present(memory: PhysicalMemory, wanted: Intervals) -> Intervals:
     held = Intervals.covering(edges[:, 0] // size * size, -(-edges[:, 1] // size) * size)
     start, end, _, _ = meet(wanted.start, wanted.end, held.start, held.end)
     parts = []
-    for pfns in _batches(Intervals(start, end)):
-        found = pfns[memory.pages(pfns, _GRANULE).presence == Presence.PRESENT] * size
-        parts.append(Intervals.covering(found, found + size))
+    for addresses in _batches(Intervals(start, end)):
+        present = addresses[memory.gather(addresses, _GRANULE).presence == Presence.PRESENT]
+        parts.append(Intervals.covering(present, present + size))
     return _union(parts)
 
 
-def _row(key: _Key, spans: _Spans, pages: Intervals, page_size: int) -> _Kept:
+def _row(key: _Key, spans: _Spans, pages: Intervals, page_size: int) -> KeptRow:
     wanted, bytes_ = spans.pages(page_size), Intervals.covering(*spans.columns)
     held, kept = _common(wanted, pages), _common(bytes_, pages)
     missing = ceil_div(wanted.size - held, page_size)
-    return _Kept(*key, ceil_div(held, page_size), kept, held - kept, missing, spans.left_out)
+    present = ceil_div(held, page_size)
+    return KeptRow(str(key[0]), key[1], present, kept, held - kept, missing, spans.left_out)
 
 
 def _common(one: Intervals, other: Intervals) -> int:
@@ -298,7 +292,7 @@ def _missing(
             yield Finding("slim-page-missing", Severity.ERROR, first, message, {"pages": count})
 
 
-def _doubtful(spans: Mapping[_Key, _Spans], expected: Collection[str]) -> Iterator[Finding]:
+def _doubtful(spans: Mapping[_Key, _Spans], expected: Collection[Owner]) -> Iterator[Finding]:
     """A finding for each owner of which something is left out that the dump is read with; none for strangers' blobs."""
     for (owner, what), part in spans.items():
         if part.left_out and owner not in expected:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from khodump.findings import Finding, Severity
+from khodump.owner import Owner
 from khodump.problems import Problem
 
 
@@ -51,7 +52,7 @@ class WhyNot:
         """The same, said of something larger."""
         return WhyNot(self.reason, f"{what}: {self.message}", self.phys)
 
-    def finding(self, problem: Problem, owner: str | None = None) -> Finding:
+    def finding(self, problem: Problem, owner: Owner | None = None) -> Finding:
         """The same as a finding, for what could be read around it.
 
         Only damage is the kernel's own. Whatever else keeps something from being read speaks against no kernel; but then

@@ -15,12 +15,12 @@ from khodump.columns.extents import Extents
 from khodump.findings import Finding
 from khodump.kernel import Kernel, LiveFile, LiveLuo, LiveSession, SessionList
 from khodump.kernel.restorable import restorable
+from khodump.owner import quoted
 from khodump.problems import LiveSerializedMismatch
-from khodump.subtree import Context, Visits
+from khodump.subtree import Budget, Context, Visits
 from khodump.subtrees.luo_doubts import luo_doubts
 from khodump.subtrees.luo_state import SESSIONS_OWNER, Luo, LuoFile, Session, file_owner, session_owner
 from khodump.subtrees.memfd import COMPATIBLES, decode_memfd
-from khodump.subtrees.text import quoted
 
 #: In the place of a handler that could not be read.
 _NO_HANDLER: Final = ""
@@ -107,7 +107,7 @@ def as_luo(sessions: Iterable[LivingSession]) -> Luo:
 
 def open_living(kernel: Kernel, luo: LiveLuo) -> Living:
     """Decode the state of all files that are not retrieved."""
-    context = Context(kernel.memory.space.pages.memory, kernel.page_size, None, Visits())
+    context = Context(kernel.memory.space.pages.memory, kernel.page_size, None, Visits(), Budget())
     sessions = tuple(_opened(context, session) for session in luo.sessions)
     return Living(kernel, context, sessions, luo.findings)
 

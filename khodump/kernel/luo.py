@@ -22,9 +22,10 @@ from khodump.kernel.luo_state import FileState, LiveFile, LiveLuo, LiveSession, 
 from khodump.kernel.members import pointee
 from khodump.kernel.objects import Record, read_record
 from khodump.kernel.open_files import OpenFiles
+from khodump.owner import Owner, quoted
 from khodump.problems import LiveCountMismatch, LiveListBroken, LiveObjectUnreadable
 from khodump.subtrees.luo_state import SESSIONS_OWNER, session_owner
-from khodump.subtrees.text import quoted, text
+from khodump.subtrees.text import text
 
 _VARIABLE: Final = "luo_session_global"
 #: Of a file handler's compatible string, where it is not part of the handler.
@@ -117,7 +118,7 @@ class _Reader:
             findings.append(_miscounted(message, owner, session.count, len(ring.nodes)))
         return replace(session, files=tuple(files), findings=tuple(findings))
 
-    def _file(self, node: int, side: SessionList, owner: str, findings: list[Finding]) -> LiveFile | None:
+    def _file(self, node: int, side: SessionList, owner: Owner, findings: list[Finding]) -> LiveFile | None:
         """The file whose list_head is at `node`; what is wrong with it is added to `findings`."""
         layout = self._layouts.file
         record = read_record(self._memory, layout, node - layout.offset("list"))
@@ -169,5 +170,5 @@ def _state(record: Record, side: SessionList) -> tuple[FileState, int]:
     return (FileState.RETRIEVED if status else FileState.NOT_RETRIEVED), 0
 
 
-def _miscounted(message: str, owner: str, said: int, there: int) -> Finding:
+def _miscounted(message: str, owner: Owner, said: int, there: int) -> Finding:
     return LiveCountMismatch(said, there).finding(None, message, owner)

@@ -17,12 +17,13 @@ from khodump.kernel.kernel import Kernel
 from khodump.kernel.lack import WhyNot
 from khodump.kernel.luo_state import FileState, LiveFile, LiveSession, SessionList
 from khodump.kernel.objects import Record
+from khodump.owner import quoted
 from khodump.problems import LiveReceivedMismatch
 from khodump.subtree import Context, Visits
 from khodump.subtrees.array import read_array
 from khodump.subtrees.block import read_blocks
 from khodump.subtrees.luo_state import SESSIONS_OWNER, files_array, session_owner, sessions_array
-from khodump.subtrees.text import quoted, text
+from khodump.subtrees.text import text
 
 _HEAD: Final = "incoming.block_set.head_pa"
 _BLOCKS: Final = "incoming.block_set.nblocks"

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from khodump.advice import RANGES, Advice
 from khodump.errors import ImageError, UsageError
 from khodump.memories import ramdump, raw
 from khodump.memories.file import ByteSource, ImageFile
@@ -89,8 +90,8 @@ def open_memory(
     specs = [ImageSpec.parse(image) for image in images]
     if ranges is not None and (len(specs) > 1 or specs[0].base is not None):
         raise UsageError(
-            "--ranges goes with one raw image, and says where it belongs",
-            hint="leave --ranges out, or @BASE and all files but one",
+            Advice.of(RANGES, " goes with one raw image, and says where it belongs"),
+            hint=Advice.of("leave ", RANGES, " out, or @BASE and all files but one"),
         )
     with ExitStack() as opened:
         parts = []

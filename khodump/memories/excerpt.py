@@ -68,19 +68,18 @@ class Excerpt(PhysicalMemory):
             data[start - phys : end - phys] = part
         return bytes(data)
 
-    def pages(self, pfns: U64, page_size: int) -> Pages:
-        """See `PhysicalMemory.pages`."""
-        start = pfns * np.uint64(page_size)
-        end = start + np.uint64(page_size)
-        found = self.whole.pages(pfns, page_size)
-        shown = _within(self._pages, start, end)
-        presence = found.presence.copy()
-        presence[~shown] = [self._why(phys) for phys in start[~shown].tolist()]
-        low, high, row, _ = meet(start, end, self.kept.start, self.kept.end)
-        data = np.zeros_like(found.data)
-        spans = zip((low - start[row]).tolist(), (high - start[row]).tolist(), row.tolist(), strict=True)
-        for first, last, at in spans:
-            data[at, first:last] = found.data[at, first:last]
+    def gather(self, addresses: U64, size: int) -> Pages:
+        """See `PhysicalMemory.gather`."""
+        ends = addresses + np.uint64(size)
+        whole = self.whole.gather(addresses, size)
+        shown = _within(self._pages, addresses, ends)
+        presence = whole.presence.copy()
+        presence[~shown] = [self._why(phys) for phys in addresses[~shown].tolist()]
+        low, high, row, _ = meet(addresses, ends, self.kept.start, self.kept.end)
+        data = np.zeros_like(whole.data)
+        first, last = low - addresses[row], high - addresses[row]
+        for start, end, at in zip(first.tolist(), last.tolist(), row.tolist(), strict=True):
+            data[at, start:end] = whole.data[at, start:end]
         return Pages(data, presence)
 
     def populated(self) -> Iterator[Range]:

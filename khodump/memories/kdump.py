@@ -196,23 +196,24 @@ class KdumpMemory(PhysicalMemory):
             parts.append(got.data.tobytes())
         return b"".join(parts)[phys - first * unit :][:size]
 
-    def pages(self, pfns: U64, page_size: int) -> Pages:
-        """See `PhysicalMemory.pages`."""
+    def gather(self, addresses: U64, size: int) -> Pages:
+        """See `PhysicalMemory.gather`."""
         unit = self._page_size
-        if page_size == unit:
+        pfns = addresses // np.uint64(unit)
+        if size == unit:
             return self._gather(pfns)
-        if page_size > unit:
-            ratio = page_size // unit
-            pieces = np.add.outer(pfns * np.uint64(ratio), np.arange(ratio, dtype=np.uint64))
+        if size > unit:
+            ratio = size // unit
+            pieces = np.add.outer(pfns, np.arange(ratio, dtype=np.uint64))
             got = self._gather(pieces.reshape(-1))
             presence = got.presence.reshape(-1, ratio)
             first_hole = (presence != Presence.PRESENT).argmax(axis=1)
-            return Pages(got.data.reshape(-1, page_size), presence[np.arange(len(pfns)), first_hole])
-        ratio = unit // page_size
-        blocks, which = np.unique(pfns >> np.uint64(ratio.bit_length() - 1), return_inverse=True)
-        got = self._gather(blocks)
-        slices = got.data.reshape(-1, ratio, page_size)
-        return Pages(slices[which, pfns % np.uint64(ratio)], got.presence[which])
+            return Pages(got.data.reshape(-1, size), presence[np.arange(len(pfns)), first_hole])
+        pages, which = np.unique(pfns, return_inverse=True)
+        got = self._gather(pages)
+        slices = got.data.reshape(-1, unit // size, size)
+        piece = addresses % np.uint64(unit) // np.uint64(size)
+        return Pages(slices[which, piece], got.presence[which])
 
     def _gather(self, pfns: U64) -> Pages:
         """The pages `pfns`, in the dump's own page size."""

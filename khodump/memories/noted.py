@@ -47,9 +47,9 @@ class NotedMemory(PhysicalMemory):
             self.note(phys, size)
         return data
 
-    def pages(self, pfns: U64, page_size: int) -> Pages:
-        """See `PhysicalMemory.pages`."""
-        return self._beneath.pages(pfns, page_size)
+    def gather(self, addresses: U64, size: int) -> Pages:
+        """See `PhysicalMemory.gather`."""
+        return self._beneath.gather(addresses, size)
 
     def populated(self) -> Iterator[Range]:
         """See `PhysicalMemory.populated`."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from khodump.advice import RANGES, Advice
 from khodump.errors import ImageError
 from khodump.layouts import Layout, RamMap, cut_short, fitting
 from khodump.memories.file import ByteSource
@@ -41,7 +42,7 @@ def read_ranges(path: str | os.PathLike[str]) -> RamMap:
     except OSError as error:
         raise ImageError(
             f"cannot read {name}: {error.strerror}",
-            hint="--ranges takes a copy of the dumped machine's /proc/iomem",
+            hint=Advice.of(RANGES, " takes a copy of the dumped machine's /proc/iomem"),
         ) from error
     lines = [match for line in text.splitlines() if (match := _LINE.fullmatch(line.rstrip()))]
     spans = [(int(line[1], 16), int(line[2], 16) + 1, line[3]) for line in lines]
@@ -96,7 +97,7 @@ def layouts(file: ByteSource, path: str | os.PathLike[str]) -> tuple[tuple[Layou
     if not short or file.size > total:
         raise ImageError(
             f"{sizes}: these are not the ranges of this dump",
-            hint="the holes seem to be in the file already; leave --ranges out"
+            hint=Advice.of("the holes seem to be in the file already; leave ", RANGES, " out")
             if file.size >= ram.end
             else "save /proc/iomem of the dumped machine",
         )

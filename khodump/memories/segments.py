@@ -163,22 +163,21 @@ class SegmentedMemory(PhysicalMemory):
         offset = int(table.offset[row]) + phys - int(table.start[row])
         return None if file == ZERO_FILE else self._files[file].locate(offset)
 
-    def pages(self, pfns: U64, page_size: int) -> Pages:
-        """See `PhysicalMemory.pages`."""
+    def gather(self, addresses: U64, size: int) -> Pages:
+        """See `PhysicalMemory.gather`."""
         table = self._segments
-        data = np.zeros((len(pfns), page_size), np.uint8)
-        presence = np.full(len(pfns), Presence.ABSENT, np.uint8)
+        data = np.zeros((len(addresses), size), np.uint8)
+        presence = np.full(len(addresses), Presence.ABSENT, np.uint8)
         if not len(table.start):
             return Pages(data, presence)
-        start = pfns * np.uint64(page_size)
-        row = np.searchsorted(table.start, start, "right") - 1
-        inside = (row >= 0) & (start < table.end[row])
+        row = np.searchsorted(table.start, addresses, "right") - 1
+        inside = (row >= 0) & (addresses < table.end[row])
         presence[inside] = table.presence[row[inside]]
         present = presence == Presence.PRESENT
-        whole = present & (table.end[row] - start >= page_size)
-        self._gather(data, presence, np.flatnonzero(whole), row, start)
+        whole = present & (table.end[row] - addresses >= size)
+        self._gather(data, presence, np.flatnonzero(whole), row, addresses)
         for index in np.flatnonzero(present & ~whole).tolist():  # pages that lie across segments
-            found = self.read(int(start[index]), page_size)
+            found = self.read(int(addresses[index]), size)
             presence[index] = found.presence if isinstance(found, Hole) else Presence.PRESENT
             if not isinstance(found, Hole):
                 data[index] = np.frombuffer(found, np.uint8)

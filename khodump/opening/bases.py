@@ -71,7 +71,7 @@ def _bases(memory: PhysicalMemory, root: int) -> Iterator[int]:
 
 def _may_be_root(memory: PhysicalMemory, offsets: U64) -> Bool:
     """Whether each page begins with nothing or a pointer, and is not empty."""
-    pages = memory.pages(offsets // np.uint64(_PAGE), _PAGE)
+    pages = memory.gather(offsets, _PAGE)
     words = pages.data.view("<u8")
     verdict: Bool = (
         (pages.presence == Presence.PRESENT) & (words[:, 0] % np.uint64(_PAGE) == 0) & words.any(axis=1)

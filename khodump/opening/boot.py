@@ -1,20 +1,22 @@
-"""What the boot protocol told a kernel of the handover: where the root FDT is, and the scratch table.
+"""What the boot protocol told a kernel: where the root FDT of a handover is, the scratch table, and the machine's RAM.
 
-On x86 it is an entry of type SETUP_KEXEC_KHO in the list that boot_params.hdr.setup_data heads. Only linked entries
+On x86 a handover is an entry of type SETUP_KEXEC_KHO in the list that boot_params.hdr.setup_data heads. Only linked entries
 count: a kernel that was loaded without KHO has one that is filled in but not linked. Elsewhere it is in /chosen.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from khodump.abi.bootparam import KHO_DATA, SETUP_DATA, SETUP_DATA_OFFSET, SETUP_KEXEC_KHO
 from khodump.errors import FdtError, ImageError
 from khodump.fdt import Fdt, cells_of, ranges_of, read_fdt
+from khodump.layouts import RamMap
 from khodump.memory import Hole, PhysicalMemory
+from khodump.opening import ram
 
 _PROP_KHO_FDT: Final = "linux,kho-fdt"
 _PROP_KHO_SCRATCH: Final = "linux,kho-scratch"
@@ -39,6 +41,45 @@ class Notice:
     fdt: int
     scratch_addr: int
     scratch_size: int
+
+
+class BootInfo(NamedTuple):
+    """What kernels were told when they were booted.
+
+    Attributes:
+        notices: of a handover.
+        ram: of the machine's RAM.
+    """
+
+    notices: tuple[Notice, ...] = ()
+    ram: tuple[RamMap, ...] = ()
+
+    @classmethod
+    def joined(cls, parts: Sequence[BootInfo]) -> BootInfo:
+        """What several sources say; a notice that many have counts once."""
+        notices = dict.fromkeys(notice for part in parts for notice in part.notices)
+        return cls(tuple(notices), tuple(ram_map for part in parts for ram_map in part.ram))
+
+
+NOTHING_TOLD: Final = BootInfo()
+
+
+def from_boot_params(memory: PhysicalMemory, phys: int) -> BootInfo:
+    """What the boot_params at this physical address say."""
+    ram_map = ram.in_boot_params(memory, phys)
+    return BootInfo(tuple(in_setup_data(memory, phys)), () if ram_map is None else (ram_map,))
+
+
+def from_devicetree(blob: bytes, phys: int) -> BootInfo:
+    """What these bytes at `phys` say, where they are a machine's device tree."""
+    try:
+        fdt = read_fdt(blob, max_size=MAX_DEVICETREE)
+    except FdtError:
+        return NOTHING_TOLD
+    source = f"at {phys:#x}"
+    notice = in_devicetree(fdt, source)
+    ram_map = ram.in_devicetree(fdt.root, source)
+    return BootInfo(() if notice is None else (notice,), () if ram_map is None else (ram_map,))
 
 
 def in_setup_data(memory: PhysicalMemory, boot_params: int) -> Iterator[Notice]:

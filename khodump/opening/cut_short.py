@@ -84,7 +84,7 @@ def _fdts_of(memory: PhysicalMemory, root: int, options: Options) -> list[int]:
     Which page size it is of cannot always be told without the FDT's own page, which is to be found yet.
     """
     try:
-        stand_in, _ = root_fdt_for(memory, MapRoot(root), options)
+        stand_in = root_fdt_for(memory, MapRoot(root), options).fdt
     except NoHandoverError:
         return []
     opened = open_tracker(memory, stand_in.tree, version=options.version, page_size=options.page_size)

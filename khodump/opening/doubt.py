@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from khodump.advice import told
 from khodump.columns.extents import Extents
 from khodump.findings import Finding
 from khodump.layouts import Layout
@@ -34,18 +35,18 @@ def doubts(
         outside: bytes that the map preserves where the raw file has no memory.
         findings: what else is wrong with the map.
     """
-    kept = fdt_phys is None or tracker.holds(fdt_phys, 0)
-    is_lost = kept is None and not {finding.rule for finding in findings} <= {UNREADABLE_NODE, NO_ROOT}
-    if tracker.root and (kept is False or is_lost):
+    holds_fdt = fdt_phys is None or tracker.holds(fdt_phys, 0)
+    is_lost = holds_fdt is None and not {finding.rule for finding in findings} <= {UNREADABLE_NODE, NO_ROOT}
+    if tracker.root and (holds_fdt is False or is_lost):
         message = (
             f"the root FDT's own page, {fdt_phys or 0:#x}, is not in its map, though every kernel keeps it there: "
-            f"the map is damaged, was given back since, or is misread ({_suspects(placement)})"
+            f"the map is damaged, was given back since, or is misread ({_remedy(placement)})"
         )
         yield ReadingInDoubt().finding(fdt_phys, message)
     if placement is not None and placement.basis is Basis.GUESSED and outside:
         message = (
             f"{format_size(outside)} of what is preserved lie outside the file: it is cut short, "
-            f"or lies elsewhere. {placement.remedy}"
+            f"or lies elsewhere. {told(placement.remedy)}"
         )
         yield ReadingInDoubt(outside).finding(None, message)
 
@@ -67,7 +68,7 @@ def not_listed(fdt_phys: int | None, guess: str, *, is_outside: bool) -> Finding
     return ReadingInDoubt().finding(fdt_phys, message)
 
 
-def _suspects(placement: Placement | None) -> str:
+def _remedy(placement: Placement | None) -> str:
     """What may be wrong, and what settles it."""
     if placement is None:
         return "try --page-size, or another root FDT of khodump scan"

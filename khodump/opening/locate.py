@@ -13,19 +13,20 @@ import numpy as np
 
 from khodump.abi.bootparam import HEADER_MAGIC, HEADER_OFFSET
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX, PAGE_SIZES, PROP_COMPATIBLE
-from khodump.advice import SCAN, Advice
+from khodump.advice import FDT, SCAN, Advice
 from khodump.errors import FdtError, FdtTruncatedError, ImageError, NoHandoverError
 from khodump.fdt import FDT_HEADER, MAGIC, UNFINISHED_MAGIC, FdtNode, Oddity, read_fdt, total_size
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.opening.searched import Misses
+from khodump.owner import Owner
 from khodump.problems import FdtLost, FdtOdd
 
 #: Called with (bytes scanned, bytes to scan).
 Progress = Callable[[int, int], None]
 
 #: Whose the findings about it are, as in `khodump.subtree.Claims`.
-FDT_OWNER: Final = "KHO/root FDT"
+FDT_OWNER: Final = Owner("KHO", part="root FDT")
 
 _STEP: Final = PAGE_SIZES[0]  # the root FDT is page-aligned, whatever the page size
 _MAX_FDT: Final = PAGE_SIZES[-1]  # and one page long at most
@@ -66,8 +67,8 @@ class RootFdt:
 
     def _finding(self, oddity: Oddity) -> Finding:
         follows = "there may have been more than is listed" if oddity.hides else "nothing is lost by it"
-        found = FdtOdd().finding(self.phys, f"the root FDT is odd: {oddity.text}; {follows}", FDT_OWNER)
-        return found if oddity.hides else replace(found, severity=Severity.WARNING)
+        finding = FdtOdd().finding(self.phys, f"the root FDT is odd: {oddity.text}; {follows}", FDT_OWNER)
+        return finding if oddity.hides else replace(finding, severity=Severity.WARNING)
 
     @property
     def compatible(self) -> str | None:
@@ -92,7 +93,9 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     except OSError as error:
         raise ImageError(
             f"cannot read the FDT {os.fspath(path)}: {error.strerror}",
-            hint="--fdt takes a .dtb file, or an address that begins with 0x; without it the image is searched",
+            hint=Advice.of(
+                FDT, " takes a .dtb file, or an address that begins with 0x; without it the image is searched"
+            ),
         ) from error
 
 
@@ -113,7 +116,7 @@ def from_file(path: str | os.PathLike[str]) -> RootFdt:
     except FdtError as error:
         raise FdtError(
             f"{name} is not a usable FDT: {error}",
-            hint="leave --fdt out to search the image for the root FDT",
+            hint=Advice.of("leave ", FDT, " out to search the image for the root FDT"),
         ) from error
     _demand_kho(root)
     return root
@@ -131,6 +134,15 @@ def at_address(memory: PhysicalMemory, phys: int) -> RootFdt:
         raise NoHandoverError(
             f"cannot read a root FDT at {phys:#x}: {why}", hint=Advice.of(SCAN, " lists what is there")
         )
+    return from_blob(data, phys)
+
+
+def from_blob(data: bytes, phys: int) -> RootFdt:
+    """The root FDT that these bytes are, which `read_blob` found at `phys`.
+
+    Raises:
+        NoHandoverError: they are none.
+    """
     try:
         root = _read_root(data, phys, f"address {phys:#x}")
     except FdtError as error:
@@ -164,20 +176,29 @@ def _demand_kho(root: RootFdt) -> None:
 
 
 def read_blob(memory: PhysicalMemory, phys: int, max_size: int = _MAX_FDT) -> bytes | Hole:
-    """The bytes of the FDT at `phys`: its totalsize, or as much of it as can be; the header alone where it has none."""
+    """The bytes of the FDT at a physical address.
+
+    Args:
+        memory: where it is.
+        phys: the address.
+        max_size: the largest totalsize that is believed.
+
+    Returns:
+        As many bytes as its totalsize says, or as can be had; the header's alone where that is none.
+    """
     header = memory.read(phys, FDT_HEADER.size)
     if isinstance(header, Hole):
         return header
     size = total_size(header)
     if size is None:
         return header
-    found = memory.read(phys, max(FDT_HEADER.size, min(size, max_size)))
-    for page_size in reversed(PAGE_SIZES):
-        if (
-            isinstance(found, Hole) and size > max_size
-        ):  # a damaged size: the tree is one page, of whatever size
-            found = memory.read(phys, page_size)
-    return found
+    blob = memory.read(phys, max(FDT_HEADER.size, min(size, max_size)))
+    if size <= max_size:
+        return blob
+    for page_size in reversed(PAGE_SIZES):  # the size is damaged: the tree is one page, of whatever size
+        if isinstance(blob, Hole):
+            blob = memory.read(phys, page_size)
+    return blob
 
 
 class LandmarkKind(Enum):
@@ -230,15 +251,15 @@ def _in_window(
         with memory.viewed(start, size) as view:
             if view is not None:
                 return [Landmark(kind, start + offset) for kind, offset in _page_marks(view, size)]
-    found: list[Landmark] = []
+    landmarks: list[Landmark] = []
     for at in range(start, start + size, _CHUNK):
         step = min(_CHUNK, start + size - at)
         chunk = _readable(memory, at, min(step + _OVERLAP, end - at), step, misses)
         marks = (
             chain(_page_marks(chunk, step), _deep_marks(chunk, step)) if deep else _page_marks(chunk, step)
         )
-        found += [Landmark(kind, at + offset) for kind, offset in marks]
-    return found
+        landmarks += [Landmark(kind, at + offset) for kind, offset in marks]
+    return landmarks
 
 
 def _readable(memory: PhysicalMemory, at: int, size: int, step: int, misses: Misses) -> bytes:
@@ -249,11 +270,11 @@ def _readable(memory: PhysicalMemory, at: int, size: int, step: int, misses: Mis
     data = memory.read(at, size)
     if not isinstance(data, Hole):
         return data
-    numbers = np.arange(at // _STEP, -(-(at + size) // _STEP), dtype=np.uint64)
-    pages = memory.pages(numbers, _STEP)
+    starts = np.arange(at // _STEP, -(-(at + size) // _STEP), dtype=np.uint64) * np.uint64(_STEP)
+    pages = memory.gather(starts, _STEP)
     pages.data[pages.presence != Presence.PRESENT] = 0
     own = slice(-(-step // _STEP))
-    misses.add(numbers[own] * np.uint64(_STEP), pages.presence[own], _STEP, at + step)
+    misses.add(starts[own], pages.presence[own], _STEP, at + step)
     return pages.data.tobytes()[:size]
 
 
@@ -272,17 +293,17 @@ def _page_marks(chunk: bytes | memoryview, size: int) -> Iterator[tuple[Landmark
 
 def _deep_marks(chunk: bytes, size: int) -> Iterator[tuple[LandmarkKind, int]]:
     """As `_page_marks`, but boot_params at other addresses than page starts."""
-    found = chunk.find(HEADER_MAGIC)
-    while 0 <= found < size + HEADER_OFFSET:
-        at = found - HEADER_OFFSET
+    magic = chunk.find(HEADER_MAGIC)
+    while 0 <= magic < size + HEADER_OFFSET:
+        at = magic - HEADER_OFFSET
         if at >= 0 and at % _STEP:
             yield LandmarkKind.BOOT_PARAMS, at
-        found = chunk.find(HEADER_MAGIC, found + 1)
+        magic = chunk.find(HEADER_MAGIC, magic + 1)
 
 
 def find_copies(memory: PhysicalMemory, blob: bytes, progress: Progress | None = None) -> Iterator[int]:
     """Physical addresses of the pages that begin with these very bytes."""
     if not blob:
         return iter(())
-    found = (mark.phys for mark in landmarks(memory, progress) if mark.kind is LandmarkKind.FDT)
-    return (phys for phys in found if memory.read(phys, len(blob)) == blob)
+    places = (mark.phys for mark in landmarks(memory, progress) if mark.kind is LandmarkKind.FDT)
+    return (phys for phys in places if memory.read(phys, len(blob)) == blob)

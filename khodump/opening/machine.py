@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from khodump.abi.bootparam import KHO_DATA, SETUP_KEXEC_KHO
+from khodump.advice import INCOMING, Advice
 from khodump.errors import ImageError, KhodumpError, NoHandoverError
 from khodump.kernel import Told
 from khodump.memories.live import LivePaths
@@ -45,11 +46,11 @@ def lead(running: Running, paths: LivePaths, *, incoming: bool) -> Lead:
         NoHandoverError: this kernel says that there is none.
         ImageError: nothing leads to what it received; the hint says why that may be.
     """
-    told = running.incoming if incoming else running.outgoing
-    if isinstance(told, Told) and told.phys:
-        return Lead(told.phys if incoming else None)
-    if isinstance(told, Told):
-        raise _says_none(told, paths, incoming=incoming)
+    pointer = running.incoming if incoming else running.outgoing
+    if isinstance(pointer, Told) and pointer.phys:
+        return Lead(pointer.phys if incoming else None)
+    if isinstance(pointer, Told):
+        raise _says_none(pointer, paths, incoming=incoming)
     file = paths.kho / ("in" if incoming else "out") / "fdt"
     why = why_unreadable(file, paths)
     if why is None:
@@ -64,13 +65,14 @@ def lead(running: Running, paths: LivePaths, *, incoming: bool) -> Lead:
 _ON: Final = "boot with kho=on, in a kernel with CONFIG_KEXEC_HANDOVER"
 
 
-def _says_none(told: Told, paths: LivePaths, *, incoming: bool) -> NoHandoverError:
+def _says_none(pointer: Told, paths: LivePaths, *, incoming: bool) -> NoHandoverError:
     """The error where the kernel's own variable says that there is nothing."""
     if incoming:
-        message = f"{told.variable} is 0: this kernel was not booted through KHO"
-        return NoHandoverError(message, hint="leave --in out for what it is about to hand over")
+        message = f"{pointer.variable} is 0: this kernel was not booted through KHO"
+        hint = Advice.of("leave ", INCOMING, " out for what it is about to hand over")
+        return NoHandoverError(message, hint=hint)
     off = " (it was booted with kho=off)" if _is_off(paths) else ""
-    return NoHandoverError(f"{told.variable} is 0{off}: this kernel prepares no handover", hint=_ON)
+    return NoHandoverError(f"{pointer.variable} is 0{off}: this kernel prepares no handover", hint=_ON)
 
 
 def _by_boot_protocol(paths: LivePaths, why: str) -> Lead:
@@ -149,8 +151,8 @@ def notices(paths: LivePaths) -> Iterator[Notice]:
             kho = KHO_DATA.parse(data)
             yield Notice(str(entry), kho.fdt_addr, kho.scratch_addr, kho.scratch_size)
     try:
-        told = in_devicetree_file(paths.devicetree)
+        notice = in_devicetree_file(paths.devicetree)
     except KhodumpError:
         return
-    if told is not None:
-        yield told
+    if notice is not None:
+        yield notice

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from khodump.advice import FORCE_PLACEMENT, Advice, Sentence
 from khodump.errors import FdtError
 from khodump.fdt import parse_fdt
 from khodump.layouts import SMALLEST_HOLE, Layout, RamMap, fitting
@@ -54,8 +55,9 @@ def place(
     usual = _best(_readings(memory, memory.layouts, sightings, options))
     if usual is not None and usual.fits and usual.is_sound and _is_small(usual.layout):
         return _placed(memory, usual, Basis.GUESSED, options)
-    told = {layout: each for each in _told(memory, progress) for layout in fitting(each, memory.end)}
-    by_machine = _among(memory, tuple(told), Basis.TOLD, sightings, options)
+    ram_maps = _ram_maps(memory, progress)
+    layouts = dict.fromkeys(layout for ram_map in ram_maps for layout in fitting(ram_map, memory.end))
+    by_machine = _among(memory, tuple(layouts), Basis.TOLD, sightings, options)
     if by_machine is not None:
         return by_machine
     if usual is None or not usual.fits:
@@ -148,7 +150,7 @@ def _unsupported(memory: PhysicalMemory, basis: Basis, options: Options) -> Plac
     return Placed(memory.placed(placement), None)
 
 
-def _told(memory: PhysicalMemory, progress: Progress | None) -> list[RamMap]:
+def _ram_maps(memory: PhysicalMemory, progress: Progress | None) -> list[RamMap]:
     """What the image holds of what its machine was told of its RAM; nothing there counts on addresses."""
     maps = []
     for mark in landmarks(memory, progress, deep=True):
@@ -169,10 +171,12 @@ def _in_devicetree(memory: PhysicalMemory, phys: int) -> RamMap | None:
         return None
 
 
-def notes_of(placement: Placement) -> Iterator[str]:
+def notes_of(placement: Placement) -> Iterator[Sentence]:
     """What a person should know of it, one sentence each."""
     if placement.is_forced:
-        yield f"--force-placement: the file is read as {placement.layout.name}, whatever the evidence"
+        yield Advice.of(
+            FORCE_PLACEMENT, f": the file is read as {placement.layout.name}, whatever the evidence"
+        )
     why = " and ".join(placement.evidence) or "nothing proves it"
     stretches = placement.layout.stretches
     if placement.basis is not Basis.GIVEN and not placement.is_plain:
@@ -183,12 +187,13 @@ def notes_of(placement: Placement) -> Iterator[str]:
             yield f"the file is read as {placement.layout.name}: {why}"
     left = unread_bytes(placement)
     if left:
-        yield f"nothing proves where {format_size(left)} of the file belong; they are left unread. {placement.remedy}; --force-placement reads all"
+        unread = f"nothing proves where {format_size(left)} of the file belong; they are left unread. "
+        yield Advice.of(unread, placement.remedy, "; ", FORCE_PLACEMENT, " reads all")
 
 
 def unread_bytes(placement: Placement) -> int:
     """Bytes of the file that may not be read, for nothing proves where they belong."""
     if placement.certain is None:
         return 0
-    held = sum(stretch.size for stretch in placement.layout.stretches)
-    return held - sum(end - start for start, end in placement.certain)
+    size = sum(stretch.size for stretch in placement.layout.stretches)
+    return size - sum(end - start for start, end in placement.certain)

@@ -49,8 +49,8 @@ def _is_contradicted(ram: RamMap, memory: PhysicalMemory) -> bool:
         for span in memory.ranges
         if span.presence is Presence.PRESENT and span.end > ram.end
     ]
-    known = (*ram.reserved, _FIRMWARE)
-    return not all(any(low <= start and end <= high for low, high in known) for start, end in above)
+    no_ram = (*ram.reserved, _FIRMWARE)
+    return not all(any(low <= start and end <= high for low, high in no_ram) for start, end in above)
 
 
 def _bounds(memory: PhysicalMemory, named: Iterable[int]) -> Iterator[RamEnd]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX, PROP_COMPATIBLE
+from khodump.advice import PAGE_SIZE, ROOT, VERSION, Advice, Sentence
 from khodump.errors import NoHandoverError
 from khodump.fdt import FdtNode
 from khodump.memory import Hole, PhysicalMemory
@@ -25,6 +26,20 @@ class MapRoot:
     phys: int
 
 
+class StandIn(NamedTuple):
+    """What is taken instead of a root FDT that is lost.
+
+    Attributes:
+        fdt: it leads to the map, and to no user.
+        choice: how the map is read; None where that is told once a raw file is at its place.
+        note: what speaks for it, as a sentence.
+    """
+
+    fdt: RootFdt
+    choice: Choice | None
+    note: Sentence
+
+
 class _Attempt(NamedTuple):
     """The map as one kind of map."""
 
@@ -33,17 +48,17 @@ class _Attempt(NamedTuple):
     is_sound: bool
 
 
-def stand_in(root: MapRoot, known: MapFormat) -> RootFdt:
+def stand_in(root: MapRoot, kind: MapFormat) -> RootFdt:
     """What stands for the root FDT: it leads to the map, and to no user."""
     properties = {
-        PROP_COMPATIBLE: known.version.encode() + b"\0",
-        known.prop: root.phys.to_bytes(8, "little"),
+        PROP_COMPATIBLE: kind.version.encode() + b"\0",
+        kind.prop: root.phys.to_bytes(8, "little"),
     }
     return RootFdt(FdtNode("", properties), b"", None, f"none: --root {root.phys:#x}", is_lost=True)
 
 
-def root_fdt_for(memory: PhysicalMemory, root: MapRoot, options: Options) -> tuple[RootFdt, str]:
-    """What stands for the root FDT of the kind of map that is found there, and what speaks for that, as a sentence.
+def root_fdt_for(memory: PhysicalMemory, root: MapRoot, options: Options) -> StandIn:
+    """What stands for the root FDT of the kind of map that is found there.
 
     Args:
         memory: the image; a raw file need not be at its place yet.
@@ -53,35 +68,40 @@ def root_fdt_for(memory: PhysicalMemory, root: MapRoot, options: Options) -> tup
     Raises:
         NoHandoverError: nothing there reads as a map, or nothing is there.
     """
-    kinds = [known for known in FORMATS if _may_be(known, options.version)]
-    attempts = [each for each in (_attempt(memory, root, known, options) for known in kinds) if each]
+    kinds = [kind for kind in FORMATS if _may_be(kind, options.version)]
+    attempts = [each for each in (_attempt(memory, root, kind, options) for kind in kinds) if each]
     sound = [each for each in attempts if each.is_sound]
     if options.version is not None and attempts:
         best = (sound or attempts)[0]
-        return best.fdt, f"the map at {root.phys:#x} is read as {options.version}: --as says so"
+        note: Sentence = Advice.of(
+            f"the map at {root.phys:#x} is read as {options.version}: ", VERSION, " says so"
+        )
+        return StandIn(best.fdt, best.choice if memory.is_placed else None, note)
     if not sound:
         raise _nothing(memory, root)
     best = sound[0]
     shapes = dict.fromkeys(f"{each.choice.tracker.shape} of {each.choice.tracker.reading}" for each in sound)
-    note = f"the map at {root.phys:#x} is read as {best.fdt.compatible}, as its pages are those of such a map"
     if len(shapes) > 1:
-        note = f"the map at {root.phys:#x} is a guess: {' and '.join(shapes)} fit; --as and --page-size force a reading"
-    return best.fdt, note
+        guess = f"the map at {root.phys:#x} is a guess: {' and '.join(shapes)} fit; "
+        note = Advice.of(guess, VERSION, " and ", PAGE_SIZE, " force a reading")
+    else:
+        note = f"the map at {root.phys:#x} is read as {best.fdt.compatible}, as its pages are those of such a map"
+    return StandIn(best.fdt, best.choice if memory.is_placed else None, note)
 
 
-def _may_be(known: MapFormat, version: str | None) -> bool:
-    """Whether to try this kind of map; those that only have a name for --as are told apart by the kind they stand for."""
+def _may_be(kind: MapFormat, version: str | None) -> bool:
+    """Whether to try this kind of map; those that only have a name for this parameter are told apart by the kind they stand for."""
     if version is None:
-        return known.version.removeprefix(COMPATIBLE_PREFIX).isdecimal()
-    return known.version == version
+        return kind.version.removeprefix(COMPATIBLE_PREFIX).isdecimal()
+    return kind.version == version
 
 
-def _attempt(memory: PhysicalMemory, root: MapRoot, known: MapFormat, options: Options) -> _Attempt | None:
-    fdt = stand_in(root, known)
+def _attempt(memory: PhysicalMemory, root: MapRoot, kind: MapFormat, options: Options) -> _Attempt | None:
+    fdt = stand_in(root, kind)
     placed = memory if memory.is_placed else _somewhere(memory, fdt, options)
     if placed is None:
         return None
-    choice = open_tracker(placed, fdt.tree, version=known.version, page_size=options.page_size)
+    choice = open_tracker(placed, fdt.tree, version=kind.version, page_size=options.page_size)
     return _Attempt(fdt, choice, choice.tracker.sound())
 
 
@@ -89,9 +109,10 @@ def _somewhere(memory: PhysicalMemory, fdt: RootFdt, options: Options) -> Physic
     """A raw file by the first layout in which the map is one."""
     wanted = options._replace(version=fdt.compatible)
     readings = [read_by(memory, layout, Sighting(fdt, None), wanted) for layout in memory.layouts]
-    found: list[Reading] = [each for each in readings if each is not None]
-    found.sort(key=lambda each: not each.is_sound)
-    return found[0].memory if found else None
+    best: Reading | None = min(
+        (reading for reading in readings if reading), key=lambda each: not each.is_sound, default=None
+    )
+    return None if best is None else best.memory
 
 
 def _nothing(memory: PhysicalMemory, root: MapRoot) -> NoHandoverError:
@@ -102,5 +123,12 @@ def _nothing(memory: PhysicalMemory, root: MapRoot) -> NoHandoverError:
         why = "what is there reads as none, of any version and page size"
     return NoHandoverError(
         f"there is no map at {root.phys:#x}: {why}",
-        hint="--root takes the physical address of the map's first page; --as VERSION and --page-size SIZE read it in spite of damage",
+        hint=Advice.of(
+            ROOT,
+            " takes the physical address of the map's first page; ",
+            VERSION.taking("VERSION"),
+            " and ",
+            PAGE_SIZE.taking("SIZE"),
+            " read it in spite of damage",
+        ),
     )

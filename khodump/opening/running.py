@@ -11,12 +11,10 @@ from khodump.errors import NoHandoverError
 from khodump.kernel import HandoverPlaces, Kernel, Told, WhyNot, handover_places, live_luo, open_kernel
 from khodump.kernel.living import Living, open_living
 from khodump.kernel.proc_kallsyms import ProcKallsyms
-from khodump.layouts import RamMap
-from khodump.memory import PhysicalMemory
-from khodump.opening.boot import Notice, in_setup_data
-from khodump.opening.candidates import Candidate, Options, devicetree_at, weigh
-from khodump.opening.locate import RootFdt, at_address
-from khodump.opening.ram import in_boot_params
+from khodump.memory import Hole, PhysicalMemory
+from khodump.opening.boot import MAX_DEVICETREE, NOTHING_TOLD, BootInfo, from_boot_params, from_devicetree
+from khodump.opening.candidates import Candidate, Options, weigh
+from khodump.opening.locate import RootFdt, at_address, read_blob
 from khodump.opening.scratch import Scratch
 
 _BOOT_PARAMS = "boot_params"
@@ -105,8 +103,8 @@ class Running:
 
     def role_of(self, root: RootFdt) -> Role:
         """What the handover of a root FDT is to it; one that was read from a file is known by its bytes."""
-        for told, role in ((self.outgoing, Role.OUTGOING), (self.incoming, Role.INCOMING)):
-            if not isinstance(told, WhyNot) and told.phys and self._is(root, told.phys):
+        for pointer, role in ((self.outgoing, Role.OUTGOING), (self.incoming, Role.INCOMING)):
+            if not isinstance(pointer, WhyNot) and pointer.phys and self._is(root, pointer.phys):
                 return role
         return Role.UNTOLD
 
@@ -117,34 +115,27 @@ class Running:
 
     def candidates(self, options: Options) -> tuple[Candidate, ...]:
         """The root FDTs that its variables lead to, weighed; the one that it prepares comes first."""
-        told = (self.outgoing, self.incoming)
-        places = [each for each in told if not isinstance(each, WhyNot) and each.phys]
-        weighed = (self._weighed(each, options) for each in places)
+        pointers = (self.outgoing, self.incoming)
+        places = [each.phys for each in pointers if not isinstance(each, WhyNot) and each.phys]
+        weighed = (self._weighed(phys, options) for phys in places)
         return tuple(candidate for candidate in weighed if candidate is not None)
 
-    def _weighed(self, told: Told, options: Options) -> Candidate | None:
+    def _weighed(self, phys: int, options: Options) -> Candidate | None:
         try:
-            return weigh(self.memory, at_address(self.memory, told.phys), options)
+            return weigh(self.memory, at_address(self.memory, phys), options)
         except NoHandoverError:
             return None
 
     @cached_property
-    def notices(self) -> tuple[Notice, ...]:
-        """What the boot protocol told it of a handover."""
-        place = self.boot_params
-        if place is not None:
-            return tuple(in_setup_data(self.memory, place))
-        told, _ = self._devicetree
-        return () if told is None else (told,)
-
-    @cached_property
-    def ram(self) -> tuple[RamMap, ...]:
-        """What it was told of the machine's RAM."""
-        if self.boot_params is None:
-            _, told = self._devicetree
-        else:
-            told = in_boot_params(self.memory, self.boot_params)
-        return () if told is None else (told,)
+    def boot(self) -> BootInfo:
+        """What the boot protocol told it."""
+        if self.boot_params is not None:
+            return from_boot_params(self.memory, self.boot_params)
+        place = self._devicetree_place
+        blob = None if place is None else read_blob(self.memory, place, MAX_DEVICETREE)
+        if place is None or blob is None or isinstance(blob, Hole):
+            return NOTHING_TOLD
+        return from_devicetree(blob, place)
 
     @cached_property
     def boot_params(self) -> int | None:
@@ -153,12 +144,6 @@ class Running:
             return None
         place = self.kernel.symbol_phys(_BOOT_PARAMS)
         return None if isinstance(place, WhyNot) else place
-
-    @cached_property
-    def _devicetree(self) -> tuple[Notice | None, RamMap | None]:
-        """What the machine's device tree says of a handover and of RAM, where this kernel was booted with one."""
-        place = self._devicetree_place
-        return (None, None) if place is None else devicetree_at(self.memory, place)
 
     @property
     def _devicetree_place(self) -> int | None:

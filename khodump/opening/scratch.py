@@ -9,10 +9,12 @@ from typing import Final, Self
 
 from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
 from khodump.abi.layout import offset_of
+from khodump.advice import SCRATCH, Advice
 from khodump.errors import ImageError, UsageError
 from khodump.findings import Entry, Finding
 from khodump.memory import Hole, PhysicalMemory
 from khodump.numbers import format_size, parse_number
+from khodump.owner import Owner
 from khodump.problems import ScratchWraps
 
 
@@ -40,7 +42,7 @@ class Scratch(tuple[KhoScratch, ...]):  # noqa: SLOT001 - subclasses of tuple ca
 
 
 #: Whose the regions are, for findings.
-OWNER: Final = "KHO/scratch"
+OWNER: Final = Owner("KHO", part="scratch")
 
 _MAX_BYTES: Final = 1 << 20  # a region a NUMA node and two more: far above any machine
 _DEBUGFS_NAMES: Final = ("scratch_phys", "scratch_len")
@@ -85,7 +87,7 @@ def read_files(paths: Sequence[str | os.PathLike[str]]) -> Scratch:
     files = files_of(paths)
     if len(files) != 2:
         raise UsageError(
-            "--scratch takes the pair scratch_phys and scratch_len",
+            Advice.of(SCRATCH, " takes the pair scratch_phys and scratch_len"),
             hint="name both files, or the directory that holds them",
         )
     if files[0].name.endswith("len"):

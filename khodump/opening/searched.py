@@ -6,7 +6,7 @@ Holes of sparse files, and blocks that a format knows to be zero, count as searc
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -15,12 +15,13 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from khodump.abi.kexec_handover import COMPATIBLE_PREFIX
+from khodump.advice import FDT, RANGES, Advice, Sentence
 from khodump.columns.arrays import U8, U64
 from khodump.errors import NoHandoverError
 from khodump.memory import PhysicalMemory, Presence, Range
 from khodump.numbers import format_size
 
-_FILE: Final = "pass --fdt FILE if you have the root FDT"
+_FILE: Final = Advice.of("pass ", FDT.taking("FILE"), " if you have the root FDT")
 
 
 class Reason(Enum):
@@ -34,7 +35,7 @@ class Reason(Enum):
     UNREADABLE = "not to be read, though the image speaks of them"
 
     @property
-    def advice(self) -> str:
+    def advice(self) -> Sentence:
         """What to do next."""
         return _NEXT[self]
 
@@ -46,12 +47,12 @@ _REASONS: Final = {
     Presence.UNPLACED: Reason.UNPLACED,
     Presence.ABSENT: Reason.UNREADABLE,
 }
-_NEXT: Final = {
+_NEXT: Final[Mapping[Reason, Sentence]] = {
     Reason.CUT_OFF: "copy the dump again, or take another, whole: the root FDT may be in what is cut off",
     Reason.EXCLUDED: "take a dump that leaves nothing out (makedumpfile -d 0)",
     Reason.DAMAGED: "copy the dump again and compare checksums: the root FDT may be in what is damaged",
     Reason.UNNAMED: "name all parts of the split dump",
-    Reason.UNPLACED: "say where the file belongs: FILE@BASE, or --ranges",
+    Reason.UNPLACED: Advice.of("say where the file belongs: FILE@BASE, or ", RANGES),
     Reason.UNREADABLE: "take a dump of the machine, and search that",
 }
 
@@ -112,8 +113,8 @@ class Searched:
     @cached_property
     def size(self) -> int:
         """How many bytes were searched."""
-        told = sum(span.end - span.start for span in self.memory.ranges)
-        return told - sum(lack.size for lack in self._within)
+        spoken_of = sum(span.end - span.start for span in self.memory.ranges)
+        return spoken_of - sum(lack.size for lack in self._within)
 
     @cached_property
     def total(self) -> int:
@@ -127,8 +128,8 @@ class Searched:
 
     @cached_property
     def _within(self) -> list[Lack]:
-        known = [_lack(span, _REASONS[span.presence]) for span in self.memory.lacking()]
-        return [*_joined([*known, *self.missed]).values()]
+        declared = [_lack(span, _REASONS[span.presence]) for span in self.memory.lacking()]
+        return [*_joined([*declared, *self.missed]).values()]
 
     def __str__(self) -> str:
         """One or two plain sentences."""
@@ -152,13 +153,14 @@ class Searched:
         return f"{format_size(lack.size)} ({shown}), the lowest at {lack.start:#x}, {lack.reason.value}"
 
     @property
-    def advice(self) -> str:
+    def advice(self) -> Advice:
         """What to do next."""
         if self.lacks:
-            return f"{self.lacks[0].reason.advice}; or {_FILE}"
+            return Advice.of(self.lacks[0].reason.advice, "; or ", _FILE)
         if self.is_whole:
-            return "the kernel may not have used KHO, or its FDT page is not in the dump: pass --fdt FILE if you have it"
-        return f"copy the dump again, or take another, whole; or {_FILE}"
+            unused = "the kernel may not have used KHO, or its FDT page is not in the dump: pass "
+            return Advice.of(unused, FDT.taking("FILE"), " if you have it")
+        return Advice.of("copy the dump again, or take another, whole; or ", _FILE)
 
 
 def nothing_found(searched: Searched) -> NoHandoverError:

@@ -17,12 +17,14 @@ from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO, Final, TextIO, TypeAlias
 
+from khodump.advice import FORCE, Advice, Parameter
 from khodump.errors import UsageError
 from khodump.extraction.sinks import FileSink, StreamSink
 from khodump.numbers import format_size
 from khodump.output.drafts import drafts
 from khodump.output.inputs import input_at
 
+_OUTPUT: Final = Parameter("name", "--output")
 _STDOUT: Final = 1
 _MOST_LINKS: Final = 40  # as the kernel follows
 #: /dev/mem, /dev/kmem, /dev/port: whoever writes there writes into the machine.
@@ -74,7 +76,9 @@ def refuse(name: str, *, force: bool = False, inputs: Iterable[str] = ()) -> Non
     if _descriptor(name) is not None:
         return
     if name == "" or name.endswith("/"):
-        raise UsageError(f"{name or 'the empty name'} names no file", hint="--output takes a file")
+        raise UsageError(
+            f"{name or 'the empty name'} names no file", hint=Advice.of(_OUTPUT, " takes a file")
+        )
     status = _status(name)
     if status is None:
         _refuse_home(name)
@@ -84,13 +88,13 @@ def refuse(name: str, *, force: bool = False, inputs: Iterable[str] = ()) -> Non
         other = "" if taken == name else f": it is {taken}"
         raise UsageError(
             f"{name} is read by this command{other}",
-            hint="write elsewhere: no input is ever replaced, not even with --force",
+            hint=Advice.of("write elsewhere: no input is ever replaced, not even with ", FORCE),
         )
     _refuse_kind(name, status)
     if not stat.S_ISREG(status.st_mode):
         return
     if not force:
-        raise UsageError(f"{name} exists already", hint="--force replaces it")
+        raise UsageError(f"{name} exists already", hint=Advice.of(FORCE, " replaces it"))
     _refuse_home(name)
 
 
@@ -173,7 +177,7 @@ def _stream(name: str) -> BinaryIO | None:
             return open(name, "wb")  # noqa: PTH123 - the caller closes it
     except OSError as error:
         raise UsageError(
-            f"cannot write {name}: {error.strerror}", hint="--output takes a file, a pipe or -"
+            f"cannot write {name}: {error.strerror}", hint=Advice.of(_OUTPUT, " takes a file, a pipe or -")
         ) from error
     return None
 

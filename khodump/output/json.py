@@ -58,5 +58,5 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "phys": finding.phys,
         "message": well_formed(finding.message),
         "evidence": dict(finding.evidence),
-        "owner": finding.owner,
+        "owner": None if finding.owner is None else str(finding.owner),
     }

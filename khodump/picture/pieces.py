@@ -102,10 +102,8 @@ def collect(handover: Handover, by: By) -> tuple[tuple[Lane, ...], Pieces, tuple
         found.add_orders(ownership)
     else:
         found.add_owners(ownership)
-    nodes = handover.nodes
-    size = np.where(nodes.level == 0, handover.tracker.leaf_size, handover.page_size).astype(np.uint64)
-    found.add("map's own pages", Category.TRACKER, nodes.phys, nodes.phys + size)
-    return tuple(found.lanes), Pieces.concatenate(found.parts), ownership.owners
+    found.add("map's own pages", Category.TRACKER, *handover.map_pages)
+    return tuple(found.lanes), Pieces.concatenate(found.parts), tuple(map(str, ownership.owners))
 
 
 def _memory(handover: Handover, found: _Collector) -> None:
@@ -166,7 +164,7 @@ class _Collector:
         largest = np.argsort(sizes[:-1], kind="stable")[::-1]
         largest = largest[sizes[largest] > 0]
         for row in largest[:_LANES].tolist():
-            name = ownership.owners[row]
+            name = str(ownership.owners[row])
             self._add_preserved(name, Category.PRESERVED, ownership, ownership.owner == row)
         smaller = largest[_LANES:]
         if len(smaller):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from khodump import __version__
-from khodump.advice import PLACEHOLDERS, Invocation
+from khodump.advice import PLACEHOLDERS, Invocation, told
 from khodump.checking.checkup import examine
 from khodump.handover import Handover
 from khodump.picture.view import By
@@ -19,17 +19,17 @@ def comparison_page(
     """The page; `invocations` say how each was named, for the commands that confirm its findings."""
     diff = Diff(old, new, owners=True)
     result = diff.result()
-    head = result.head()
-    changes, *others = head.tables
     verdict = f"Old against new: {result.tail().summary}"
     tone = "unsure" if diff.differ or not diff.complete else "good"
     sections = (
-        Section("changes", "What changed in meaning", grids=(grid_of("changes", "Changes", changes),)),
+        Section("changes", "What changed in meaning", grids=(grid_of("changes", "Changes", diff.changes()),)),
         Section(
             "runs",
             "What changed in the map",
-            facts=facts_of(fact for fact in head.facts if not fact.name.startswith(("old", "new"))),
-            tables=tuple(table_of(table.name.capitalize(), table) for table in others),
+            facts=facts_of(diff.size_facts()),
+            tables=tuple(
+                table_of(table.name.capitalize(), table) for table in (*diff.doubts(), diff.totals())
+            ),
             grids=(grid_of("runs", "Runs that differ", result.rows),),
         ),
         Section(
@@ -44,7 +44,7 @@ def comparison_page(
         _side("new", new, invocations[1]),
         Section("made", "How this was made", facts=(("khodump", __version__), *_notes(old, new))),
     )
-    facts = facts_of(fact for fact in head.facts if fact.name.startswith(("old", "new")))
+    facts = facts_of(diff.side_facts())
     title = f"KHO: {old.memory.description} against {new.memory.description}"
     return Page(title, verdict, tone, facts, sections)
 
@@ -57,5 +57,5 @@ def _side(side: str, handover: Handover, invocation: Invocation) -> Section:
 
 def _notes(old: Handover, new: Handover) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (f"note on {side}", note) for side, each in (("old", old), ("new", new)) for note in each.notes
+        (f"note on {side}", told(note)) for side, each in (("old", old), ("new", new)) for note in each.notes
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from khodump import __version__
 from khodump.abi.kernels import Kernel
-from khodump.advice import PLACEHOLDERS, Invocation
+from khodump.advice import PLACEHOLDERS, Invocation, told
 from khodump.checking.checkup import Checkup, Diagnosis
 from khodump.checking.rules import RULES
+from khodump.columns.arrays import Bool
 from khodump.columns.extents import Extents
 from khodump.extraction.contents import missing_contents
 from khodump.findings import Severity
@@ -19,20 +21,21 @@ from khodump.handover import Handover
 from khodump.luo_sessions import find_sessions
 from khodump.memory import Presence
 from khodump.numbers import format_size
-from khodump.opening.broken import Broken
+from khodump.opening.mapless import MaplessRoot
 from khodump.picture.picture import paint
 from khodump.picture.scene import CANVAS
 from khodump.picture.svg import draw_svg
 from khodump.picture.view import By, View
 from khodump.report.from_rows import MAX_ROWS, facts_of, grid_of, table_of
 from khodump.report.page import Card, Drawing, Page, Section
-from khodump.rows import Block, Column, Kind, Rows
-from khodump.tables.check import check as check_rows
+from khodump.rows import Address, Block, Column, Count, Kind, Rows, Text, table
+from khodump.tables.check import what_was_checked
 from khodump.tables.dts import dts
 from khodump.tables.inspect import Selection, inspect
-from khodump.tables.owners import NOT_HELD, owners
+from khodump.tables.owners import not_held, owners
 from khodump.tables.sessions import sessions
 from khodump.tables.subtrees import subtrees
+from khodump.tracker import Nodes
 
 _MAX_CARDS: Final = 200
 _STRETCHES: Final = (
@@ -43,12 +46,38 @@ _STRETCHES: Final = (
     Column("count", Kind.COUNT),
     Column("size", Kind.SIZE),
 )
-_NO_RULE: Final = "A decoder found it, and khodump has no rule for it: what follows is for its user to say."
 _RULES: Final = {rule.name: rule for rule in RULES}
+_NO_RULE: Final = "A decoder found it, and khodump has no rule for it: what follows is for its user to say."
+
+
+@dataclass(frozen=True)
+class _LevelRow:
+    """The map's own pages of one level."""
+
+    level: Count
+    nodes: Count
+    empty: Count
+    unreadable: Count
+
+
+@dataclass(frozen=True)
+class _UnreadRow:
+    """Something that the image does not hold."""
+
+    phys: Address | None
+    what: Text
+
+
+@dataclass(frozen=True)
+class _SkippedRow:
+    """A rule that was not run, and why."""
+
+    rule_not_run: Text
+    because: Text
 
 
 def handover_page(
-    suspect: Handover | Broken,
+    subject: Handover | MaplessRoot,
     checkup: Checkup,
     kernel: Kernel | None = None,
     invocation: Invocation = PLACEHOLDERS,
@@ -56,20 +85,17 @@ def handover_page(
     """The page.
 
     Args:
-        suspect: what was opened.
+        subject: what was opened.
         checkup: what the rules made of it.
         kernel: the one it was held against, if one was named.
         invocation: how the handover was named, for the commands that confirm a finding.
     """
-    head = check_rows(suspect, checkup, kernel).head()
-    facts = facts_of(
-        fact for fact in head.facts if fact.name not in ("verdict", "errors", "warnings", "infos")
-    )
+    facts = facts_of(what_was_checked(subject, checkup, kernel))
     sections = [findings_section(checkup, invocation=invocation)]
-    if isinstance(suspect, Handover):
-        sections += [*_about(suspect)]
-    sections.append(_made(suspect, checkup))
-    return Page(f"KHO: {suspect.memory.description}", checkup.verdict, _tone(checkup), facts, tuple(sections))
+    if isinstance(subject, Handover):
+        sections += [*_about(subject)]
+    sections.append(_made(subject, checkup, invocation))
+    return Page(f"KHO: {subject.memory.description}", checkup.verdict, _tone(checkup), facts, tuple(sections))
 
 
 def _tone(checkup: Checkup) -> str:
@@ -103,7 +129,7 @@ def _card(diagnosis: Diagnosis, invocation: Invocation) -> Card:
         ("Next kernel", (outcome.text,), False),
         ("It prints", tuple(map(str, outcome.log)), True),
         ("Address", tuple(where), True),
-        ("Owner", (finding.owner,) if finding.owner else (), True),
+        ("Owner", (str(finding.owner),) if finding.owner else (), True),
         ("Bytes there", _hexdump(finding.phys, diagnosis.seen), True),
         ("Stands", (str(diagnosis.stands),) if diagnosis.stands else (), False),
         ("What it means", (rule.means if rule else _NO_RULE,), False),
@@ -152,12 +178,11 @@ def _totals(handover: Handover) -> Section:
     totals = inspect(handover, Selection()).head()
     owned = owners(handover)
     tables = tuple(table_of(table.name.capitalize(), table) for table in totals.tables)
-    lost = (fact for fact in owned.head().facts if fact.name == NOT_HELD)
     return Section(
         "preserved",
         "What is preserved",
         _sentence(owned.tail().summary),
-        facts=facts_of((*totals.facts, *lost)),
+        facts=facts_of((*totals.facts, not_held(handover))),
         tables=tables,
         grids=(grid_of("owners", "By owner", owned.rows),),
     )
@@ -192,21 +217,16 @@ def _subtrees(handover: Handover) -> Section:
     )
 
 
+def _level(level: int, nodes: Nodes, missing: Bool) -> _LevelRow:
+    there = nodes.level == level
+    return _LevelRow(level, int(there.sum()), int((there & nodes.empty).sum()), int((there & missing).sum()))
+
+
 def _nodes(handover: Handover) -> Section:
     nodes = handover.nodes
     levels = np.unique(nodes.level)[::-1].tolist()
-    columns = (
-        Column("level", Kind.COUNT),
-        Column("nodes", Kind.COUNT),
-        Column("empty", Kind.COUNT),
-        Column("unreadable", Kind.COUNT),
-    )
-    of_level = [nodes.level == level for level in levels]
     missing = nodes.presence != Presence.PRESENT
-    counted = [
-        levels,
-        *([int((of & mask).sum()) for of in of_level] for mask in (nodes.level >= 0, nodes.empty, missing)),
-    ]
+    counted = [_level(level, nodes, missing) for level in levels]
     listed = (
         Column("phys", Kind.ADDRESS),
         Column("level", Kind.COUNT),
@@ -219,7 +239,7 @@ def _nodes(handover: Handover) -> Section:
         "map-pages",
         "The map's own pages",
         f"{handover.tracker.shape}; level 0 holds the bits.",
-        tables=(table_of("By level", Rows("levels", columns, [counted])),),
+        tables=(table_of("By level", table("levels", _LevelRow, counted)),),
         grids=(grid_of("nodes", "Pages", Rows("nodes", listed, [block])),),
     )
 
@@ -260,8 +280,7 @@ def _stretches(extents: Extents) -> tuple[int, Block]:
 
 def _unread(handover: Handover) -> Section:
     found = [finding for finding in handover.all_findings if finding.unread]
-    columns = (Column("phys", Kind.ADDRESS), Column("what", Kind.TEXT))
-    block = ([finding.phys for finding in found], [finding.message for finding in found])
+    rows = [_UnreadRow(finding.phys, finding.message) for finding in found]
     intro = (
         "Pages of the map, and what KHO's users wrote, that the image does not hold."
         if found
@@ -272,19 +291,16 @@ def _unread(handover: Handover) -> Section:
     lost = "; ".join(missing_contents(handover, find_sessions(handover)))
     if lost:
         intro += f" {_sentence(lost)}"
-    grids = (grid_of("unread", "Missing", Rows("unread", columns, [block])),) if found else ()
+    grids = (grid_of("unread", "Missing", table("unread", _UnreadRow, rows)),) if found else ()
     return Section("unread", "What could not be read", intro, grids=grids)
 
 
-def _made(suspect: Handover | Broken, checkup: Checkup) -> Section:
-    columns = (Column("rule not run", Kind.TEXT), Column("because", Kind.TEXT))
-    skipped = [[rule for rule, _ in checkup.not_run], [why for _, why in checkup.not_run]]
-    tables = (
-        (table_of("Rules that were not run", Rows("not run", columns, [skipped])),) if checkup.not_run else ()
-    )
+def _made(subject: Handover | MaplessRoot, checkup: Checkup, invocation: Invocation) -> Section:
+    skipped = table("not run", _SkippedRow, [_SkippedRow(rule, why) for rule, why in checkup.not_run])
+    tables = (table_of("Rules that were not run", skipped),) if checkup.not_run else ()
     facts = (
         ("khodump", __version__),
-        ("image", suspect.memory.description),
-        *(("note", note) for note in suspect.notes),
+        ("image", subject.memory.description),
+        *(("note", told(note, invocation)) for note in subject.notes),
     )
     return Section("made", "How this was made", facts=facts, tables=tables)

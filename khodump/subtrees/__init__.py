@@ -11,9 +11,10 @@ from khodump.abi.kexec_handover import PROP_BLOB_SIZE, PROP_FDT, PROP_PRESERVED_
 from khodump.fdt import FDT_HEADER, FdtNode, property_entry, total_size
 from khodump.findings import Entry, Finding
 from khodump.memory import Hole
+from khodump.owner import Owner
 from khodump.problems import SubtreeIncomplete
 from khodump.rows import Fact, Kind
-from khodump.subtree import Blob, Context, Decoded, Subtree, Visits
+from khodump.subtree import Blob, Budget, Context, Decoded, Subtree, Visits
 
 _MAX_BLOB: Final = 1 << 16  # every known blob is one page at most
 _DUMPED: Final = 64
@@ -44,8 +45,8 @@ def open_subtrees(context: Context, tree: FdtNode, fdt_phys: int | None = None) 
         tree: the root FDT.
         fdt_phys: where it lies, if that is known.
     """
-    together = context._replace(visits=Visits())
-    return tuple(_open(together.of(node.name), node, fdt_phys) for node in tree.children)
+    together = context._replace(visits=Visits(), budget=Budget())
+    return tuple(_open(together.of(Owner(node.name)), node, fdt_phys) for node in tree.children)
 
 
 def _open(context: Context, node: FdtNode, fdt_phys: int | None) -> Subtree:

@@ -12,7 +12,8 @@ from khodump.abi.block import KHO_BLOCK_HEADER_SER, KHO_MAX_BLOCKS, MOST_LOOKED_
 from khodump.abi.layout import dtype_of, offset_of
 from khodump.columns.arrays import U64, AnyArray
 from khodump.findings import Entry, Finding
-from khodump.memory import Hole, page_numbers
+from khodump.memory import Hole
+from khodump.owner import Owner
 from khodump.problems import (
     BlockCountInvalid,
     ChainCycle,
@@ -42,7 +43,7 @@ class BlockList:
     places: U64
     findings: tuple[Finding, ...]
 
-    def claims(self, context: Context, owner: str) -> Iterator[Claims]:
+    def claims(self, context: Context, owner: Owner) -> Iterator[Claims]:
         """Its blocks."""
         if self.blocks:
             yield Claims.of(owner, *((block, context.page_size) for block in self.blocks))
@@ -88,7 +89,7 @@ def block_keeps(
     context: Context,
     blocks: Sequence[int],
     schema: Any,  # noqa: ANN401 - construct
-    owner: str,
+    owner: Owner,
     what: str,
 ) -> Iterator[Keep]:
     """Of these blocks, which were read before: their headers, and the entries they count."""
@@ -96,7 +97,7 @@ def block_keeps(
     head, capacity = KHO_BLOCK_HEADER_SER.size, block_capacity(size, entry.itemsize)
     for at in range(0, len(blocks), _BATCH):
         block = np.array(blocks[at : at + _BATCH], np.uint64)
-        pages = context.memory.pages(page_numbers(block, size), size).data
+        pages = context.memory.gather(block, size).data
         count = pages[:, :head].view(dtype_of(KHO_BLOCK_HEADER_SER.schema))["count"]  # a column of one
         rows = pages[:, head : head + capacity * entry.itemsize].view(entry)
         yield Keep(owner, what, block, np.full(len(block), head, np.uint64))

@@ -14,7 +14,7 @@ from khodump.fdt import FdtNode
 from khodump.memory import Hole, PhysicalMemory
 from khodump.problems import BlobIncompatible, BlobTooSmall
 from khodump.rows import Fact, Kind
-from khodump.subtree import Blob, Context, Decoded, Keep, no_claims
+from khodump.subtree import Blob, Context, Decoded, Keep, blob_of, no_claims
 from khodump.subtrees.text import text
 
 
@@ -54,7 +54,7 @@ def decode(context: Context, blob: Blob) -> Decoded:
 
 def _keeps(blob: Blob) -> Iterator[Keep]:
     rows = np.frombuffer(blob.data, dtype_of(KHO_KEXEC_METADATA.schema), 1)
-    yield Keep.of_rows("kexec-metadata/blob", "blob", np.array([blob.phys], np.uint64), rows)
+    yield Keep.of_rows(blob_of(NODE_NAME), "blob", np.array([blob.phys], np.uint64), rows)
 
 
 def read_kexec_metadata(memory: PhysicalMemory, tree: FdtNode) -> KexecMetadata | None:

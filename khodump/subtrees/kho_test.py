@@ -14,6 +14,7 @@ from khodump.abi.kho_test import (
     COMPATIBLE,
     DATA_NODE,
     MAGIC,
+    NODE_NAME,
     PROP_CSUM,
     PROP_FOLIOS_INFO,
     PROP_MAGIC,
@@ -25,11 +26,14 @@ from khodump.errors import FdtError
 from khodump.fdt import FdtNode, parse_fdt, property_entry
 from khodump.findings import Entry, Finding
 from khodump.memory import Hole
+from khodump.owner import Owner
 from khodump.problems import BlobIncompatible, BlobInvalid
 from khodump.rows import Fact, Kind
-from khodump.subtree import Blob, Claims, Context, Decoded, Keep
+from khodump.subtree import Blob, Claims, Context, Decoded, Keep, blob_of
 from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
 
+#: Whose the array of folios is.
+_LIST_OWNER: Final = Owner(NODE_NAME, part="folios_info")
 _ENTRY: Final = np.dtype("<u8")
 
 
@@ -111,11 +115,13 @@ def _u32(node: FdtNode, name: str) -> int:
 
 def _claims(context: Context, test: KhoTest) -> Iterator[Claims]:
     if test.array is not None:
-        yield from test.array.claims("kho_test/folios_info")
-    yield Claims("kho_test/folios", test.phys, np.uint64(context.page_size) << test.order, test.entry_of)
+        yield from test.array.claims(_LIST_OWNER)
+    yield Claims(
+        Owner(NODE_NAME, part="folios"), test.phys, np.uint64(context.page_size) << test.order, test.entry_of
+    )
 
 
 def _keeps(blob: Blob, test: KhoTest) -> Iterator[Keep]:
-    yield Keep.of_fdt("kho_test/blob", "blob", blob.phys, blob.data)
+    yield Keep.of_fdt(blob_of(NODE_NAME), "blob", blob.phys, blob.data)
     if test.array is not None:
-        yield from test.array.keeps("kho_test/folios_info", "list of folios", len(test.phys) * 8)
+        yield from test.array.keeps(_LIST_OWNER, "list of folios", len(test.phys) * 8)

@@ -19,6 +19,7 @@ from khodump.abi.luo import (
     LUO_FILE_SER,
     LUO_HEADER,
     LUO_SESSION_SER,
+    NODE_NAME,
     PROP_ABI_HEADER,
     PROP_FLB_HEADER,
     PROP_LIVEUPDATE_NUMBER,
@@ -34,6 +35,7 @@ from khodump.errors import FdtError
 from khodump.fdt import MAGIC, FdtNode, parse_fdt
 from khodump.findings import Entry, Finding
 from khodump.memory import Hole
+from khodump.owner import Owner, quoted
 from khodump.problems import (
     BlobIncompatible,
     BlobInvalid,
@@ -43,12 +45,13 @@ from khodump.problems import (
     SessionNameInvalid,
 )
 from khodump.rows import Fact, Kind
-from khodump.subtree import Blob, Context, Decoded, Keep
+from khodump.subtree import Blob, Context, Decoded, Keep, blob_of
 from khodump.subtrees.array import read_array
 from khodump.subtrees.block import places_from, read_blocks
 from khodump.subtrees.luo_doubts import flb_problems, luo_doubts
 from khodump.subtrees.luo_memory import luo_claims, luo_keeps
 from khodump.subtrees.luo_state import (
+    FLBS_OWNER,
     SESSIONS_OWNER,
     Flb,
     Luo,
@@ -63,7 +66,7 @@ from khodump.subtrees.luo_state import (
 )
 from khodump.subtrees.memfd import COMPATIBLES as MEMFD_COMPATIBLES
 from khodump.subtrees.memfd import decode_memfd
-from khodump.subtrees.text import quoted, text
+from khodump.subtrees.text import text
 
 #: The versions that begin with their name instead of an FDT.
 _STRUCT_VERSIONS: Final = tuple(version.name for version in VERSIONS if version.is_struct)
@@ -191,7 +194,7 @@ class _Reader:
     def _flbs(self, head: int) -> tuple[tuple[Flb, ...], tuple[tuple[int, int], ...]]:
         if not head:
             return (), ()
-        context = self._context.of("LUO/flbs")
+        context = self._context.of(FLBS_OWNER)
         rows = self._array(context, flbs_array(context.page_size), head)
         self.findings += flb_problems(context, head)
         flbs = tuple(Flb(text(bytes(row["name"])), int(row["data"]), int(row["count"])) for row in rows)
@@ -222,7 +225,7 @@ def decode(context: Context, blob: Blob) -> Decoded:
     if len(blob.data) < offset + LUO_HEADER.size:
         return _too_small(context, blob, version, offset + LUO_HEADER.size)
     spans = (blob.phys, len(version) + 1), (blob.phys + offset, LUO_HEADER.size)
-    keep = Keep.of("LUO/blob", "blob", *spans)
+    keep = Keep.of(blob_of(NODE_NAME), "blob", *spans)
     return _decoded(context, version, LUO_HEADER.parse(blob.data[offset:]), [keep], blob.phys + offset)
 
 
@@ -243,9 +246,13 @@ def _decode_fdt(context: Context, blob: Blob) -> Decoded:
     if not version.startswith(COMPATIBLE_PREFIX) or header is None:
         message = f"LUO's FDT at {blob.phys:#x} says {version}, and leads to no sessions"
         return Decoded(version, findings=(context.problem(BlobIncompatible(), blob.phys, message),))
-    keeps = [Keep.of_fdt("LUO/blob", "blob", blob.phys, blob.data)]
+    keeps = [Keep.of_fdt(blob_of(NODE_NAME), "blob", blob.phys, blob.data)]
     if PROP_ABI_HEADER in tree.properties:
-        keeps.append(Keep.of("LUO/header", "header", (tree.u64(PROP_ABI_HEADER) or 0, LUO_HEADER.size)))
+        keeps.append(
+            Keep.of(
+                Owner(NODE_NAME, part="header"), "header", (tree.u64(PROP_ABI_HEADER) or 0, LUO_HEADER.size)
+            )
+        )
     return _decoded(context, version, header, keeps, tree.u64(PROP_ABI_HEADER))
 
 

@@ -11,11 +11,11 @@ from khodump.abi.layout import dtype_of
 from khodump.abi.luo import LUO_FLB_HEADER_SER
 from khodump.findings import Finding
 from khodump.memory import Hole
+from khodump.owner import quoted
 from khodump.problems import FlbListInvalid, MemfdFolioMissing, MemfdListUnread
 from khodump.subtree import Context
 from khodump.subtrees.luo_state import Luo, file_owner, flbs_array
 from khodump.subtrees.memfd import Memfd
-from khodump.subtrees.text import quoted
 
 
 def flb_problems(context: Context, head: int) -> Iterator[Finding]:

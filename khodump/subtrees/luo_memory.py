@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 import numpy as np
 
 from khodump.abi.layout import dtype_of
-from khodump.abi.luo import LUO_FILE_SER, LUO_HEADER, LUO_SESSION_SER, luo_version
+from khodump.abi.luo import LUO_FILE_SER, LUO_HEADER, LUO_SESSION_SER, NODE_NAME, luo_version
 from khodump.findings import Entry
 from khodump.memory import Hole
+from khodump.owner import Owner
 from khodump.subtree import Claims, Context, Keep
 from khodump.subtrees.block import block_keeps
 from khodump.subtrees.luo_state import (
+    FLBS_OWNER,
+    SESSIONS_OWNER,
     Luo,
     LuoArray,
     Session,
@@ -24,6 +28,9 @@ from khodump.subtrees.luo_state import (
     sessions_array,
 )
 
+#: The part of a session that lists its files.
+_FILES: Final = "files"
+
 
 def luo_claims(luo: Luo) -> Iterator[Claims]:
     """All lists, and what memfds hold."""
@@ -32,7 +39,7 @@ def luo_claims(luo: Luo) -> Iterator[Claims]:
         for part in ("sessions", "flbs")
     }
     for part, start, size in luo.pages:
-        yield Claims.of(f"LUO/{part}", (start, size), entry=heads[part])
+        yield Claims.of(Owner(NODE_NAME, part=part), (start, size), entry=heads[part])
         heads[part] = _entry_of_block(start)
     for session in luo.sessions:
         yield from _session_claims(session)
@@ -46,7 +53,7 @@ def _session_claims(session: Session) -> Iterator[Claims]:
     """The pages of its list of files."""
     entry = entry_of(session.phys, LUO_SESSION_SER, "files", "files of the session's entry")
     for start, size in session.pages:
-        yield Claims.of(f"{session_owner(session.name)}/files", (start, size), entry=entry)
+        yield Claims.of(session_owner(session.name).with_part(_FILES), (start, size), entry=entry)
         entry = _entry_of_block(start)
 
 
@@ -60,30 +67,34 @@ def luo_keeps(context: Context, luo: Luo) -> Iterator[Keep]:
     sessions = [(start, size) for part, start, size in luo.pages if part == "sessions"]
     if luo_version(luo.version).sessions_in_blocks:
         blocks = [start for start, _ in sessions]
-        yield from block_keeps(context, blocks, LUO_SESSION_SER, "LUO/sessions", "list of LUO's sessions")
+        yield from block_keeps(context, blocks, LUO_SESSION_SER, SESSIONS_OWNER, "list of LUO's sessions")
     else:
-        yield from _array_keeps(context, "LUO/sessions", sessions_array(context.page_size), sessions)
+        yield from _array_keeps(context, SESSIONS_OWNER, sessions_array(context.page_size), sessions)
     flbs = [(start, size) for part, start, size in luo.pages if part == "flbs"]
-    yield from _array_keeps(context, "LUO/flbs", flbs_array(context.page_size), flbs)
+    yield from _array_keeps(context, FLBS_OWNER, flbs_array(context.page_size), flbs)
     for session in luo.sessions:
         yield from _session_keeps(context, luo, session)
 
 
 def _session_keeps(context: Context, luo: Luo, session: Session) -> Iterator[Keep]:
-    owner = session_owner(session.name)
+    owner = session_owner(session.name).with_part(_FILES)
     if luo_version(luo.version).files_in_blocks:
         blocks = [start for start, _ in session.pages]
-        yield from block_keeps(context, blocks, LUO_FILE_SER, f"{owner}/files", "list of files")
+        yield from block_keeps(context, blocks, LUO_FILE_SER, owner, "list of files")
     else:
         array = files_array(context.page_size, "files")
-        yield from _array_keeps(context, f"{owner}/files", array, session.pages, session.count)
+        yield from _array_keeps(context, owner, array, session.pages, session.count)
     for file in session.files:
         if file.state is not None:
             yield from file.state.keeps(file_owner(session.name, file.token, file.handler))
 
 
 def _array_keeps(
-    context: Context, owner: str, array: LuoArray, spans: Iterable[tuple[int, int]], count: int | None = None
+    context: Context,
+    owner: Owner,
+    array: LuoArray,
+    spans: Iterable[tuple[int, int]],
+    count: int | None = None,
 ) -> Iterator[Keep]:
     """Of the array in these pages (one span or none): what counts its entries, as many, and that its pages are read."""
     entry = dtype_of(array.schema)

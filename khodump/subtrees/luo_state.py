@@ -12,11 +12,12 @@ from khodump.abi.luo import (
     LUO_FLB_HEADER_SER,
     LUO_FLB_SER,
     LUO_SESSION_SER,
+    NODE_NAME,
     SESSION_ARRAY_PAGES,
 )
 from khodump.findings import Entry
+from khodump.owner import Owner
 from khodump.subtrees.memfd import Memfd
-from khodump.subtrees.text import quoted
 
 
 @dataclass(frozen=True)
@@ -133,15 +134,17 @@ def entry_of(phys: int | None, schema: Any, name: str, what: str) -> Entry | Non
 
 
 #: Who owns the blocks, or the array, of LUO's sessions.
-SESSIONS_OWNER: Final = "LUO/sessions"
+SESSIONS_OWNER: Final = Owner(NODE_NAME, part="sessions")
+#: Who owns the list of FLBs.
+FLBS_OWNER: Final = Owner(NODE_NAME, part="flbs")
 
 
-def session_owner(session: str) -> str:
-    """The path of the session of this name among the owners of memory."""
-    return f"LUO/session {quoted(session)}"
+def session_owner(session: str) -> Owner:
+    """The session of this name among the owners of memory."""
+    return Owner(NODE_NAME, session)
 
 
-def file_owner(session: str, token: int, handler: str) -> str:
-    """The path of a file of the session of that name among the owners of memory, with what kind of file it is."""
+def file_owner(session: str, token: int, handler: str) -> Owner:
+    """A file of the session of that name among the owners of memory, with what kind of file it is."""
     kind = handler.partition("-v")[0]
-    return f"{session_owner(session)}/file {token:#x} ({kind})"
+    return Owner(NODE_NAME, session, token, kind=kind)

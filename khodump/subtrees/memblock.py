@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from khodump.abi.kexec_handover import PROP_COMPATIBLE
-from khodump.abi.memblock import COMPATIBLE, PROP_SIZE, PROP_START, RESERVE_MEM_COMPATIBLE
+from khodump.abi.memblock import COMPATIBLE, NODE_NAME, PROP_SIZE, PROP_START, RESERVE_MEM_COMPATIBLE
 from khodump.errors import FdtError
 from khodump.fdt import parse_fdt, property_entry
 from khodump.findings import Entry, Finding
+from khodump.owner import Owner, quoted
 from khodump.problems import BlobIncompatible, BlobInvalid
 from khodump.rows import Fact, Kind
-from khodump.subtree import Blob, Claims, Context, Decoded, Keep
-from khodump.subtrees.text import quoted
+from khodump.subtree import Blob, Claims, Context, Decoded, Keep, blob_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,12 @@ def decode(context: Context, blob: Blob) -> Decoded:
         tuple(regions),
         tuple(findings),
         lambda: _claims(context, regions),
-        lambda: iter((Keep.of_fdt("memblock/blob", "blob", blob.phys, blob.data),)),
+        lambda: iter((Keep.of_fdt(blob_of(NODE_NAME), "blob", blob.phys, blob.data),)),
     )
 
 
 def _claims(context: Context, regions: list[ReserveMem]) -> Iterator[Claims]:
     for region in regions:
         if region.size >= context.page_size:
-            owner = f"memblock/reserve_mem {quoted(region.name)}"
+            owner = Owner(NODE_NAME, part=f"reserve_mem {quoted(region.name)}")
             yield Claims.of(owner, (region.start, region.size), entry=region.entry)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Final, NamedTuple
@@ -26,22 +26,38 @@ from khodump.abi.memfd import (
     MemfdLuoSer,
 )
 from khodump.abi.vmalloc import KHO_VMALLOC
-from khodump.columns.arrays import U64
+from khodump.columns.arrays import U8, U64
 from khodump.errors import FdtError
 from khodump.fdt import MAGIC, parse_fdt
 from khodump.findings import Entry, Finding
 from khodump.memory import Hole, Presence
+from khodump.owner import Owner
 from khodump.problems import BlobInvalid, MemfdFolioCount
 from khodump.subtree import WHOLE_BLOCK, Claims, Context, Keep
-from khodump.subtrees.vmalloc import VmallocArea, open_vmalloc
+from khodump.subtrees.vmalloc import VmallocArea, chain_owner, open_vmalloc
 
 COMPATIBLES: Final = (COMPATIBLE_V1, COMPATIBLE_V2)
 
+#: The part of a file that its folios are.
+FOLIOS: Final = "folios"
+
 _ENTRY = dtype_of(MEMFD_LUO_FOLIO_SER)
+#: What a folio takes in the columns of a `FolioBatch`.
+_FOLIO_BYTES: Final = 4 * 8
 
 _STATES: Final[Mapping[str, Layout[Any]]] = {COMPATIBLE_V1: MEMFD_LUO_SER_V1, COMPATIBLE_V2: MEMFD_LUO_SER}
 #: No kernel has more flags: entries beyond, or beyond MAX_PHYS_BITS, are other data.
 _MAX_FLAGS: Final = 0xF
+
+
+def array_owner(file: Owner) -> Owner:
+    """Whose the array of a file's folios is."""
+    return file.with_part("folio array")
+
+
+def array_owners(file: Owner) -> tuple[Owner, Owner]:
+    """Whose all is that a file's array of folios takes: the array, and the chain that leads to it."""
+    return array_owner(file), chain_owner(array_owner(file))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +70,7 @@ class FolioBatch:
         flags: uint64, `FolioFlags`.
         number: uint64, of the entry in the list.
         missing: entries that the image does not hold, and that are in no column.
+        unread: the first page of the list among these that the image does not hold; None when it holds all.
         nameless: uint64, numbers of the entries that were read and name no memory, and that are in no other column.
     """
 
@@ -62,6 +79,7 @@ class FolioBatch:
     flags: U64
     number: U64
     missing: int
+    unread: Hole | None
     nameless: U64
 
 
@@ -109,30 +127,47 @@ class Memfd:
         """Whether its folio words are the other way around."""
         return self.version.endswith("(draft)")
 
-    def folios(self) -> Iterator[FolioBatch]:
+    def folios(self) -> Iterable[FolioBatch]:
         """The folios, in bounded batches, in the order of the array."""
-        left = self.nr_folios
-        done = 0
+        return self._kept_folios if self._may_keep else self._read_folios()
+
+    @cached_property
+    def _may_keep(self) -> bool:
+        return self.array.context.may_keep(self.nr_folios * _FOLIO_BYTES)
+
+    @cached_property
+    def _kept_folios(self) -> tuple[FolioBatch, ...]:
+        return tuple(self._read_folios())
+
+    def _read_folios(self) -> Iterator[FolioBatch]:
+        page = 0
         for data, presence in self.array.batches(self.nr_folios * _ENTRY.itemsize):
-            readable = presence == Presence.PRESENT
-            per_page = data.shape[1] // _ENTRY.itemsize
-            valid = np.repeat(readable, per_page)[:left]
-            entries = data.reshape(-1).view(_ENTRY)[: len(valid)]
-            left -= len(valid)
-            number = np.arange(done, done + len(valid), dtype=np.uint64)
-            done += len(valid)
-            missing = len(valid) - int(np.count_nonzero(valid))
-            if missing:
-                entries = entries[valid]
-                number = number[valid]
-            pfn, flags = self._split(entries["folio"].astype(np.uint64))
-            index = entries["index"].astype(np.uint64)
-            shift = np.uint64(self.array.context.page_size.bit_length() - 1)
-            held = (pfn != 0) & (pfn >> (np.uint64(64) - shift) == 0)  # beyond, there is no memory to name
-            nameless = number[~held]
-            if len(nameless):
-                pfn, index, flags, number = pfn[held], index[held], flags[held], number[held]
-            yield FolioBatch(pfn << shift, index, flags, number, missing, nameless)
+            yield self._batch(page, data, presence)
+            page += len(data)
+
+    def _batch(self, page: int, data: U8, presence: U8) -> FolioBatch:
+        """The entries in some pages of the list, of which `page` is the number of the first."""
+        per_page = data.shape[1] // _ENTRY.itemsize
+        start = page * per_page
+        stop = min(start + len(data) * per_page, self.nr_folios)
+        number = np.arange(start, stop, dtype=np.uint64)
+        entries = data.reshape(-1).view(_ENTRY)[: stop - start]
+        lost = np.flatnonzero(presence != Presence.PRESENT)
+        unread = None
+        if len(lost):
+            readable = np.repeat(presence == Presence.PRESENT, per_page)[: stop - start]
+            entries, number = entries[readable], number[readable]
+            phys = self.array.pages(page + int(lost[0]), page + int(lost[0]) + 1)[0]
+            unread = Hole(int(phys), Presence(int(presence[lost[0]])))
+        missing = stop - start - len(entries)
+        pfn, flags = self._split(entries["folio"].astype(np.uint64))
+        index = entries["index"].astype(np.uint64)
+        shift = np.uint64(self.array.context.page_size.bit_length() - 1)
+        is_named = (pfn != 0) & (pfn >> (np.uint64(64) - shift) == 0)  # beyond, there is no memory to name
+        nameless = number[~is_named]
+        if len(nameless):
+            pfn, index, flags, number = pfn[is_named], index[is_named], flags[is_named], number[is_named]
+        return FolioBatch(pfn << shift, index, flags, number, missing, unread, nameless)
 
     def entry_of(self, number: int) -> Entry:
         """Where an entry of the list of folios stands."""
@@ -150,24 +185,14 @@ class Memfd:
         read = 0
         nameless = 0
         first: int | None = None
+        unread: Hole | None = None
         for batch in self.folios():
             read += len(batch.phys) + len(batch.nameless)
             nameless += len(batch.nameless)
+            unread = unread or batch.unread
             if first is None and len(batch.nameless):
                 first = int(batch.nameless[0])
-        return Listing(read, nameless, first, None if read == self.nr_folios else self._first_unread())
-
-    def _first_unread(self) -> Hole | None:
-        """The first page of the list that the image does not hold."""
-        page = 0
-        for data, presence in self.array.batches(self.nr_folios * _ENTRY.itemsize):
-            missing = np.flatnonzero(presence != Presence.PRESENT)
-            if len(missing):
-                first = int(missing[0])
-                phys = int(self.array.pages(page + first, page + first + 1)[0])
-                return Hole(phys, Presence(int(presence[first])))
-            page += len(data)
-        return None
+        return Listing(read, nameless, first, unread)
 
     def _split(self, words: U64) -> tuple[U64, U64]:
         """PFNs and flags of folio words."""
@@ -175,31 +200,35 @@ class Memfd:
         low, high = words & ((np.uint64(1) << bits) - np.uint64(1)), words >> bits
         return (high, low) if self.is_draft else (low, high)
 
-    def claims(self, owner: str, entry: Entry | None = None) -> Iterator[Claims]:
+    def claims(self, owner: Owner, entry: Entry | None = None) -> Iterator[Claims]:
         """Its state, its array of folios, and the folios; `entry` names the state."""
         context = self.array.context
         state = self.phys - self.phys % context.page_size
-        yield Claims.of(f"{owner}/state", (state, context.page_size), entry=entry)
-        yield from self.array.claims(f"{owner}/folio array")
+        yield Claims.of(owner.with_part("state"), (state, context.page_size), entry=entry)
+        yield from self.array.claims(array_owner(owner))
         for batch in self.folios():
-            yield Claims.equal(f"{owner}/folios", batch.phys, WHOLE_BLOCK, partial(self._entry_in, batch))
+            yield Claims.equal(
+                owner.with_part(FOLIOS), batch.phys, WHOLE_BLOCK, partial(self._entry_in, batch)
+            )
 
     def _entry_in(self, batch: FolioBatch, row: int) -> Entry:
         """The entry of a row of some folios."""
         return self.entry_of(int(batch.number[row]))
 
-    def keeps(self, owner: str) -> Iterator[Keep]:
+    def keeps(self, owner: Owner) -> Iterator[Keep]:
         """Its state and its array of folios, but not the folios."""
         memory, size = self.array.context.memory, self.array.context.page_size
         state = memory.read(self.phys, size - self.phys % size) if self.is_draft else b""
         if self.is_draft and not isinstance(state, Hole):
-            yield Keep.of_fdt(f"{owner}/state", "state of the file", self.phys, state)
+            yield Keep.of_fdt(owner.with_part("state"), "state of the file", self.phys, state)
         else:
-            yield Keep.of(f"{owner}/state", "state of the file", (self.phys, _STATES[self.version].size))
-        yield from self.array.chain_keeps(f"{owner}/folio array")
-        yield from self._array_keeps(f"{owner}/folio array", "list of folios")
+            yield Keep.of(
+                owner.with_part("state"), "state of the file", (self.phys, _STATES[self.version].size)
+            )
+        yield from self.array.chain_keeps(array_owner(owner))
+        yield from self._array_keeps(array_owner(owner), "list of folios")
 
-    def _array_keeps(self, owner: str, what: str) -> Iterator[Keep]:
+    def _array_keeps(self, owner: Owner, what: str) -> Iterator[Keep]:
         """The entries of the array; pages with entries that no kernel writes are doubtful."""
         size, done = self.array.context.page_size, 0
         per_page = np.uint64(size // _ENTRY.itemsize)

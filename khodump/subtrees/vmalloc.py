@@ -12,7 +12,8 @@ from khodump.abi.layout import dtype_of
 from khodump.abi.vmalloc import KHO_VMALLOC, KhoVmalloc, VmallocFlags, chunk_capacity, kho_vmalloc_chunk
 from khodump.columns.arrays import I64, U8, U64, Bool, repeats
 from khodump.findings import Entry, Finding
-from khodump.memory import Hole, Presence, page_numbers
+from khodump.memory import Hole, Presence
+from khodump.owner import Owner
 from khodump.problems import (
     ChainCycle,
     ChainPointerUnaligned,
@@ -29,6 +30,11 @@ from khodump.subtree import Claims, Context, Keep
 _BATCH_BYTES: Final = 1 << 20  # what is made of it still fits a cache
 _POINTER: Final = 8
 _KNOWN_FLAGS: Final = VmallocFlags.ALLOC | VmallocFlags.HUGE_VMAP
+
+
+def chain_owner(owner: Owner) -> Owner:
+    """Whose the pages of the chain are that lead to an owner's area."""
+    return owner.with_part(f"{owner.part} chunks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +67,10 @@ class VmallocArea:
         told = self.descriptor.total_pages * self.context.page_size
         return min(told, len(self.blocks) * self.block_size, self.context.memory.end)
 
-    def claims(self, owner: str) -> Iterator[Claims]:
+    def claims(self, owner: Owner) -> Iterator[Claims]:
         """The chain and the data."""
         size = self.context.page_size
-        yield Claims.equal(f"{owner} chunks", self.chunks, size, self._entry_of_chunk)
+        yield Claims.equal(chain_owner(owner), self.chunks, size, self._entry_of_chunk)
         if len(self.blocks):  # their order may be anything where there are none
             yield Claims.equal(owner, self.blocks, self.block_size, self._entry_of_block)
 
@@ -84,20 +90,20 @@ class VmallocArea:
             return None
         return Entry(f"slot {slot} of page {chunk} of the chain", at)
 
-    def chain_keeps(self, owner: str) -> Iterator[Keep]:
+    def chain_keeps(self, owner: Owner) -> Iterator[Keep]:
         """Of the chain's pages: their headers, and the blocks they name."""
         size, what = self.context.page_size, "chain of pages"
         for at in range(0, len(self.chunks), _BATCH_BYTES // size):
             chunk = self.chunks[at : at + _BATCH_BYTES // size]
-            pages = self.context.memory.pages(page_numbers(chunk, size), size).data
+            pages = self.context.memory.gather(chunk, size).data
             blocks = np.ascontiguousarray(pages).view(dtype_of(kho_vmalloc_chunk(size)))["phys"][:, 0]
             end, bad = _first(blocks == 0), _first(blocks % np.uint64(self.block_size) != 0)
             sound = np.minimum(end, bad)
-            yield Keep(f"{owner} chunks", what, chunk, (np.uint64(1) + sound) * np.uint64(8))
+            yield Keep(chain_owner(owner), what, chunk, (np.uint64(1) + sound) * np.uint64(8))
             rest = chunk + (np.uint64(1) + sound) * np.uint64(8)
-            yield Keep(f"{owner} chunks", what, rest, (end - sound) * np.uint64(8), doubtful=True)
+            yield Keep(chain_owner(owner), what, rest, (end - sound) * np.uint64(8), doubtful=True)
 
-    def keeps(self, owner: str, what: str, limit: int) -> Iterator[Keep]:
+    def keeps(self, owner: Owner, what: str, limit: int) -> Iterator[Keep]:
         """The chain, and the first `limit` bytes of the data."""
         yield from self.chain_keeps(owner)
         size, limit = self.block_size, min(limit, self.size)
@@ -129,8 +135,8 @@ class VmallocArea:
         pages = ceil_div(min(limit, self.size), size)
         step = _BATCH_BYTES // size
         for at in range(0, pages, step):
-            found = self.context.memory.pages(page_numbers(self.pages(at, min(at + step, pages)), size), size)
-            yield found.data, found.presence
+            batch = self.context.memory.gather(self.pages(at, min(at + step, pages)), size)
+            yield batch.data, batch.presence
 
     def read(self, limit: int) -> bytes | Hole:
         """The first `limit` bytes, or the first page among them that is missing."""

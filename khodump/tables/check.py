@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections import Counter
+from dataclasses import dataclass
+from typing import Annotated
 
 from khodump.abi.kernels import Kernel
 from khodump.advice import PLACEHOLDERS, Invocation
@@ -12,36 +14,67 @@ from khodump.checking.rules import RULES
 from khodump.errors import UsageError, near
 from khodump.handover import Handover
 from khodump.names import well_formed
-from khodump.opening.broken import Broken
-from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.opening.mapless import MaplessRoot
+from khodump.rows import Address, CommandLine, Fact, Head, Kind, Lines, Result, Tail, Text, table
 
-_COLUMNS: Final = (
-    Column("severity", Kind.TEXT),
-    Column("rule", Kind.TEXT),
-    Column("phys", Kind.ADDRESS),
-    Column("owner", Kind.TEXT),
-    Column("message", Kind.TEXT),
-    Column("next kernel", Kind.TEXT),
-    Column("log", Kind.LINES),
-    Column("seen", Kind.TEXT),
-    Column("stands", Kind.TEXT),
-    Column("confirm", Kind.COMMAND),
-    Column("shows", Kind.TEXT),
-)
-_NOT_RUN_COLUMNS: Final = (Column("not run", Kind.TEXT), Column("because", Kind.TEXT))
-_RULE_COLUMNS: Final = (Column("rule", Kind.TEXT), Column("severity", Kind.TEXT), Column("finds", Kind.TEXT))
-_EXPLAINED: Final = (
-    *_RULE_COLUMNS,
-    Column("for the next kernel", Kind.TEXT),
-    Column("how to confirm", Kind.TEXT),
-    Column("log", Kind.LINES),
-    Column("grep -E", Kind.LINES),
-    Column("source", Kind.TEXT),
-)
+
+@dataclass(frozen=True)
+class FindingRow:
+    """A finding, with what follows from it.
+
+    Attributes:
+        severity, rule, phys, owner, message: of the finding.
+        next_kernel: what the next kernel does.
+        log: what that prints.
+        seen: the bytes at `phys`.
+        stands: where the bad entry stands.
+        confirm: a command that confirms it.
+        shows: what that command shows.
+    """
+
+    severity: Text
+    rule: Text
+    phys: Address | None
+    owner: Text | None
+    message: Text
+    next_kernel: Text
+    log: Lines | None
+    seen: Text | None
+    stands: Text | None
+    confirm: CommandLine | None
+    shows: Text | None
+
+
+@dataclass(frozen=True)
+class NotRunRow:
+    """Rules that could not be held against the handover, and why."""
+
+    not_run: Text
+    because: Text
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """A rule."""
+
+    rule: Text
+    severity: Text
+    finds: Text
+
+
+@dataclass(frozen=True)
+class ExplainedRow(RuleRow):
+    """All that is known of a rule."""
+
+    for_the_next_kernel: Text
+    how_to_confirm: Text
+    log: Lines | None
+    patterns: Annotated[str | None, Kind.LINES, "grep -E"]
+    source: Text
 
 
 def check(
-    suspect: Handover | Broken,
+    subject: Handover | MaplessRoot,
     checkup: Checkup,
     kernel: Kernel | None = None,
     invocation: Invocation = PLACEHOLDERS,
@@ -49,29 +82,28 @@ def check(
     """A row a finding, the verdict before them.
 
     Args:
-        suspect: what was opened.
+        subject: what was opened.
         checkup: what the rules made of it.
         kernel: the one it was held against, if one was named.
         invocation: how the handover was named, for the commands that confirm a finding.
     """
     rows = [_row(diagnosis, invocation) for diagnosis in checkup.diagnoses]
-    block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
     return Result(
         "khodump.check/1",
-        lambda: _head(suspect, checkup, kernel or producer(suspect)),
-        Rows("findings", _COLUMNS, [block], upright=True),
+        lambda: _head(subject, checkup, kernel),
+        table("findings", FindingRow, rows, upright=True),
         lambda: Tail(_summary(checkup)),
     )
 
 
-def _row(diagnosis: Diagnosis, invocation: Invocation) -> tuple[Cell, ...]:
+def _row(diagnosis: Diagnosis, invocation: Invocation) -> FindingRow:
     finding, outcome = diagnosis.finding, diagnosis.outcome
     look = diagnosis.look(invocation)
-    return (
+    return FindingRow(
         finding.severity.value,
         finding.rule,
         finding.phys,
-        finding.owner,
+        None if finding.owner is None else str(finding.owner),
         well_formed(finding.message),
         well_formed(outcome.text),
         "\n".join(well_formed(str(line).replace("\n", " ")) for line in outcome.log)
@@ -83,28 +115,35 @@ def _row(diagnosis: Diagnosis, invocation: Invocation) -> tuple[Cell, ...]:
     )
 
 
-def _head(suspect: Handover | Broken, checkup: Checkup, kernel: Kernel) -> Head:
-    metadata = metadata_of(suspect)
-    fdt = suspect.fdt
-    phys = fdt.phys if fdt else suspect.phys if isinstance(suspect, Broken) else None
-    counts = [
-        sum(diagnosis.finding.severity is severity for diagnosis in checkup.diagnoses) for severity in GRAVITY
-    ]
-    facts = (
-        Fact("verdict", well_formed(checkup.verdict), Kind.TEXT),
-        Fact("image", suspect.memory.description, Kind.TEXT),
+def what_was_checked(
+    subject: Handover | MaplessRoot, checkup: Checkup, kernel: Kernel | None = None
+) -> tuple[Fact, ...]:
+    """The handover, and what it was held against; see `check()`."""
+    kernel = kernel or producer(subject)
+    metadata = metadata_of(subject)
+    fdt = subject.fdt
+    phys = fdt.phys if fdt else subject.phys if isinstance(subject, MaplessRoot) else None
+    return (
+        Fact("image", subject.memory.description, Kind.TEXT),
         Fact("fdt", phys, Kind.ADDRESS),
         Fact("compatible", fdt.said if fdt else None, Kind.TEXT),
         Fact("made by", metadata.release if metadata else None, Kind.TEXT),
         Fact("next kernel", f"{kernel.release} ({kernel.root})", Kind.TEXT),
         Fact("rules run", checkup.ran, Kind.COUNT),
-        Fact("errors", counts[0], Kind.COUNT),
-        Fact("warnings", counts[1], Kind.COUNT),
-        Fact("infos", counts[2], Kind.COUNT),
     )
+
+
+def _head(subject: Handover | MaplessRoot, checkup: Checkup, kernel: Kernel | None) -> Head:
+    verdict = Fact("verdict", well_formed(checkup.verdict), Kind.TEXT)
+    counts = Counter(diagnosis.finding.severity for diagnosis in checkup.diagnoses)
+    found = [Fact(f"{severity.value}s", counts[severity], Kind.COUNT) for severity in GRAVITY]
+    facts = (verdict, *what_was_checked(subject, checkup, kernel), *found)
     reasons = dict.fromkeys(why for _, why in checkup.not_run)
-    rules = [", ".join(rule for rule, why in checkup.not_run if why == reason) for reason in reasons]
-    return Head(facts, (Rows("not run", _NOT_RUN_COLUMNS, [[rules, list(reasons)]] if rules else []),))
+    skipped = [
+        NotRunRow(", ".join(rule for rule, why in checkup.not_run if why == reason), reason)
+        for reason in reasons
+    ]
+    return Head(facts, (table("not run", NotRunRow, skipped),))
 
 
 def _summary(checkup: Checkup) -> str:
@@ -115,15 +154,11 @@ def _summary(checkup: Checkup) -> str:
 
 def list_rules() -> Result:
     """A row a rule."""
-    block = (
-        [rule.name for rule in RULES],
-        [rule.severity.value for rule in RULES],
-        [rule.title for rule in RULES],
-    )
+    rows = [RuleRow(rule.name, rule.severity.value, rule.title) for rule in RULES]
     return Result(
         "khodump.rules/1",
         lambda: Head(()),
-        Rows("rules", _RULE_COLUMNS, [block]),
+        table("rules", RuleRow, rows),
         lambda: Tail(f"{len(RULES)} rules; --explain RULE tells more of one"),
     )
 
@@ -138,7 +173,7 @@ def explain(name: str) -> Result:
     if rule is None:
         hint = f"{near(name, [rule.name for rule in RULES])}khodump check --list names them all"
         raise UsageError(f"there is no rule {name}", hint=hint)
-    row = (
+    row = ExplainedRow(
         rule.name,
         rule.severity.value,
         rule.title,
@@ -151,6 +186,6 @@ def explain(name: str) -> Result:
     return Result(
         "khodump.rule/1",
         lambda: Head(()),
-        Rows("rules", _EXPLAINED, [[[cell] for cell in row]], upright=True),
+        table("rules", ExplainedRow, [row], upright=True),
         lambda: Tail("docs/checks.md has all of them"),
     )

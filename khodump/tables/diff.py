@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
@@ -23,7 +23,25 @@ from khodump.diffing.unknown import Unknown, unknown, unknown_steps
 from khodump.diffing.words import map_words, meaning_words
 from khodump.findings import Finding, Severity
 from khodump.handover import Handover
-from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.owner import Owner
+from khodump.rows import (
+    Address,
+    Block,
+    ChangeWord,
+    Column,
+    Count,
+    Fact,
+    Head,
+    Kind,
+    Result,
+    Rows,
+    Size,
+    Tail,
+    Text,
+    block_of,
+    columns_of,
+    table,
+)
 
 _CHANGE = Column("change", Kind.CHANGE)
 _ORDER_COLUMNS = (Column("old order", Kind.COUNT), Column("new order", Kind.COUNT))
@@ -36,19 +54,60 @@ _PAGE_COLUMNS = (
 )
 _RUN_COLUMNS = (*_PAGE_COLUMNS[:-1], Column("count", Kind.COUNT), _PAGE_COLUMNS[-1])
 _OWNER_COLUMNS = (Column("old owner", Kind.TEXT), Column("new owner", Kind.TEXT))
-_TOTAL_COLUMNS = (_CHANGE, *_ORDER_COLUMNS, Column("runs", Kind.COUNT), Column("size", Kind.SIZE))
-_MEANING_COLUMNS = (_CHANGE, *(Column(name, Kind.TEXT) for name in ("what", "name", "field", "old", "new")))
-_COUNT_COLUMNS = (_CHANGE, Column("what", Kind.TEXT), Column("field", Kind.TEXT), Column("count", Kind.COUNT))
-_UNKNOWN_COLUMNS = (
-    Column("unknown", Kind.TEXT),
-    Column("phys", Kind.ADDRESS),
-    Column("end", Kind.ADDRESS),
-    Column("order", Kind.COUNT),
-)
-_UNSURE_COLUMNS = (Column("not compared", Kind.TEXT), Column("name", Kind.TEXT))
 _BLOCK_ROWS: Final = 1 << 16
 _EQUAL: Final = "the maps are equal"
 _SEEM_EQUAL: Final = "the maps are equal where both could be read"
+
+
+@dataclass(frozen=True)
+class TotalRow:
+    """What became of the bytes in blocks of one order, on either side; those that are the same are in no runs."""
+
+    change: ChangeWord
+    old_order: Count | None
+    new_order: Count | None
+    runs: Count | None
+    size: Size
+
+
+@dataclass(frozen=True)
+class ChangeRow:
+    """What came, went, changed or moved, as in `Difference`."""
+
+    change: ChangeWord
+    what: Text
+    name: Text
+    field: Text | None
+    old: Text | None
+    new: Text | None
+
+
+@dataclass(frozen=True)
+class ChangeCountRow:
+    """How many things of a kind changed so."""
+
+    change: ChangeWord
+    what: Text
+    field: Text | None
+    count: Count
+
+
+@dataclass(frozen=True)
+class LeftOpenRow:
+    """Memory of which the map of a side, which is named first, does not tell whether it is preserved."""
+
+    unknown: Text
+    phys: Address
+    end: Address
+    order: Count
+
+
+@dataclass(frozen=True)
+class NotComparedRow:
+    """A thing that one side's image does not tell enough of: its kind, and its name."""
+
+    not_compared: Text
+    name: Text
 
 
 @dataclass(frozen=True)
@@ -95,15 +154,8 @@ class Diff:
             pages: a row a block, of the smaller of the two sides' sizes, instead of runs. Where only a part of a block
                 differs so, the row has that part.
         """
-        totals = Rows("totals", _TOTAL_COLUMNS, self._totals(), empty=self._equal)
-        return Result(
-            "khodump.diff/1",
-            lambda: self._head(
-                self._counts() if self.stat else self._changes(), () if self.stat else (totals,)
-            ),
-            totals if self.stat else self._rows(pages=pages),
-            self._tail,
-        )
+        rows = self.totals() if self.stat else self._rows(pages=pages)
+        return Result("khodump.diff/1", self._head, rows, self._tail)
 
     @property
     def _sides(self) -> tuple[tuple[str, Handover], tuple[str, Handover]]:
@@ -146,7 +198,7 @@ class Diff:
         return unknown(self.old), unknown(self.new)
 
     @cached_property
-    def _names(self) -> dict[str, int]:
+    def _names(self) -> dict[Owner, int]:
         """Owners and their numbers; filled as the sides are made."""
         return {}
 
@@ -186,22 +238,27 @@ class Diff:
         columns += [] if pages else [batch.cells(self._unit)]
         columns.append((batch.end - batch.start) << unit)
         if self.owners:
-            names = np.array([None, *self._names], np.object_)
+            names = np.array([None, *map(str, self._names)], np.object_)
             columns += [names[batch.old_owner], names[batch.new_owner]]
         return columns
 
-    def _totals(self) -> Iterator[Block]:
+    def totals(self) -> Rows:
         """Runs and bytes by what became of them; nothing when all is the same."""
+        blocks = (block_of(TotalRow, rows) for rows in self._totals())
+        return Rows("totals", columns_of(TotalRow), blocks, empty=self._equal)
+
+    def _totals(self) -> Iterator[list[TotalRow]]:
+        """All rows, worked out when they are taken."""
         old_orders, new_orders = _orders(self.old), _orders(self.new)
-        rows: list[tuple[Cell, ...]] = [
-            ("same", old_orders[block], new_orders[block], None, size)
+        rows = [
+            TotalRow("same", old_orders[block], new_orders[block], None, size)
             for block, size in self._same().items()
             if size
         ]
         for (change, old, new), runs in sorted(self._tally.runs.items()):
             size = self._tally.pages[change, old, new] << self._unit
-            rows.append((CHANGES[change], old_orders[old], new_orders[new], runs, size))
-        yield _columns(rows, _TOTAL_COLUMNS)
+            rows.append(TotalRow(CHANGES[change], old_orders[old], new_orders[new], runs, size))
+        yield rows
 
     def _same(self) -> dict[int, int]:
         """Bytes that both sides preserve in blocks of one size, by log2 of that."""
@@ -212,34 +269,40 @@ class Diff:
                 same[old] -= pages << self._unit
         return same
 
-    def _changes(self) -> Rows:
+    def changes(self) -> Rows:
         """What changed in meaning, one by one."""
-        return Rows("changes", _MEANING_COLUMNS, [_columns(self.meaning.differences, _MEANING_COLUMNS)])
+        return table("changes", ChangeRow, [ChangeRow(*each) for each in self.meaning.differences])
 
     def _counts(self) -> Rows:
         """The same, counted."""
         counts = Counter((each.change, each.what, each.field) for each in self.meaning.differences)
-        rows = [(*kind, count) for kind, count in counts.items()]
-        return Rows("changes", _COUNT_COLUMNS, [_columns(rows, _COUNT_COLUMNS)])
+        rows = [ChangeCountRow(*kind, count) for kind, count in counts.items()]
+        return table("changes", ChangeCountRow, rows)
 
-    def _head(self, changes: Rows, totals: tuple[Rows, ...]) -> Head:
-        facts = [
-            fact
-            for (name, handover), side in zip(self._sides, self._census, strict=True)
-            for fact in _facts(name, handover, side)
-        ]
-        facts.append(Fact("same", sum(self._same().values()), Kind.SIZE))
-        facts += [Fact(change, self._tally.size(change, self._unit), Kind.SIZE) for change in CHANGES]
-        spans = [(name, *span) for name, found in self._left_open for span in found]
-        doubts = [
-            Rows(name, columns, [_columns(rows, columns)])
-            for name, columns, rows in (
-                ("not compared", _UNSURE_COLUMNS, self.meaning.unsure),
-                ("left open", _UNKNOWN_COLUMNS, spans),
-            )
-            if rows
-        ]
-        return Head(tuple(facts), (changes, *doubts, *totals))
+    def side_facts(self) -> Iterator[Fact]:
+        """What tells one side from the other."""
+        for (name, handover), side in zip(self._sides, self._census, strict=True):
+            yield from _facts(name, handover, side)
+
+    def size_facts(self) -> Iterator[Fact]:
+        """How many bytes are the same, and what became of the others."""
+        yield Fact("same", sum(self._same().values()), Kind.SIZE)
+        for change in CHANGES:
+            yield Fact(change, self._tally.size(change, self._unit), Kind.SIZE)
+
+    def doubts(self) -> Iterator[Rows]:
+        """What could not be compared, and what the maps leave open; nothing where all could be."""
+        unsure = [NotComparedRow(*each) for each in self.meaning.unsure]
+        if unsure:
+            yield table("not compared", NotComparedRow, unsure)
+        spans = [LeftOpenRow(name, *span) for name, found in self._left_open for span in found]
+        if spans:
+            yield table("left open", LeftOpenRow, spans)
+
+    def _head(self) -> Head:
+        changes = self._counts() if self.stat else self.changes()
+        totals = () if self.stat else (self.totals(),)
+        return Head((*self.side_facts(), *self.size_facts()), (changes, *self.doubts(), *totals))
 
     @cached_property
     def _findings(self) -> list[Finding]:
@@ -253,10 +316,6 @@ class Diff:
     def _tail(self) -> Tail:
         maps = map_words(self._tally, sum(self._same().values()), self._unit, complete=self._legible)
         return Tail("; ".join([maps, *meaning_words(self.meaning)]), self._findings)
-
-
-def _columns(rows: Sequence[tuple[Cell, ...]], columns: tuple[Column, ...]) -> Block:
-    return list(zip(*rows, strict=True)) if rows else [[] for _ in columns]
 
 
 def _orders(handover: Handover) -> AnyArray:

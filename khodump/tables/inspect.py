@@ -109,7 +109,8 @@ def _owned(handover: Handover, selection: Selection, *, pages: bool) -> Result:
     extents, owner = ownership.extents(handover.tracker.page_shift)
     chosen, kept = extents.selected(orders=selection.orders, start=selection.start, end=selection.end)
     nobody = handover.nobody if handover.user_findings else None
-    names = [ownership.name(row) or nobody for row in owner[kept].tolist()]
+    words = [*map(str, ownership.owners), nobody]  # NOBODY is the last
+    names = [words[row] for row in owner[kept].tolist()]
     rows = _rows([chosen], pages=pages)
     tally = _Tally(len(chosen), chosen.total_size)
     return Result(

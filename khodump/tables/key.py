@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from khodump.abi.kexec_handover import PAGE_SIZES, RadixGeometry, radix_depth
 from khodump.errors import UsageError
 from khodump.numbers import format_size
-from khodump.rows import Cell, Column, Head, Kind, Result, Rows, Tail
+from khodump.rows import Address, Count, Head, Result, Size, Tail, Text, table
 from khodump.trackers.shallow import USUAL_ORDER0_END
 
-_COLUMNS: Final = (
-    Column("page size", Kind.SIZE),
-    Column("kernels", Kind.TEXT),
-    Column("depth", Kind.COUNT),
-    Column("key", Kind.ADDRESS),
-    Column("key bits", Kind.TEXT),
-    Column("phys", Kind.ADDRESS),
-    Column("order", Kind.COUNT),
-    Column("block size", Kind.SIZE),
-    Column("slots", Kind.TEXT),
-    Column("leaf bit", Kind.COUNT),
-    Column("remarks", Kind.TEXT),
-)
+
+@dataclass(frozen=True)
+class KeyRow:
+    """A key in one kind of tree.
+
+    Attributes:
+        page_size, kernels, depth: of the tree.
+        key: as a tree keeps it; None where a block has none.
+        key_bits: the bit that tells the order, and the address in blocks.
+        phys, order, block_size: the block; None where no kernel makes such a key.
+        slots: on the way to the leaf, from the root down.
+        leaf_bit: the bit of the leaf.
+        remarks: what is unusual, or why there is no such key or block.
+    """
+
+    page_size: Size
+    kernels: Text
+    depth: Count
+    key: Address | None = None
+    key_bits: Text | None = None
+    phys: Address | None = None
+    order: Count | None = None
+    block_size: Size | None = None
+    slots: Text | None = None
+    leaf_bit: Count | None = None
+    remarks: Text | None = None
 
 
 class _Tree(NamedTuple):
@@ -110,7 +124,7 @@ def _trees(page_size: int | None) -> list[_Tree]:
     return trees
 
 
-def _decoded(tree: _Tree, key: int) -> tuple[Cell, ...]:
+def _decoded(tree: _Tree, key: int) -> KeyRow:
     """The row of a key, bare ones of shallow trees included."""
     if not tree.is_shallow or key >= tree.geometry.order0_end:
         block = tree.full.decode(key)
@@ -122,21 +136,29 @@ def _decoded(tree: _Tree, key: int) -> tuple[Cell, ...]:
     return _row(tree, key, order0 or (0, 0), remark)
 
 
-def _row(tree: _Tree, key: int, block: tuple[int, int], remark: str | None = None) -> tuple[Cell, ...]:
+def _row(tree: _Tree, key: int, block: tuple[int, int], remark: str | None = None) -> KeyRow:
     phys, order = block
     marker = key.bit_length() - 1 if remark is None else None
     if tree.is_shallow and marker == tree.full.key_width - 1:
         remark = f"kept as {key ^ 1 << marker:#x}: the tree has no room for order bit {marker}"
     slots, bit = tree.geometry.path(key)
-    path = " > ".join(map(str, slots))
-    size = tree.geometry.page_size << order
-    head = (tree.geometry.page_size, tree.kernels, tree.geometry.depth)
-    return *head, key, key_bits(key, marker), phys, order, size, path, bit, remark
+    return KeyRow(
+        tree.geometry.page_size,
+        tree.kernels,
+        tree.geometry.depth,
+        key,
+        key_bits(key, marker),
+        phys,
+        order,
+        block_size=tree.geometry.page_size << order,
+        slots=" > ".join(map(str, slots)),
+        leaf_bit=bit,
+        remarks=remark,
+    )
 
 
-def _refused(tree: _Tree, why: str, key: int | None = None) -> tuple[Cell, ...]:
-    rest = (None,) * (len(_COLUMNS) - 5)
-    return tree.geometry.page_size, tree.kernels, tree.geometry.depth, key, *rest, why
+def _refused(tree: _Tree, why: str, key: int | None = None) -> KeyRow:
+    return KeyRow(tree.geometry.page_size, tree.kernels, tree.geometry.depth, key, remarks=why)
 
 
 def _impossible(full: RadixGeometry, key: int) -> str:
@@ -159,8 +181,7 @@ def _unfit(full: RadixGeometry, phys: int, order: int) -> str | None:
     return "its block would reach 2^64" if phys + size >= 1 << 64 else None
 
 
-def _result(rows: Sequence[tuple[Cell, ...]]) -> Result:
-    block = list(zip(*rows, strict=True))
-    made = sum(row[5] is not None for row in rows)
+def _result(rows: Sequence[KeyRow]) -> Result:
+    made = sum(row.phys is not None for row in rows)
     summary = f"a key in {made} of {len(rows)} kinds of tree"
-    return Result("khodump.key/1", lambda: Head(()), Rows("keys", _COLUMNS, [block]), lambda: Tail(summary))
+    return Result("khodump.key/1", lambda: Head(()), table("keys", KeyRow, rows), lambda: Tail(summary))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -12,10 +13,11 @@ from khodump.columns.extents import Preservation
 from khodump.findings import Severity
 from khodump.handover import Handover
 from khodump.memory import Hole, PhysicalMemory
-from khodump.opening.broken import Broken
-from khodump.rows import Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.opening.mapless import MaplessRoot
+from khodump.owner import Owner
+from khodump.rows import Address, Count, Fact, Head, Kind, Lines, Result, Size, Tail, Text, table
 from khodump.subtrees.luo_state import file_owner
-from khodump.subtrees.memfd import Memfd
+from khodump.subtrees.memfd import FOLIOS, Memfd
 from khodump.tables.key import key_bits
 from khodump.tables.slots import slots_to_block, slots_to_page, steps_to_page
 from khodump.tracker import Trace
@@ -25,8 +27,9 @@ _VALUE_SIZE: Final = 8
 _PRINTABLE: Final = range(0x20, 0x7F)
 
 
-class _Row(NamedTuple):
-    """A row; its fields are the columns.
+@dataclass(frozen=True)
+class LookupRow:
+    """A row of `khodump lookup`.
 
     Attributes:
         address: that was asked about.
@@ -45,44 +48,28 @@ class _Row(NamedTuple):
         claimed_by: all who claim it, and where each says so.
     """
 
-    address: int
-    state: str
-    order: int | None = None
-    start: int | None = None
-    end: int | None = None
-    distance: int | None = None
-    key: int | None = None
-    key_bits: str | None = None
-    owner: str | None = None
-    memfd_offset: int | None = None
-    file: str | None = None
-    file_offset: int | None = None
-    bytes: str | None = None
-    path: str | None = None
-    value: int | None = None
-    holds: str | None = None
-    slots: str | None = None
-    claimed_by: str | None = None
-
-
-_KINDS: Final[Mapping[str, Kind]] = {
-    "address": Kind.ADDRESS,
-    "order": Kind.COUNT,
-    "start": Kind.ADDRESS,
-    "end": Kind.ADDRESS,
-    "distance": Kind.SIZE,
-    "key": Kind.ADDRESS,
-    "memfd_offset": Kind.ADDRESS,
-    "file_offset": Kind.ADDRESS,
-    "value": Kind.ADDRESS,
-    "slots": Kind.LINES,
-    "claimed_by": Kind.LINES,
-}
-_COLUMNS: Final = tuple(Column(name.replace("_", " "), _KINDS.get(name, Kind.TEXT)) for name in _Row._fields)
+    address: Address
+    state: Text
+    order: Count | None = None
+    start: Address | None = None
+    end: Address | None = None
+    distance: Size | None = None
+    key: Address | None = None
+    key_bits: Text | None = None
+    owner: Text | None = None
+    memfd_offset: Address | None = None
+    file: Text | None = None
+    file_offset: Address | None = None
+    bytes: Text | None = None
+    path: Text | None = None
+    value: Address | None = None
+    holds: Text | None = None
+    slots: Lines | None = None
+    claimed_by: Lines | None = None
 
 
 class _Place(NamedTuple):
-    """What the image holds of a byte, and of those behind it; the fields are columns of `_Row`."""
+    """What the image holds of a byte, and of those behind it; the fields are columns of `LookupRow`."""
 
     file: str | None = None
     file_offset: int | None = None
@@ -119,26 +106,25 @@ def lookup(handover: Handover, addresses: Sequence[int]) -> Result:
     return Result(
         "khodump.lookup/1",
         lambda: _head(handover),
-        Rows("addresses", _COLUMNS, [list(zip(*rows, strict=True))], upright=True),
+        table("addresses", LookupRow, rows, upright=True),
         lambda: _tail(handover, addresses),
     )
 
 
-def lookup_bytes(broken: Broken, addresses: Sequence[int]) -> Result:
+def lookup_bytes(root: MaplessRoot, addresses: Sequence[int]) -> Result:
     """What the image holds at these addresses, where no handover can be read, so that nothing else can be told."""
     rows = [
-        _Row(address, "unknown")._replace(**place_of(broken.memory, address)._asdict())
-        for address in addresses
+        LookupRow(address, "unknown", **place_of(root.memory, address)._asdict()) for address in addresses
     ]
     facts = (
-        Fact("image", broken.memory.description, Kind.TEXT),
-        Fact("fdt", broken.phys, Kind.ADDRESS),
+        Fact("image", root.memory.description, Kind.TEXT),
+        Fact("fdt", root.phys, Kind.ADDRESS),
     )
     summary = "only what the image holds can be told, for no handover can be read"
     return Result(
         "khodump.lookup/1",
         lambda: Head(facts),
-        Rows("addresses", _COLUMNS, [list(zip(*rows, strict=True))], upright=True),
+        table("addresses", LookupRow, rows, upright=True),
         lambda: Tail(summary, is_partial=True),
     )
 
@@ -169,7 +155,7 @@ class _Finder:
         self._no_owner = handover.nobody if handover.user_findings else None
         self._claimants = find_claimants(handover, addresses)
 
-    def rows(self, address: int) -> Iterator[_Row]:
+    def rows(self, address: int) -> Iterator[LookupRow]:
         """The rows of one address."""
         blocks, kinds = self._preserved.lookup(address), self._kinds(address)
         place = place_of(self._handover.memory, address)
@@ -181,16 +167,16 @@ class _Finder:
         if blocks:
             return
         state = ", ".join(kinds) or ("unknown" if is_unknown(self._handover, address) else "not preserved")
-        row = _Row(address, state, owner=self._claimant(address), path=self._way_to(address))
+        row = LookupRow(address, state, owner=self._claimant(address), path=self._way_to(address))
         yield self._with_all(row, place, self._slots(address))
         for match in self._neighbours(address):
             yield self._row(address, match)
 
-    def _row(self, address: int, match: _Match) -> _Row:
+    def _row(self, address: int, match: _Match) -> LookupRow:
         """What there is to say of a block."""
         block, trace = match.block, self._handover.tracker.trace(*match.block)
-        owner = self._ownership.at(match.at, block.order) or self._no_owner
-        return _Row(
+        owner = self._ownership.at(match.at, block.order)
+        return LookupRow(
             address,
             match.state,
             block.order,
@@ -199,15 +185,16 @@ class _Finder:
             match.distance,
             trace.key,
             None if trace.key is None else key_bits(trace.key, trace.marker),
-            owner,
+            self._no_owner if owner is None else str(owner),
             self._memfd_offset(owner, block, match.at) if match.distance is None else None,
             path=_path(trace),
         )
 
-    def _with_all(self, row: _Row, place: _Place, slots: Iterable[str]) -> _Row:
+    def _with_all(self, row: LookupRow, place: _Place, slots: Iterable[str]) -> LookupRow:
         """The row with what is known of the address itself."""
         claimants = self._claimants[row.address]
-        return row._replace(
+        return replace(
+            row,
             **place._asdict(),
             slots="\n".join(slots) or None,
             claimed_by="\n".join(self._claim(claimant) for claimant in claimants) or None,
@@ -215,7 +202,7 @@ class _Finder:
 
     def _claim(self, claimant: Claimant) -> str:
         """Who claims, and the entry that says so. Names may hold line ends, which would make two lines of one."""
-        owner = claimant.owner.replace("\n", " ")
+        owner = str(claimant.owner).replace("\n", " ")
         if claimant.entry is None:
             return owner
         what, at = claimant.entry
@@ -236,10 +223,9 @@ class _Finder:
         kinds = []
         if any(region.addr <= address < region.end for region in self._regions):
             kinds.append("scratch")
-        nodes, leaf_size = self._handover.nodes, self._handover.tracker.leaf_size
-        size = np.where(nodes.level == 0, leaf_size, self._handover.page_size).astype(np.uint64)
+        start, end = self._handover.map_pages
         at = np.uint64(address)
-        if ((nodes.phys <= at) & (at - np.minimum(nodes.phys, at) < size)).any():
+        if ((start <= at) & (at - start < end - start)).any():  # the last may end where addresses do
             kinds.append("map's own page")
         return kinds
 
@@ -247,7 +233,7 @@ class _Finder:
         """Who counts on a byte that is not preserved."""
         ownership, at = self._ownership, np.uint64(address)
         rows = np.flatnonzero((ownership.missing_start <= at) & (at < ownership.missing_end))
-        return ownership.name(int(ownership.missing_owner[rows[0]])) if len(rows) else None
+        return str(ownership.owner_of(int(ownership.missing_owner[rows[0]]))) if len(rows) else None
 
     def _way_to(self, address: int) -> str | None:
         """The slots that lead to a page of the map, from its first page on; None for other pages."""
@@ -256,11 +242,11 @@ class _Finder:
         pages = [f"{page.phys:#x}" for page in steps[-1:]]
         return " > ".join([*tables, *pages]) or None
 
-    def _memfd_offset(self, owner: str | None, block: Preservation, address: int) -> int | None:
+    def _memfd_offset(self, owner: Owner | None, block: Preservation, address: int) -> int | None:
         """Where the byte is in the file whose folio the block is, if it is one."""
         size = self._handover.page_size
         page = np.uint64(address // size * size)
-        for memfd in self._memfds.get(owner or "", ()):
+        for memfd in self._memfds.get(owner, ()) if owner else ():
             for batch in memfd.folios():
                 # A folio that does not begin where a block does counts as a page, here as among the owners.
                 rows = np.flatnonzero((batch.phys == np.uint64(block.phys)) | (batch.phys == page))
@@ -300,17 +286,16 @@ def place_of(memory: PhysicalMemory, address: int) -> _Place:
     return _Place(*found, "present", value, holds)
 
 
-def _memfds(handover: Handover) -> dict[str, list[Memfd]]:
+def _memfds(handover: Handover) -> dict[Owner, list[Memfd]]:
     """The memfds by the owner of their folios; hostile sessions may share a name."""
-    found: dict[str, list[Memfd]] = {}
+    found: dict[Owner, list[Memfd]] = {}
     written = handover.luo.sessions if handover.luo else ()
     listed = handover.unserialized.sessions if handover.unserialized else ()
     for session in (*written, *listed):
         for file in session.files:
             if file.state is not None:
-                found.setdefault(f"{file_owner(session.name, file.token, file.handler)}/folios", []).append(
-                    file.state
-                )
+                owner = file_owner(session.name, file.token, file.handler).with_part(FOLIOS)
+                found.setdefault(owner, []).append(file.state)
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,24 +13,28 @@ from khodump.extraction.contents import preserved_contents
 from khodump.handover import Handover
 from khodump.numbers import format_size
 from khodump.ownership import NOBODY, Ownership
-from khodump.rows import Block, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.rows import Count, Fact, Head, Kind, Result, Size, Tail, Text, table
 
-#: The fact that says how many bytes of what is preserved the image does not hold.
-NOT_HELD: Final = "not in the image"
 
-_COLUMNS = (
-    Column("owner", Kind.TEXT),
-    Column("pages", Kind.COUNT),
-    Column("preserved", Kind.SIZE),
-    Column("not preserved", Kind.SIZE),
-)
-_BITMAP_COLUMNS = (
-    Column("order", Kind.COUNT),
-    Column("bitmaps", Kind.COUNT),
-    Column("empty", Kind.COUNT),
-    Column("bytes", Kind.SIZE),
-    Column("covers", Kind.SIZE),
-)
+@dataclass(frozen=True)
+class OwnerRow:
+    """What an owner has of the preserved memory, and what it counts on that is not preserved; None where that is open."""
+
+    owner: Text
+    pages: Count | None
+    preserved: Size | None
+    not_preserved: Size | None
+
+
+@dataclass(frozen=True)
+class BitmapRow:
+    """The bitmaps of an order: how many, how many of them empty, the bytes they take, and the memory they speak of."""
+
+    order: Count | None
+    bitmaps: Count
+    empty: Count
+    bytes: Size
+    covers: Size | None
 
 
 def owners(handover: Handover) -> Result:
@@ -42,21 +47,24 @@ def owners(handover: Handover) -> Result:
     missing = _sizes(
         ownership.missing_owner, ownership.missing_end - ownership.missing_start, len(ownership.owners)
     )
-    names = [*ownership.owners, f"({handover.nobody})"]
+    names = [*map(str, ownership.owners), f"({handover.nobody})"]
     rows = sorted(range(len(names)), key=lambda row: (-int(sizes[row]) - int(missing[row]), names[row]))
     rows = [row for row in rows if sizes[row] or missing[row]]
     gone = handover.is_map_unknown
     open_ = gone or not handover.is_whole
-    block = (
-        [names[row] for row in rows],
-        [None if gone else int(sizes[row]) // handover.page_size for row in rows],
-        [None if gone else int(sizes[row]) for row in rows],
-        [None if open_ else int(missing[row]) for row in rows],
-    )
+    owned = [
+        OwnerRow(
+            names[row],
+            None if gone else int(sizes[row]) // handover.page_size,
+            None if gone else int(sizes[row]),
+            None if open_ else int(missing[row]),
+        )
+        for row in rows
+    ]
     return Result(
         "khodump.owners/1",
         lambda: _head(handover, ownership, sizes, missing),
-        Rows("owners", _COLUMNS, [block]),
+        table("owners", OwnerRow, owned),
         lambda: _tail(handover, ownership, sizes, missing),
     )
 
@@ -69,9 +77,8 @@ def _sizes(owner: I64, size: U64, count: int) -> U64:
 
 
 def _head(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) -> Head:
-    nodes = handover.nodes
-    leaf = nodes.level == 0
-    spent = int((~leaf).sum()) * handover.page_size + int(leaf.sum()) * handover.tracker.leaf_size
+    start, end = handover.map_pages
+    spent = int((end - start).sum())
     total = int(sizes.sum())
     gone = handover.is_map_unknown
     open_ = gone or not handover.is_whole
@@ -81,13 +88,19 @@ def _head(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) ->
         Fact("claimed by nobody", None if gone or handover.user_findings else int(sizes[-1]), Kind.SIZE),
         Fact("owner not known", _not_known(handover, int(sizes[-1])), Kind.SIZE),
         Fact("claimed but not preserved", None if open_ else int(missing.sum()), Kind.SIZE),
-        Fact(NOT_HELD, None if gone else preserved_contents(handover).lost, Kind.SIZE),
+        not_held(handover),
         Fact("claimed twice", ownership.claimed_twice.size, Kind.SIZE),
         Fact("map's own pages", _pages(handover), Kind.COUNT),
         Fact("map's size", spent, Kind.SIZE),
         Fact("bytes preserved a byte of map", None if gone or not spent else total // spent, Kind.COUNT),
     )
-    return Head(facts, (Rows("bitmaps", _BITMAP_COLUMNS, [_bitmaps(handover)]),))
+    return Head(facts, (table("bitmaps", BitmapRow, list(_bitmaps(handover))),))
+
+
+def not_held(handover: Handover) -> Fact:
+    """How many bytes of what is preserved the image does not hold."""
+    lost = None if handover.is_map_unknown else preserved_contents(handover).lost
+    return Fact("not in the image", lost, Kind.SIZE)
 
 
 def _not_known(handover: Handover, unclaimed: int) -> int | None:
@@ -99,23 +112,22 @@ def _not_known(handover: Handover, unclaimed: int) -> int | None:
 
 def _pages(handover: Handover) -> int:
     """The pages of memory that the map takes; several of 6.16's bitmaps share one."""
-    nodes = handover.nodes
-    return len(np.unique(nodes.phys // np.uint64(handover.page_size)))
+    start, _ = handover.map_pages
+    return len(np.unique(start // np.uint64(handover.page_size)))
 
 
-def _bitmaps(handover: Handover) -> Block:
+def _bitmaps(handover: Handover) -> Iterator[BitmapRow]:
     """The bitmaps by order: how little they take, and how much they could tell of."""
     nodes, size = handover.nodes, handover.tracker.leaf_size
     leaf = nodes.level == 0
-    orders = np.unique(nodes.order[leaf]).tolist()
-    counts = [int((leaf & (nodes.order == order)).sum()) for order in orders]
-    empties = [int((leaf & (nodes.order == order) & nodes.empty).sum()) for order in orders]
-    covered = [
-        None if order == NO_ORDER else count * size * 8 * (handover.page_size << order)
-        for order, count in zip(orders, counts, strict=True)
-    ]
-    told = [None if order == NO_ORDER else order for order in orders]
-    return told, counts, empties, [count * size for count in counts], covered
+    for order in np.unique(nodes.order[leaf]).tolist():
+        chosen = leaf & (nodes.order == order)
+        count, empty = int(chosen.sum()), int((chosen & nodes.empty).sum())
+        if order == NO_ORDER:
+            yield BitmapRow(None, count, empty, count * size, None)
+        else:
+            covered = count * size * 8 * (handover.page_size << order)
+            yield BitmapRow(order, count, empty, count * size, covered)
 
 
 def _tail(handover: Handover, ownership: Ownership, sizes: U64, missing: U64) -> Tail:

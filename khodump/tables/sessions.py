@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,39 +17,60 @@ from khodump.luo_sessions import (
     INCOMING,
     OUTGOING,
     SERIALIZED,
-    FoundFile,
     FoundSession,
     find_sessions,
     received_words,
     why_no_lists,
 )
 from khodump.names import meant
-from khodump.rows import Block, Cell, Column, Fact, Head, Kind, Result, Rows, Tail
+from khodump.owner import quoted
+from khodump.rows import Address, Count, Fact, Head, Kind, Result, Size, Tail, Text, Truth, table
 from khodump.subtrees.luo_state import Luo
 from khodump.subtrees.memfd import Memfd
-from khodump.subtrees.text import quoted
 
-_COLUMNS = (
-    Column("session", Kind.TEXT),
-    Column("token", Kind.ADDRESS),
-    Column("handler", Kind.TEXT),
-    Column("size", Kind.SIZE),
-    Column("position", Kind.COUNT),
-    Column("seals", Kind.ADDRESS),
-    Column("folios", Kind.COUNT),
-    Column("preserved", Kind.SIZE),
-    Column("orders", Kind.TEXT),
-    Column("data", Kind.ADDRESS),
-    Column("array", Kind.ADDRESS),
-    Column("first", Kind.ADDRESS),
-    Column("runs", Kind.COUNT),
-    Column("list", Kind.TEXT),
-    Column("retrieved", Kind.TRUTH),
-    Column("name", Kind.TEXT),
-)
-_FLB_COLUMNS = (Column("flb", Kind.TEXT), Column("data", Kind.ADDRESS), Column("count", Kind.COUNT))
-_NO_FILE: tuple[Cell, ...] = (None,) * 12
-_NO_STATE: tuple[Cell, ...] = (None,) * 6
+
+@dataclass(frozen=True)
+class FileRow:
+    """A file, or a session without files.
+
+    Attributes:
+        session: its name.
+        token, handler, data: as LUO has them of the file.
+        size, position, seals: of a file of a kind that is known.
+        folios, preserved, orders: how many, their bytes, and how many of which order.
+        array: where its list of folios lies.
+        first: lowest address of its folios.
+        runs: stretches of memory that they are, in file order.
+        list: which list it is in.
+        retrieved: whether user space of the running kernel has it.
+        name: of the open file.
+    """
+
+    session: Text
+    token: Address | None = None
+    handler: Text | None = None
+    size: Size | None = None
+    position: Count | None = None
+    seals: Address | None = None
+    folios: Count | None = None
+    preserved: Size | None = None
+    orders: Text | None = None
+    data: Address | None = None
+    array: Address | None = None
+    first: Address | None = None
+    runs: Count | None = None
+    list: Text | None = None
+    retrieved: Truth | None = None
+    name: Text | None = None
+
+
+@dataclass(frozen=True)
+class FlbRow:
+    """File-lifecycle-bound state."""
+
+    flb: Text
+    data: Address
+    count: Count
 
 
 class _Folios(NamedTuple):
@@ -87,13 +109,12 @@ def sessions(handover: Handover, *, session: str | None = None, token: int | Non
     if found or (handover.luo and handover.luo.is_serialized):
         _demand(found, chosen, session, token)
     rows = [row for each in chosen for row in _rows(handover, each, token)]
-    files = sum(row[1] is not None for row in rows)
-    block: Block = list(zip(*rows, strict=True)) if rows else [[] for _ in _COLUMNS]
+    files = sum(row.token is not None for row in rows)
     gone = _is_gone(handover, chosen, has_files=bool(files))
     return Result(
         "khodump.sessions/1",
         lambda: _head(handover, handover.luo, len(found)),
-        Rows("files", _COLUMNS, [block]),
+        table("files", FileRow, rows),
         lambda: _tail(handover, chosen, files, gone=gone),
     )
 
@@ -120,33 +141,37 @@ def _demand(
         raise UsageError(f"no file {where} has token {token:#x}", hint=hint)
 
 
-def _rows(handover: Handover, session: FoundSession, token: int | None) -> Iterator[tuple[Cell, ...]]:
+def _rows(handover: Handover, session: FoundSession, token: int | None) -> Iterator[FileRow]:
     files = [file for file in session.files if token in (None, file.file.token)]
     if not files and token is None:
-        yield session.name, *_NO_FILE, session.list, session.is_retrieved, None
+        yield FileRow(session.name, list=session.list, retrieved=session.is_retrieved)
     for file in files:
-        yield session.name, *_file(handover, file), session.list, file.is_retrieved, file.name
+        row = FileRow(
+            session.name,
+            file.file.token,
+            file.file.handler or None,
+            data=file.file.data,
+            list=session.list,
+            retrieved=file.is_retrieved,
+            name=file.name,
+        )
+        yield row if file.file.state is None else _with_state(row, handover, file.file.state, file.orders)
 
 
-def _file(handover: Handover, found: FoundFile) -> tuple[Cell, ...]:
-    file, state = found.file, found.file.state
-    if state is None:
-        return file.token, file.handler or None, *_NO_STATE, file.data, None, None, None
-    folios = _folios(handover, state, found.orders)
-    array = int(state.array.blocks[0]) if len(state.array.blocks) else None
-    return (
-        file.token,
-        state.version,
-        state.size,
-        state.pos,
-        state.seals,
-        folios.number,
-        folios.size,
-        folios.orders,
-        file.data,
-        array,
-        folios.first,
-        folios.runs,
+def _with_state(row: FileRow, handover: Handover, state: Memfd, orders: Extents) -> FileRow:
+    folios = _folios(handover, state, orders)
+    return replace(
+        row,
+        handler=state.version,
+        size=state.size,
+        position=state.pos,
+        seals=state.seals,
+        folios=folios.number,
+        preserved=folios.size,
+        orders=folios.orders,
+        array=int(state.array.blocks[0]) if len(state.array.blocks) else None,
+        first=folios.first,
+        runs=folios.runs,
     )
 
 
@@ -165,7 +190,7 @@ def _folios(handover: Handover, memfd: Memfd, preserved: Extents) -> _Folios:
             continue
         orders = preserved.orders_at(batch.phys)
         totals += np.bincount(orders, minlength=NO_ORDER + 1)
-        length = np.uint64(handover.page_size) << np.where(orders == NO_ORDER, 0, orders).astype(np.uint64)
+        length = preserved.block_sizes(orders)
         size += int(length.sum())
         ends = np.concatenate([previous, batch.phys + length])
         runs += int((batch.phys != ends[:-1]).sum())
@@ -200,12 +225,10 @@ def _head(handover: Handover, luo: Luo | None, sessions: int) -> Head:
             Fact("serialized", luo.is_serialized, Kind.TRUTH),
             Fact("sessions", sessions, Kind.COUNT),
         ]
-    flbs: Block = [
-        [flb.name for flb in luo.flbs] if luo else [],
-        [flb.data for flb in luo.flbs] if luo else [],
-        [flb.count for flb in luo.flbs] if luo else [],
-    ]
-    return Head(tuple(facts), (Rows("flbs", _FLB_COLUMNS, [flbs]),) if luo else ())
+    if luo is None:
+        return Head(tuple(facts))
+    flbs = [FlbRow(flb.name, flb.data, flb.count) for flb in luo.flbs]
+    return Head(tuple(facts), (table("flbs", FlbRow, flbs),))
 
 
 def _tail(handover: Handover, chosen: Sequence[FoundSession], files: int, *, gone: bool) -> Tail:

@@ -14,6 +14,7 @@ from khodump.abi.kexec_handover import (
 )
 from khodump.abi.kho_order_table import PROP_PRESERVED_ORDER_TABLE
 from khodump.abi.khoser import SMALL_BITMAP_SIZE
+from khodump.advice import VERSION, Advice
 from khodump.errors import NoHandoverError, UnknownVersionError
 from khodump.fdt import FdtNode
 from khodump.memory import PhysicalMemory
@@ -122,7 +123,7 @@ def open_tracker(
     wanted = " or ".join(candidate.prop for candidate in known)
     raise NoHandoverError(
         f"the root FDT says {said} but has no 8-byte {wanted} (it has {', '.join(tree.properties) or 'nothing'})",
-        hint="the handover was not finished, or is of another version: try --as",
+        hint=Advice.of("the handover was not finished, or is of another version: try ", VERSION),
     )
 
 

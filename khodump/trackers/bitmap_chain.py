@@ -14,6 +14,7 @@ from khodump.abi.khoser import (
     chunk_capacity,
 )
 from khodump.abi.layout import dtype_of, offset_of
+from khodump.advice import VERSION, Advice
 from khodump.columns.arrays import U8, U64, Bool
 from khodump.columns.extents import Extents
 from khodump.findings import Entry, Severity
@@ -84,7 +85,8 @@ class BitmapChainTracker(Tracker):
         self.leaf_size = self.bitmap_size.size
         self.reading = f"{format_size(page_size)} pages with {size} bitmaps"
         if not self.bitmap_size.certain:
-            self.doubt = f"whether its bitmaps are of {size} is a guess; --as kho-v1a or kho-v1b settles it"
+            guess = f"whether its bitmaps are of {size} is a guess; "
+            self.doubt = Advice.of(guess, VERSION.of("kho-v1a"), " or kho-v1b settles it")
 
     def walk(self) -> Walk:
         """See `Tracker.walk`."""
@@ -244,8 +246,7 @@ class BitmapChainTracker(Tracker):
         step = _BATCH_BYTES // size
         for at in range(0, len(elements.order), step):
             part = elements.take(slice(at, at + step))
-            # A bitmap is to its size what a page is to its: memory gathers them alike.
-            pages = self._memory.pages(part.bitmap // np.uint64(size), size)
+            pages = self._memory.gather(part.bitmap, size)
             readable: Bool = pages.presence == Presence.PRESENT
             words = pages.data.view("<u8")[readable]
             self._note(part, pages.presence, readable, words, walk)

@@ -19,7 +19,7 @@ from khodump.columns.arrays import I64, U8, U64, Bool, among, distinct, repeats,
 from khodump.columns.extents import NO_ORDER, Extents
 from khodump.columns.table import Columns
 from khodump.findings import Finding
-from khodump.memory import Hole, PhysicalMemory, Presence, page_numbers
+from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.problems import MapKeyImpossible, MapNodeShared, MapPointerUnaligned, MapProblem
 from khodump.tracker import NO_SLOT, Nodes, Trace, TraceNode, Walk, node_problem, slot_words
 from khodump.trackers.bitmaps import runs_of_set_bits
@@ -170,9 +170,7 @@ class TableTree:
         self, entries: Entries, level: int, walk: Walk, word: np.dtype[np.uint64]
     ) -> tuple[U64, Bool]:
         """The words of the nodes that could be read, one row a node, and which those are; notes them all."""
-        pages = self._memory.pages(
-            page_numbers(entries.phys, self.geometry.page_size), self.geometry.page_size
-        )
+        pages = self._memory.gather(entries.phys, self.geometry.page_size)
         readable: Bool = pages.presence == Presence.PRESENT
         words = pages.data.view(word)
         if not readable.all():

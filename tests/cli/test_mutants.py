@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from khodump.abi.kexec_handover import KHO_SCRATCH, KhoScratch
 from khodump.abi.memfd import MEMFD_LUO_FOLIO_SER
-from khodump.api import open_suspect
+from khodump.api import open_leniently
 from khodump.checking.checkup import Checkup, examine
 from khodump.names import meant, spelled
 from tests.builders.boot import Entry, kho_data, write_boot_params, write_scratch
@@ -49,7 +49,7 @@ def mutated(built: BuiltHandover, at: int, data: bytes) -> Iterator[str]:
 
 
 def checked(path: str) -> Checkup:
-    with open_suspect(path) as suspect:
+    with open_leniently(path) as suspect:
         return examine(suspect)
 
 

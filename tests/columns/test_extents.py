@@ -159,6 +159,18 @@ def test_lookup_finds_the_blocks_that_cover_an_address(runs, offset):
     assert [hit.order for hit in found] == sorted(hit.order for hit in found)
 
 
+@given(run_lists(base=MIDDLE), st.lists(st.integers(-2, 200), max_size=20))
+def test_a_block_is_found_where_it_begins_and_the_largest_where_several_do(runs, pages):
+    addresses = [(1 << 40) + page * PAGE for page in pages]
+    blocks: dict[int, int] = {}
+    for block in model(runs):
+        blocks[block.phys] = max(blocks.get(block.phys, 0), block.order)
+    orders = extents(runs).orders_at(np.array(addresses, np.uint64))
+    assert orders.tolist() == [blocks.get(phys, NO_ORDER) for phys in addresses]
+    sizes = extents(runs).block_sizes_at(np.array(addresses, np.uint64))
+    assert sizes.tolist() == [PAGE << blocks.get(phys, 0) for phys in addresses]
+
+
 @given(run_lists())
 def test_take_selects_runs(runs):
     mask = np.arange(len(runs)) % 2 == 0

@@ -56,8 +56,8 @@ def test_a_capture_reads_the_same_through_drgn(path):
             for phys in (span.start - 8, span.start, span.end - PAGE, span.end - 8):
                 assert through.read(max(0, phys), 16) == own.read(max(0, phys), 16)
             assert through.locate(span.start) == own.locate(span.start)
-        pfns = np.arange(0, 0x3000, dtype=np.uint64)
-        got, wanted = through.pages(pfns, PAGE), own.pages(pfns, PAGE)
+        addresses = np.arange(0, 0x3000 * PAGE, PAGE, dtype=np.uint64)
+        got, wanted = through.gather(addresses, PAGE), own.gather(addresses, PAGE)
         assert got.presence.tolist() == wanted.presence.tolist()
         present = got.presence == Presence.PRESENT
         assert (got.data[present] == wanted.data[present]).all()
@@ -77,7 +77,7 @@ def test_holes_are_typed_where_drgn_reads_zeros(memory):
 
 
 def test_pages_come_in_the_order_asked_for(memory):
-    pages = memory.pages(np.array([8, 1, 2, 3, 9, 1], np.uint64), PAGE)
+    pages = memory.gather(np.array([8, 1, 2, 3, 9, 1], np.uint64) * PAGE, PAGE)
     assert pages.presence.tolist() == [
         Presence.PRESENT,
         Presence.PRESENT,
@@ -87,7 +87,7 @@ def test_pages_come_in_the_order_asked_for(memory):
         Presence.PRESENT,
     ]
     assert [pages.data[row].tobytes() for row in (0, 1, 2, 5)] == [A, A, B, A]
-    assert len(memory.pages(np.zeros(0, np.uint64), PAGE).data) == 0
+    assert len(memory.gather(np.zeros(0, np.uint64), PAGE).data) == 0
 
 
 def test_a_core_that_is_cut_off_says_so(tmp_path):

@@ -228,7 +228,7 @@ def test_a_size_that_no_memory_has_is_refused(size, tmp_path):
         ) as caught:
             extract(handover.memory, plan, lambda _: pytest.fail("the output was opened"))
         if size < 1 << 63:
-            assert caught.value.hint == f"--max-size {size} allows it"
+            assert caught.value.hint == f"limit={size} allows it"
         with pytest.raises(UsageError):
             extract(handover.memory, plan, lambda _: pytest.fail("opened"), limit=size - 1)
 

@@ -17,7 +17,7 @@ def test_a_machines_device_tree_is_not_kept():
     kernel.image.write(place, tree)
     kernel.variable("initial_boot_params_pa", place.to_bytes(8, "little"))
     with kernel.opened() as memory:
-        assert Running(memory).notices
+        assert Running(memory).boot.notices
         noted = NotedMemory(memory)
         ask(Running(noted))
         assert noted.spans

@@ -77,13 +77,12 @@ class Watched(PhysicalMemory):
             self._note(range(phys // PAGE, (phys + length - 1) // PAGE + 1), length)
         return found
 
-    def pages(self, pfns: U64, page_size: int) -> Pages:
-        """See `PhysicalMemory.pages`."""
-        found = self._memory.pages(pfns, page_size)
-        ratio = page_size // PAGE
-        for pfn in pfns[found.presence == Presence.PRESENT].tolist():
-            self._note(range(pfn * ratio, (pfn + 1) * ratio), page_size)
-        return found
+    def gather(self, addresses: U64, size: int) -> Pages:
+        """See `PhysicalMemory.gather`."""
+        pages = self._memory.gather(addresses, size)
+        for phys in addresses[pages.presence == Presence.PRESENT].tolist():
+            self._note(range(phys // PAGE, (phys + size) // PAGE), size)
+        return pages
 
     def _note(self, pages: range, size: int) -> None:
         self.touched.update(pages)

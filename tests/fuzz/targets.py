@@ -147,13 +147,13 @@ def _check_memory(memory: PhysicalMemory) -> None:
     assert all(span.end <= memory.end for span in ranges)
     wanted = {edge // PAGE + step for span in ranges[:8] for edge in span[:2] for step in (-1, 0, 1)}
     pfns = np.array(sorted(pfn for pfn in wanted if 0 <= pfn < 1 << 52), np.uint64)
-    found = memory.pages(pfns, PAGE)
+    found = memory.gather(pfns * np.uint64(PAGE), PAGE)
     for row, pfn in enumerate(pfns.tolist()):
         read = memory.read(pfn * PAGE, PAGE)
         if isinstance(read, Hole):
-            assert found.presence[row] != Presence.PRESENT, f"page {pfn:#x}: pages() has what read() has not"
+            assert found.presence[row] != Presence.PRESENT, f"page {pfn:#x}: gather() has what read() has not"
         else:
-            assert found.presence[row] == Presence.PRESENT, f"page {pfn:#x}: read() has what pages() has not"
+            assert found.presence[row] == Presence.PRESENT, f"page {pfn:#x}: read() has what gather() has not"
             assert found.data[row].tobytes() == read
     for span in list(_some(memory.populated(), 4)):
         assert span.start < span.end

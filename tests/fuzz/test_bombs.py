@@ -28,6 +28,7 @@ from khodump.memories.kdump import KdumpMemory
 from khodump.memories.lime import AVML_MAGIC
 from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, Range
 from khodump.opening.locate import landmarks
+from khodump.owner import Owner
 from khodump.subtree import Context
 from khodump.subtrees import open_subtrees
 from khodump.subtrees.block import read_blocks
@@ -73,11 +74,11 @@ class MadeUpMemory(PhysicalMemory):
         pages = range(phys // PAGE, -(-(phys + size) // PAGE))
         return b"".join(self._make(page * PAGE) for page in pages)[phys % PAGE :][:size]
 
-    def pages(self, pfns, page_size: int) -> Pages:
-        data = np.zeros((len(pfns), page_size), np.uint8)
-        presence = np.zeros(len(pfns), np.uint8)
-        for row, pfn in enumerate(pfns.tolist()):
-            page = self.read(pfn * page_size, page_size)
+    def gather(self, addresses, size: int) -> Pages:
+        data = np.zeros((len(addresses), size), np.uint8)
+        presence = np.zeros(len(addresses), np.uint8)
+        for row, phys in enumerate(addresses.tolist()):
+            page = self.read(phys, size)
             presence[row] = page.presence if isinstance(page, Hole) else Presence.PRESENT
             if not isinstance(page, Hole):
                 data[row] = np.frombuffer(page, np.uint8)
@@ -172,7 +173,7 @@ def test_a_vmalloc_area_of_4_billion_pages(order, end):
         area = open_vmalloc(Context(memory, PAGE), descriptor, "bomb")
         for _ in area.batches(1 << 62):
             pass
-        list(area.keeps("owner", "what", 1 << 62))
+        list(area.keeps(Owner("owner"), "what", 1 << 62))
     assert len(memory.touched) <= 1
 
 
@@ -190,7 +191,7 @@ def test_a_memfd_that_counts_2_to_the_60_folios(order, end):
         assert isinstance(memfd, Memfd)
         for _ in memfd.folios():
             pass
-        list(memfd.keeps("owner"))
+        list(memfd.keeps(Owner("owner")))
     assert len(memory.touched) <= 3
     assert memory.bytes_read <= 16 * PAGE
 

@@ -28,7 +28,7 @@ class CountingMemory(PhysicalMemory):
         self.read_pages.update(range(phys >> 12, (phys + size + 4095) >> 12))
         return self._memory.read(phys, size)
 
-    def pages(self, pfns: U64, page_size: int) -> Pages:  # noqa: ARG002 - never called
+    def gather(self, addresses: U64, size: int) -> Pages:  # noqa: ARG002 - never called
         raise AssertionError("pages are gathered, as in a search")
 
     def populated(self) -> Iterator[Range]:

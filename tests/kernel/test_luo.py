@@ -179,7 +179,7 @@ def test_files_that_loop_are_told_of_their_session():
     luo = read(written)
     assert shape(luo.prepared) == written_shape(SESSIONS)
     (finding,) = luo.prepared[0].findings
-    assert finding.owner == 'LUO/session "vm-alpha"'
+    assert str(finding.owner) == 'LUO/session "vm-alpha"'
 
 
 def test_two_sessions_do_not_share_files():

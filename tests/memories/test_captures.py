@@ -28,7 +28,7 @@ def test_kdump_holds_what_the_elf_core_holds(name):
     """The core has 72 pages of memfd contents too, which the kdumps leave out."""
     with open_memory([HOME / "serialized.elf"]) as core, open_memory([HOME / name]) as memory:
         pfns = np.concatenate([np.arange(r.start >> 12, r.end >> 12, dtype=np.uint64) for r in core.ranges])
-        expected, got = core.pages(pfns, 4096), memory.pages(pfns, 4096)
+        expected, got = core.gather(pfns * 4096, 4096), memory.gather(pfns * 4096, 4096)
         held = got.presence == Presence.PRESENT
         assert (got.data[held] == expected.data[held]).all()
         assert set(got.presence[~held].tolist()) == {Presence.EXCLUDED}

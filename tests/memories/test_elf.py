@@ -230,5 +230,5 @@ def test_a_core_without_segments_holds_nothing(opened):
     memory = opened(build_elf([]))
     assert (memory.ranges, memory.end, list(memory.populated())) == ((), 0, [])
     assert memory.read(0, 1) == Hole(0, Presence.ABSENT)
-    pages = memory.pages(np.array([0, 1], np.uint64), PAGE)
+    pages = memory.gather(np.array([0, 1], np.uint64) * PAGE, PAGE)
     assert pages.presence.tolist() == [Presence.ABSENT] * 2

@@ -211,7 +211,7 @@ def test_a_file_that_shrinks_meanwhile_is_truncated(tmp_path):
     memory = open_memory([path])
     os.truncate(path, 2 * PAGE + 5)
     assert memory.read(2 * PAGE, PAGE) == Hole(2 * PAGE + 5, Presence.TRUNCATED)
-    pages = memory.pages(np.arange(5, dtype=np.uint64), PAGE)
+    pages = memory.gather(np.arange(5, dtype=np.uint64) * PAGE, PAGE)
     told = [Presence(value).name for value in pages.presence.tolist()]
     assert told == ["PRESENT", "PRESENT", "TRUNCATED", "TRUNCATED", "ABSENT"]
     assert bool((pages.data[1] == 1).all())

@@ -31,7 +31,10 @@ def opened(tmp_path: Path):
 
 
 def presences(memory: PhysicalMemory, count: int, page_size: int = 4096) -> list[Presence]:
-    return [Presence(p) for p in memory.pages(np.arange(count, dtype=np.uint64), page_size).presence.tolist()]
+    return [
+        Presence(p)
+        for p in memory.gather(np.arange(count, dtype=np.uint64) * page_size, page_size).presence.tolist()
+    ]
 
 
 def test_header_sizes_are_those_of_the_64_bit_structures():
@@ -85,12 +88,12 @@ def test_assume_zero_fills_what_was_excluded_and_nothing_else(opened):
 def test_page_sizes_other_than_the_dumps(opened):
     pages = {pfn * 4096: bytes([pfn]) * 4096 for pfn in range(64) if pfn != 21}
     with opened(build_kdump(pages, excluded=[21 * 4096])) as memory:
-        got = memory.pages(np.array([0, 1, 2], np.uint64), 65536)
+        got = memory.gather(np.array([0, 1, 2], np.uint64) * 65536, 65536)
         assert got.presence.tolist() == [Presence.PRESENT, Presence.EXCLUDED, Presence.PRESENT]
         assert got.data[2].tobytes() == b"".join(pages[pfn * 4096] for pfn in range(32, 48))
     big = bytes(range(256)) * 256
     with opened(build_kdump({65536: big}, page_size=65536)) as memory:
-        got = memory.pages(np.array([15, 16, 31, 17], np.uint64), 4096)
+        got = memory.gather(np.array([15, 16, 31, 17], np.uint64) * 4096, 4096)
         assert got.presence.tolist() == [Presence.ABSENT, *[Presence.PRESENT] * 3]
         assert got.data[2].tobytes() == big[-4096:]
 
@@ -256,12 +259,12 @@ def test_round_trip(tmp_path_factory, pages, excluded, codec, edges, asked):
             Presence.PRESENT if pfn in pages else Presence.EXCLUDED if pfn in excluded else Presence.ABSENT
             for pfn in range(304)
         ]
-        got = memory.pages(np.arange(304, dtype=np.uint64), 4096)
+        got = memory.gather(np.arange(304, dtype=np.uint64) * 4096, 4096)
         assert got.presence.tolist() == wanted
         assert all(got.data[pfn].tobytes() == body(seed) for pfn, seed in pages.items())
         ranges = {pfn: r.presence for r in memory.ranges for pfn in range(r.start >> 12, r.end >> 12)}
         assert [ranges.get(pfn, Presence.ABSENT) for pfn in range(304)] == wanted
-        other = memory.pages(np.arange(304 * 4096 // asked, dtype=np.uint64), asked)
+        other = memory.gather(np.arange(304 * 4096 // asked, dtype=np.uint64) * asked, asked)
         for pfn, presence in enumerate(other.presence.tolist()):
             found = memory.read(pfn * asked, asked)
             assert presence == (found.presence if isinstance(found, Hole) else Presence.PRESENT)
@@ -285,6 +288,6 @@ def test_damage_gives_answers_or_khodump_errors(tmp_path_factory, flips, data):
     except KhodumpError:
         return
     with memory:
-        memory.pages(np.arange(64, dtype=np.uint64), 4096)
+        memory.gather(np.arange(64, dtype=np.uint64) * 4096, 4096)
         memory.read(0, 1 << 16)
         assert len(memory.ranges) <= 64 * 4096

@@ -39,7 +39,7 @@ def test_ranges_and_holes(opened, name):
         )
         assert memory.read(0x1FFF, 2) == b"A" + NOISE[:1]
         assert memory.read(0x2FFF, 2) == Hole(0x3000, Presence.ABSENT)
-        assert memory.pages(np.array([8, 2, 3], np.uint64), 4096).presence.tolist() == [0, 0, 1]
+        assert memory.gather(np.array([8, 2, 3], np.uint64) * 4096, 4096).presence.tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -76,7 +76,7 @@ def test_a_damaged_chunk_hurts_only_itself(opened):
         assert memory.read(0, 1 << 18) == Hole(1 << 16, Presence.DAMAGED)
         assert memory.read(2 << 16, 1 << 16) == data[2 << 16 : 3 << 16]
         assert memory.read(1 << 20, 1 << 18) == data
-        got = memory.pages(np.arange(64, dtype=np.uint64), 4096).presence
+        got = memory.gather(np.arange(64, dtype=np.uint64) * 4096, 4096).presence
         assert got.tolist() == [0] * 16 + [Presence.DAMAGED] * 16 + [0] * 32
 
 
@@ -127,7 +127,7 @@ def test_round_trip(tmp_path_factory, pages, name, data):
     path = tmp_path_factory.mktemp("lime") / "dump"
     path.write_bytes(dump)
     with open_memory([path]) as memory:
-        got = memory.pages(np.arange(82, dtype=np.uint64), 4096)
+        got = memory.gather(np.arange(82, dtype=np.uint64) * 4096, 4096)
         assert got.presence.tolist() == [
             Presence.PRESENT if n in pages else Presence.ABSENT for n in range(82)
         ]
@@ -150,4 +150,4 @@ def test_damage_gives_answers_or_khodump_errors(tmp_path_factory, name, flips, d
         return
     with memory:
         memory.read(0x1000, 0x8000)
-        memory.pages(np.arange(16, dtype=np.uint64), 4096)
+        memory.gather(np.arange(16, dtype=np.uint64) * 4096, 4096)

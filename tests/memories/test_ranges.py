@@ -66,7 +66,7 @@ def test_too_long(opened):
     assert "/proc/iomem" in (caught.value.hint or "")
     with pytest.raises(ImageError, match="not the ranges of this dump") as caught:
         opened(b"A" * 0x11000, "00001000-00002fff : System RAM\n0000f000-0000ffff : System RAM\n")
-    assert "leave --ranges out" in (caught.value.hint or "")
+    assert "leave ranges= out" in (caught.value.hint or "")
 
 
 def test_a_file_that_holds_the_holes_too(opened):

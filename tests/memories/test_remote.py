@@ -64,7 +64,7 @@ def test_every_format_opens_behind_a_url(fetched, build):
     pages = {at: NOISE[at : at + 4096] for at in (0x1000, 0x5000)}
     with open_memory([put(build(pages))]) as memory:
         assert [memory.read(at, 4096) for at in pages] == list(pages.values())
-        assert memory.pages(np.arange(2, dtype=np.uint64), 4096).presence.tolist() == [
+        assert memory.gather(np.arange(2, dtype=np.uint64) * 4096, 4096).presence.tolist() == [
             Presence.ABSENT,
             Presence.PRESENT,
         ]

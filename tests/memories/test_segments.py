@@ -90,7 +90,7 @@ def test_ranges_follow_the_model(files, rows):
 def test_pages_agree_with_read(files, rows, page_size, data):
     memory = memory_of(files, rows)
     pfns = data.draw(st.lists(st.integers(0, 14 * PAGE // page_size), max_size=20))
-    pages = memory.pages(np.array(pfns, np.uint64), page_size)
+    pages = memory.gather(np.array(pfns, np.uint64) * page_size, page_size)
     assert pages.data.shape == (len(pfns), page_size)
     for row, pfn in enumerate(pfns):
         found = memory.read(pfn * page_size, page_size)
@@ -116,7 +116,7 @@ def test_neighbours_in_any_order(files, count):
     """A gather joins what stands in a row in the file, and must not mix up what does not."""
     memory = memory_of(files, [(0, 16 * PAGE, Presence.PRESENT, 0, 0)])
     pfns = np.random.default_rng(count).integers(0, 16, count).astype(np.uint64)
-    pages = memory.pages(pfns, PAGE)
+    pages = memory.gather(pfns * PAGE, PAGE)
     for row, pfn in enumerate(pfns.tolist()):
         assert pages.data[row].tobytes() == CONTENT[pfn * PAGE : (pfn + 1) * PAGE]
 

@@ -40,9 +40,9 @@ def notices(built, tmp_path):
     """What a search of the image as it is by then, or of another, finds."""
 
     def find(**how) -> list[Notice]:
-        memory, found, _ = search(built.image.to_elf(tmp_path / "core"), **how)
-        memory.close()
-        return found.notices
+        survey = search(built.image.to_elf(tmp_path / "core"), **how)
+        survey.memory.close()
+        return list(survey.boot.notices)
 
     return find
 

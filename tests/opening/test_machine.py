@@ -144,7 +144,7 @@ def test_without_proc_kallsyms_the_memory_is_searched_and_both_are_named(tablele
     tableless.kallsyms.unlink()
     with open_out(tableless) as handover:
         assert handover.fdt.source == "found by searching the image"
-        said = next(note for note in handover.notes if "nor does" in note)
+        said = next(note for note in map(str, handover.notes) if "nor does" in note)
     assert "VMCOREINFO does not lead to the kernel's symbols" in said
     assert f"cannot read the kernel's symbols from {tableless.kallsyms}" in said
 
@@ -169,7 +169,9 @@ def test_a_successor_whose_kernel_cannot_be_asked_is_searched_and_that_is_said(p
     with_debugfs(with_memory(paths, built.image), out__scratch_phys=b"", in__fdt=built.fdt)
     with open_out(paths) as handover:
         assert handover.fdt.phys == built.fdt_phys
-        assert any("as in kernels that were themselves booted through KHO" in note for note in handover.notes)
+        assert any(
+            "as in kernels that were themselves booted through KHO" in str(note) for note in handover.notes
+        )
 
 
 def test_the_scratch_files_of_debugfs_are_used(paths, built):
@@ -191,7 +193,7 @@ def test_setup_data_of_sys_leads_to_what_was_received_and_to_scratch(paths, buil
     with open_live_handover(incoming=True, page_size=4096, paths=paths) as handover:
         assert handover.fdt.phys == built.fdt_phys
         assert handover.scratch == (KhoScratch(0x1000_0000, 0x80_0000),)
-        assert any("setup_data/1 names" in note for note in handover.notes)
+        assert any("setup_data/1 names" in str(note) for note in handover.notes)
 
 
 @pytest.mark.parametrize("incoming", [False, True])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import khodump
-from khodump.api import open_suspect
+from khodump.api import open_leniently
 from khodump.checking.checkup import examine
 from khodump.layouts import RamMap
 from khodump.memory import RamEnd
@@ -44,7 +44,7 @@ def rules(path) -> set[str]:
 def test_the_end_of_an_image_is_not_the_end_of_ram(tmp_path):
     image = lost_leaf(64 * GIB).image.to_elf(tmp_path / "core", machine="EM_X86_64")
     assert rules(image) == {"map-node-unreadable"}
-    with open_suspect(image) as suspect:
+    with open_leniently(image) as suspect:
         verdict = examine(suspect).verdict
     assert verdict.endswith("part of it could not be read.")
 
@@ -91,7 +91,7 @@ def test_what_is_preserved_up_there_makes_it_possible(tmp_path):
 def test_a_page_preserved_where_no_ram_is_is_a_finding(tmp_path, ends):
     built = handed_over((FAR, (1 << 50, 0)))
     write_boot_params(built.image, E820_AT, e820=((0, ends + GIB, 1),))
-    with open_suspect(built.image.to_elf(tmp_path / "core", machine="EM_X86_64")) as suspect:
+    with open_leniently(built.image.to_elf(tmp_path / "core", machine="EM_X86_64")) as suspect:
         found = [each.finding for each in examine(suspect).diagnoses if each.finding.severity == "error"]
     assert [finding.rule for finding in found] == ["map-key-impossible"]
     assert found[0].phys == 1 << 50
@@ -99,7 +99,7 @@ def test_a_page_preserved_where_no_ram_is_is_a_finding(tmp_path, ends):
 
 
 def test_without_such_a_word_it_is_none(tmp_path):
-    with open_suspect(handed_over((FAR, (1 << 50, 0))).image.to_elf(tmp_path / "core")) as suspect:
+    with open_leniently(handed_over((FAR, (1 << 50, 0))).image.to_elf(tmp_path / "core")) as suspect:
         assert not [each for each in examine(suspect).diagnoses if each.finding.rule == "map-key-impossible"]
 
 
@@ -152,6 +152,6 @@ def test_the_machines_own_words_may_know_of_more_than_a_dumps_header(tmp_path, t
     }
     path = tmp_path / "dump"
     path.write_bytes(build_kdump(pages))
-    with open_suspect(path) as suspect:
+    with open_leniently(path) as suspect:
         rules_fired = {each.finding.rule for each in examine(suspect).diagnoses}
     assert ("map-key-impossible" in rules_fired) is accused

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from khodump.opening.boot import NOTHING_TOLD
 from khodump.opening.running import Running
 from tests.builders.boot import machine_tree
 from tests.builders.kernel.kernel import arm64, handing_over
@@ -21,9 +22,9 @@ def test_arm64s_device_tree_is_found_by_the_kernels_own_variable(variable):
     kernel.variable(variable, value.to_bytes(8, "little"))
     with kernel.opened() as memory:
         running = Running(memory)
-        (notice,) = running.notices
+        (notice,) = running.boot.notices
         assert (notice.fdt, notice.scratch_addr, notice.scratch_size) == (FDT_AT, TABLE_AT, 32)
-        (ram,) = running.ram
+        (ram,) = running.boot.ram
         assert ram.end == 0x4200_0000
 
 
@@ -33,5 +34,4 @@ def test_a_variable_that_leads_to_no_device_tree_tells_nothing(value):
     kernel.variable("initial_boot_params_pa", value.to_bytes(8, "little"))
     with kernel.opened() as memory:
         running = Running(memory)
-        assert running.notices == ()
-        assert running.ram == ()
+        assert running.boot == NOTHING_TOLD

@@ -89,7 +89,7 @@ def test_a_million_runs_stay_small_and_whole(tmp_path):
     assert "too many for a page" in html
 
 
-def test_a_broken_root_fdt_has_a_report_too(tmp_path):
+def test_a_mapless_root_fdt_has_a_report_too(tmp_path):
     image = hostile().image
     image.write(0x100000, b"\0")  # where the root FDT begins
     html = written(tmp_path, image.to_elf(tmp_path / "broken.elf"), "--fdt", "0x100000")

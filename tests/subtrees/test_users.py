@@ -36,7 +36,7 @@ def test_reserve_mem_lists_even_what_is_smaller_than_a_page(tmp_path):
         build_handover(Description(subtrees={"memblock": Memblock(REGIONS)})), "memblock", tmp_path
     )
     assert found.content == tuple(Region(region.name, region.start, region.size) for region in REGIONS)
-    assert [claims.owner for claims in found.claims()] == ['memblock/reserve_mem "trace"']
+    assert [str(claims.owner) for claims in found.claims()] == ['memblock/reserve_mem "trace"']
     assert found.findings == ()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from khodump.abi.vmalloc import KHO_VMALLOC, KhoVmalloc, chunk_capacity
 from khodump.memory import Hole, Presence
+from khodump.owner import Owner
 from khodump.subtree import Context
 from khodump.subtrees.vmalloc import open_vmalloc
 from tests.builders.chains import Writer, write_vmalloc, write_vmalloc_chain
@@ -60,13 +61,13 @@ def test_chains_of_chunks_and_exactly_full_ones(count):
 def test_claims_are_the_chain_and_the_data():
     written = writer()
     with area(written, write_vmalloc(written, b"x" * 5 * PAGE, 1)) as found:
-        chain, data = found.claims("me")
+        chain, data = found.claims(Owner("me", part="data"))
     assert (chain.owner, chain.start.tolist(), chain.size.tolist()) == (
-        "me chunks",
+        Owner("me", part="data chunks"),
         written.places["chunks"],
         [PAGE],
     )
-    assert (data.owner, data.start.tolist()) == ("me", written.places["blocks"])
+    assert (data.owner, data.start.tolist()) == (Owner("me", part="data"), written.places["blocks"])
     assert set(data.size.tolist()) == {2 * PAGE}
 
 

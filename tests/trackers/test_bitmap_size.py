@@ -147,7 +147,7 @@ def test_a_guess_is_put_in_doubt_and_a_proof_is_not():
     with opened(image) as memory:
         doubt = BitmapChainTracker(memory, guess.root, 4096).doubt
         assert doubt is not None
-        assert "--as kho-v1a or kho-v1b" in doubt
+        assert "version='kho-v1a' or kho-v1b settles it" in str(doubt)
         assert BitmapChainTracker(memory, proof.root, 4096).doubt is None
         assert BitmapChainTracker(memory, guess.root, 4096, 512).doubt is None, "told is not guessed"
 

@@ -28,7 +28,7 @@ def listed(tmp_path, blocks: tuple[Block, ...], start: int = 1 << 20) -> tuple[s
     )
     path = built.image.to_elf(tmp_path / "core", machine=183)
     with khodump.open(path, page_size=PAGE) as handover:
-        guessed = any("a guess" in note for note in handover.notes)
+        guessed = any("a guess" in str(note) for note in handover.notes)
         return set(handover.preserved), set(built.blocks), guessed
 
 

@@ -22,6 +22,7 @@ from khodump.checking.log import (
 )
 from khodump.checking.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Finding, Severity
+from khodump.owner import Owner
 from khodump.problems import (
     BlobIncompatible,
     BlobInvalid,
@@ -64,7 +65,7 @@ def _sizeless(case: Case) -> Iterator[Hit]:
     for node, subtree in zip(handover.fdt.tree.children, handover.subtrees, strict=True):
         if subtree.blob is not None and node.u64(PROP_BLOB_SIZE) is None:
             message = f"node {node.name} has no 8-byte {PROP_BLOB_SIZE}"
-            yield Hit(subtree.blob.phys, message, node.name, entry=subtree.entry)
+            yield Hit(subtree.blob.phys, message, Owner(node.name), entry=subtree.entry)
 
 
 def _incomplete_outcome(case: Case, finding: Finding) -> Outcome:
@@ -72,7 +73,7 @@ def _incomplete_outcome(case: Case, finding: Finding) -> Outcome:
     sized = is_sized(handover.fdt.compatible, handover.version)
     if finding.phys is None or not sized:  # the kernel says nothing of missing data
         return harm(case, finding.owner)
-    return harm(case, finding.owner, BROKEN_SUBNODE.of(finding.owner))
+    return harm(case, finding.owner, BROKEN_SUBNODE.of(finding.owner.user if finding.owner else None))
 
 
 def _not_preserved(case: Case) -> Iterator[Hit]:
@@ -95,11 +96,11 @@ def _luo_version(case: Case) -> Iterator[Hit]:
         if subtree.name == luo_abi.NODE_NAME and subtree.blob and case.luo and version != case.reader.luo:
             takes = case.reader.luo or "none at all"
             message = f"LUO's state says {version}, and kernels of {case.reader.release} take {takes}"
-            yield Hit(subtree.blob.phys, message, subtree.name)
+            yield Hit(subtree.blob.phys, message, Owner(subtree.name))
 
 
 def _incompatible_outcome(case: Case, finding: Finding) -> Outcome:
-    if finding.owner != luo_abi.NODE_NAME:
+    if finding.owner != Owner(luo_abi.NODE_NAME):
         return harm(case, finding.owner)
     wanted = case.reader.luo
     if wanted is None:
@@ -111,7 +112,7 @@ def _incompatible_outcome(case: Case, finding: Finding) -> Outcome:
 
 def _small_outcome(case: Case, finding: Finding) -> Outcome:
     seen = BlobTooSmall.of(finding)
-    if finding.owner != luo_abi.NODE_NAME or seen is None:
+    if finding.owner != Owner(luo_abi.NODE_NAME) or seen is None:
         return harm(case, finding.owner)
     return harm(case, finding.owner, LUO_TOO_SMALL.of(seen.value, seen.need))
 
@@ -124,7 +125,7 @@ def _unreadable(case: Case, finding: Finding) -> Outcome:  # noqa: ARG001 - as a
     return Outcome(Effect.UNKNOWN, "sees what this image does not hold: what that page says is not known")
 
 
-def _is_in_blocks(case: Case, owner: str | None) -> bool:
+def _is_in_blocks(case: Case, owner: Owner | None) -> bool:
     """Whether it is LUO's sessions, or the files of one, in a version that lists them in blocks."""
     layout = luo_abi.luo_version(case.luo.version if case.luo else "")
     if owner == SESSIONS_OWNER:

@@ -18,15 +18,18 @@ from khodump.findings import Entry, Finding, Severity
 from khodump.numbers import format_size
 from khodump.opening.locate import FDT_OWNER
 from khodump.opening.succession import STALE_INCOMING
+from khodump.owner import Owner
 from khodump.ownership import NOBODY
+from khodump.subtree import BLOB
+from khodump.subtrees.memfd import FOLIOS, array_owners
 
 
 def _not_preserved(case: Case) -> Iterator[Hit]:
     """One hit an owner; the root FDT and the blobs have rules of their own."""
-    first: dict[str, tuple[int, Entry | None]] = {}
-    counts: Counter[str] = Counter()
+    first: dict[Owner, tuple[int, Entry | None]] = {}
+    counts: Counter[Owner] = Counter()
     for claims in case.opened.claims():
-        if claims.owner == FDT_OWNER or claims.owner.endswith("/blob"):
+        if claims.owner == FDT_OWNER or claims.owner.part == BLOB:
             continue
         lost = case.not_preserved(claims)
         if not len(lost):
@@ -42,10 +45,11 @@ def _not_preserved(case: Case) -> Iterator[Hit]:
 
 
 def _not_preserved_outcome(case: Case, finding: Finding) -> Outcome:
-    file, owner = case.file_of(finding.owner), finding.owner or ""
-    if file is not None and owner.endswith("/folios"):
+    owner = finding.owner
+    file = case.file_of(owner)
+    if file is not None and owner == file.owner.with_part(FOLIOS):
         return file_lost(file, Errno.EIO, MEMFD_NO_FOLIO.of(finding.phys))
-    if file is not None and "/folio array" in owner:
+    if file is not None and owner in array_owners(file.owner):
         return file_lost(file, Errno.EINVAL)
     return Outcome(Effect.OVERWRITTEN, f"reuses the memory that {owner} counts on")
 
@@ -146,7 +150,7 @@ RULES: Final = (
     ),
     Rule(
         STALE_INCOMING,
-        Severity.WARNING,
+        Severity.INFO,
         "this is the incoming handover of a kernel that runs already",
         "Nothing more: right after the walk it frees the map's pages, and what it finds here is no longer a handover.",
         confirm(

@@ -22,16 +22,16 @@ _COLD: Final = "boots cold, as if nothing had been handed over, and reuses all m
 
 
 def _invalid(case: Case) -> Iterator[Hit]:
-    broken, handover = case.broken, case.handover
+    mapless, handover = case.mapless, case.handover
     if handover is not None and len(handover.fdt.blob) > handover.page_size:
         size = len(handover.fdt.blob)
         message = f"the root FDT says that it is {size} bytes long, and lies in one page"
         yield Hit(case.fdt_phys, message, FDT_OWNER, {"totalsize": size}, Severity.WARNING)
-    if broken is None or broken.fdt is not None or isinstance(broken.problem, FdtTruncatedError):
+    if mapless is None or mapless.fdt is not None or isinstance(mapless.problem, FdtTruncatedError):
         return
-    code = check_header(broken.blob)
-    message = f"the root FDT is damaged: {broken.problem}"
-    yield Hit(broken.phys, message, FDT_OWNER, {"libfdt": code})
+    code = check_header(mapless.blob)
+    message = f"the root FDT is damaged: {mapless.problem}"
+    yield Hit(mapless.phys, message, FDT_OWNER, {"libfdt": code})
 
 
 def _invalid_outcome(case: Case, finding: Finding) -> Outcome:  # noqa: ARG001 - as all
@@ -63,10 +63,10 @@ def _incompatible_outcome(case: Case, finding: Finding) -> Outcome:
 
 
 def _truncated(case: Case) -> Iterator[Hit]:
-    broken, root = case.broken, case.fdt
-    if broken is not None and isinstance(broken.problem, FdtTruncatedError):
-        size = total_size(broken.blob) or 0
-        yield Hit(broken.phys, f"the root FDT is {broken.problem}", FDT_OWNER, {"totalsize": size})
+    mapless, root = case.mapless, case.fdt
+    if mapless is not None and isinstance(mapless.problem, FdtTruncatedError):
+        size = total_size(mapless.blob) or 0
+        yield Hit(mapless.phys, f"the root FDT is {mapless.problem}", FDT_OWNER, {"totalsize": size})
     elif root is not None and root.cut is not None:
         message = (
             f"the file of the root FDT holds {root.cut} of {len(root.blob)} bytes; the image holds the rest"

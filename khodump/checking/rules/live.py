@@ -18,6 +18,7 @@ from khodump.handover import Handover
 from khodump.kernel import FileState, LiveFile
 from khodump.luo_sessions import FoundFile, FoundSession, find_sessions
 from khodump.numbers import format_size
+from khodump.owner import Owner, quoted
 from khodump.problems import (
     LiveCountMismatch,
     LiveListBroken,
@@ -27,7 +28,6 @@ from khodump.problems import (
     LiveSerializedMismatch,
 )
 from khodump.subtrees.luo_state import session_owner
-from khodump.subtrees.text import quoted
 
 _NAMED: Final = 5
 _SOURCE: Final = "struct luo_session and struct luo_file, kernel/liveupdate/luo_session.c and luo_file.c"
@@ -50,7 +50,7 @@ def _prepared(case: Case) -> Iterator[Hit]:
         f"the kernel's lists have {len(living.prepared)} sessions with {files} files that are to be handed over, "
         "not yet serialized"
     )
-    yield Hit(None, message, luo_abi.NODE_NAME, {"sessions": len(living.prepared), "files": files})
+    yield Hit(None, message, Owner(luo_abi.NODE_NAME), {"sessions": len(living.prepared), "files": files})
 
 
 def _received(case: Case) -> Iterator[Hit]:
@@ -65,7 +65,9 @@ def _received(case: Case) -> Iterator[Hit]:
         f"{len(taken)} of them retrieved{_named(taken)}; files are still to be retrieved of {len(waiting)}"
         f"{_named(session.live.name for session in waiting)}"
     )
-    yield Hit(None, message, luo_abi.NODE_NAME, {"sessions": len(living.received), "retrieved": len(taken)})
+    yield Hit(
+        None, message, Owner(luo_abi.NODE_NAME), {"sessions": len(living.received), "retrieved": len(taken)}
+    )
 
 
 def _named(names: Iterable[str]) -> str:

@@ -20,12 +20,14 @@ from khodump.checking.log import (
     NO_MAP,
     LogLine,
 )
-from khodump.checking.rule import MAP_OWNER, Effect, Hit, Outcome, Rule
+from khodump.checking.rule import Effect, Hit, Outcome, Rule
 from khodump.columns.intervals import meet
 from khodump.findings import Finding, Severity
 from khodump.memory import RamEnd
 from khodump.numbers import format_size
+from khodump.opening.locate import FDT_OWNER
 from khodump.problems import MapRootMissing
+from khodump.tracker import MAP_OWNER
 from khodump.trackers.bitmap_chain import BitmapChainTracker
 from khodump.trackers.radix import RadixTracker
 
@@ -59,7 +61,7 @@ def _root_missing(case: Case) -> Iterator[Hit]:
     prop = case.reader.prop
     if root.tree.u64(prop) is None:
         have = ", ".join(root.tree.properties) or "nothing"
-        yield Hit(case.fdt_phys, f"the root FDT has no 8-byte {prop} (it has {have})", "KHO/root FDT")
+        yield Hit(case.fdt_phys, f"the root FDT has no 8-byte {prop} (it has {have})", FDT_OWNER)
 
 
 def _root_missing_outcome(case: Case, finding: Finding) -> Outcome:
@@ -120,7 +122,7 @@ def _overlaps(case: Case) -> Iterator[Hit]:
             f"{len(rows)} runs overlap an earlier one, the first at {phys:#x} (preserved at orders {orders})"
         )
         yield Hit(phys, message, MAP_OWNER, {"count": len(rows)})
-    start, end = case.map_pages
+    start, end = case.opened.map_pages
     _, _, hit, _ = meet(start, end, case.kept.start, case.kept.end)
     hit = np.unique(hit)
     if len(hit):
@@ -130,7 +132,7 @@ def _overlaps(case: Case) -> Iterator[Hit]:
 
 
 def _shift_overflow(case: Case) -> Iterator[Hit]:
-    kernels = [kernel for kernel in (producer(case.suspect), case.reader) if not kernel.wide_blocks]
+    kernels = [kernel for kernel in (producer(case.subject), case.reader) if not kernel.wide_blocks]
     tracker, extents = case.opened.tracker, case.opened.preserved
     large = extents.take(extents.order + tracker.page_shift >= _TWO_GIB)
     if kernels and large:

@@ -19,10 +19,10 @@ from khodump.columns.extents import NO_ORDER
 from khodump.columns.intervals import Intervals
 from khodump.findings import Finding, Severity
 from khodump.numbers import format_size
+from khodump.owner import quoted
 from khodump.problems import MemfdFolioCount, MemfdFolioMissing, MemfdListUnread
 from khodump.rounding import ceil_div
 from khodump.subtrees.memfd import Memfd
-from khodump.subtrees.text import quoted
 
 _MAX_FOLIOS: Final = (1 << 32) - 1  # UINT_MAX: memfd_luo_preserve_folios() refuses more with EFBIG
 _SEALS: Final = int(sum(Seals))
@@ -65,6 +65,7 @@ def _what(file: PreservedFile) -> str:
 
 def _placed(case: Case, memfd: Memfd) -> _Placed | None:
     """Where the folios lie in the file; None when part of the list, or of what tells their orders, was not read."""
+    preserved = case.opened.preserved
     none = np.zeros(0, np.uint64)
     first = [none]
     stop = [none]
@@ -72,10 +73,10 @@ def _placed(case: Case, memfd: Memfd) -> _Placed | None:
     for batch in memfd.folios():
         if batch.missing:
             return None
-        orders = case.opened.preserved.orders_at(batch.phys)
+        orders = preserved.orders_at(batch.phys)
         if not case.is_whole and (orders == NO_ORDER).any():
             return None
-        pages = np.uint64(1) << np.where(orders == NO_ORDER, 0, orders).astype(np.uint64)
+        pages = preserved.block_sizes(orders) >> np.uint64(preserved.page_shift)
         first.append(batch.index)
         stop.append(batch.index + pages)
         number.append(batch.number)

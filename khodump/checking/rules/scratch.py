@@ -28,7 +28,7 @@ def _overlap(case: Case) -> Iterator[Hit]:
     )
     for start, end, what in (
         (case.kept.start, case.kept.end, "preserved memory"),
-        (*case.map_pages, "pages of the map"),
+        (*case.opened.map_pages, "pages of the map"),
     ):
         low, high, _, row = meet(start, end, scratch.start, scratch.end)
         if len(low):
@@ -41,7 +41,7 @@ def _overlap(case: Case) -> Iterator[Hit]:
 
 def _misaligned(case: Case) -> Iterator[Hit]:
     shift = case.opened.tracker.page_shift
-    orders = MAX_PAGE_ORDER if producer(case.suspect).max_order_scratch else PAGEBLOCK_ORDER
+    orders = MAX_PAGE_ORDER if producer(case.subject).max_order_scratch else PAGEBLOCK_ORDER
     unit = 1 << (shift + orders[shift])
     scratch = case.opened.scratch or Scratch(())
     for number, region in enumerate(scratch):

@@ -14,9 +14,9 @@ from khodump.checking.harm import TAKEN_ON_TRUST, harm, sessions_lost
 from khodump.checking.log import FILE_COUNT, FILES_FAILED, NO_HANDLER, SESSION_FAILED, Errno
 from khodump.checking.rule import Effect, Hit, Need, Outcome, Rule
 from khodump.findings import Finding, Severity
+from khodump.owner import Owner, quoted
 from khodump.problems import FlbListInvalid, SessionFileCountMismatch, SessionNameInvalid
 from khodump.subtrees.luo_state import Session, entry_of, session_owner
-from khodump.subtrees.text import quoted
 
 _Key = TypeVar("_Key")
 _LISTS: Final = (Need.MAP, Need.WHOLE_LISTS)
@@ -25,7 +25,7 @@ _LISTS: Final = (Need.MAP, Need.WHOLE_LISTS)
 def _not_serialized(case: Case) -> Iterator[Hit]:
     if case.luo is not None and not case.luo.is_serialized:
         message = "LUO has not serialized: which sessions and files there are is not written down yet"
-        yield Hit(None, message, luo_abi.NODE_NAME)
+        yield Hit(None, message, Owner(luo_abi.NODE_NAME))
 
 
 def _count_outcome(case: Case, finding: Finding) -> Outcome:

@@ -60,9 +60,9 @@ def check(
     if not source.images and not source.live:
         raise UsageError("no memory image named", hint="khodump check IMAGE, or khodump check --list")
     kernel = None if next_ is None else kernel_named(next_)
-    with source.suspect(terminal) as suspect:
-        checkup = examine(suspect, kernel)
-        terminal.write(tables.check(suspect, checkup, kernel, source.invocation))
+    with source.opened_leniently(terminal) as opened:
+        checkup = examine(opened, kernel)
+        terminal.write(tables.check(opened, checkup, kernel, source.invocation))
     if checkup.is_wrong(fail_on):
         return Status.FOUND
     return Status.PARTIAL if checkup.reaches(fail_on) else Status.DONE

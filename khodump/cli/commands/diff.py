@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from khodump.advice import FDT, PAGE_SIZE, RANGES, SCRATCH, VERSION, Parameter
 from khodump.cli.command import Status, command
 from khodump.cli.help import Example
 from khodump.cli.source import Source
@@ -20,6 +19,8 @@ from khodump.errors import KhodumpError, UsageError
 if TYPE_CHECKING:
     from khodump.handover import Handover
 
+#: What each side has an option of its own for.
+_OF_A_SIDE = (FDT, VERSION, PAGE_SIZE, SCRATCH, RANGES)
 _OF_BOTH = "As for khodump inspect, of that side."
 
 
@@ -94,9 +95,9 @@ class Pair:
     ] = False
 
     @property
-    def _old(self) -> Source:
+    def _old(self) -> _Side:
         """What names the old side."""
-        source = Source(
+        source = _Side(
             [] if self.old is None else [self.old, *(self.image_old or [])],
             as_=self.as_old,
             page_size=self.page_size_old,
@@ -105,19 +106,21 @@ class Pair:
             force_placement=self.force_placement,
             fdt=self.fdt_old,
             scratch=self.scratch_old,
+            side="old",
         )
         return replace(source, live=True, incoming=True) if self.old is None else source
 
     @property
-    def _new(self) -> Source:
+    def _new(self) -> _Side:
         """What names the new side; what is said of both is said of the old one alone, where the new one is the machine."""
-        source = Source(
+        source = _Side(
             [] if self.new is None else [self.new, *(self.image_new or [])],
             as_=self.as_new,
             page_size=self.page_size_new,
             ranges=self.ranges_new,
             fdt=self.fdt_new,
             scratch=self.scratch_new,
+            side="new",
         )
         if self.live:
             return replace(source, live=True, incoming=self.incoming)
@@ -152,6 +155,19 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class _Side(Source):
+    """One of the two, which has its own options for what differs between them."""
+
+    side: str = ""
+
+    def option(self, parameter: Parameter) -> str:
+        """See `Image.option`."""
+        if not any(parameter.keyword == each.keyword for each in _OF_A_SIDE):
+            return super().option(parameter)
+        return replace(parameter, option=f"{parameter.option}-{self.side}").as_option()
+
+
+@dataclass(frozen=True)
 class _SideVoice(Voice):
     """A voice that says which side it speaks of."""
 
@@ -159,11 +175,11 @@ class _SideVoice(Voice):
 
     def note(self, text: str) -> None:
         """See `Voice.note`."""
-        super().note(f"{self.side}: {_sided(text, self.side)}")
+        super().note(f"{self.side}: {text}")
 
 
 @contextmanager
-def _opened(side: str, source: Source, terminal: Voice) -> Iterator[Handover]:
+def _opened(side: str, source: _Side, terminal: Voice) -> Iterator[Handover]:
     with ExitStack() as stack:
         with _blaming(side):
             voice = _SideVoice(terminal.quiet, terminal.verbose, side)
@@ -177,13 +193,7 @@ def _blaming(side: str) -> Iterator[None]:
     try:
         yield
     except KhodumpError as error:  # no handover, too, is trouble: 2, as for diff(1)
-        hint = error.worded_hint(partial(_sided, side=side))
-        raise UsageError(f"{side}: {_sided(str(error), side)}", hint=hint) from error
-
-
-def _sided(text: str, side: str) -> str:
-    """With the options that it names as this command has them."""
-    return re.sub(r"--(fdt|as|page-size|scratch|ranges)\b(?!-)", rf"--\1-{side}", text)
+        raise UsageError(f"{side}: {error.at_prompt()}", hint=error.hint) from error
 
 
 @command(

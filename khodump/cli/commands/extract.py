@@ -11,7 +11,7 @@ import typer
 
 from khodump.advice import CHECK
 from khodump.cli import completion
-from khodump.cli.command import Status, command, complain
+from khodump.cli.command import Status, command, complain, complain_of
 from khodump.cli.help import Example
 from khodump.cli.source import Source
 from khodump.cli.terminal import FORCE, Voice
@@ -147,12 +147,12 @@ def _extract(
             losses = carry_out(handover.memory, plan, target, fill=fill, limit=limit, progress=progress)
     except UnreadableError as error:
         error.invocation = source.invocation
-        complain(str(error), error.hint)
+        complain_of(error)
         return Status.PARTIAL
     except MissingError as error:
         _list(terminal, error.losses)
         written = f"stopped after {stdout.written} bytes" if stdout.written else "nothing was written"
-        complain(f"{error}: {written}", error.hint)
+        complain_of(error, f": {written}")
         return Status.PARTIAL
     _list(terminal, losses)
     terminal.note(_summary(plan, losses))

@@ -61,18 +61,18 @@ def lookup(
     ] = None,
 ) -> Status:
     """Say of physical addresses whether they are preserved, how the map says so, by whom, and where their bytes are."""
-    from khodump.opening.broken import Broken
+    from khodump.opening.mapless import MaplessRoot
     from khodump.tables.lookup import lookup as analyse
     from khodump.tables.lookup import lookup_bytes
 
     wanted = [_address(text) for text in source.addresses(addresses or [])]
     if not wanted:
         raise UsageError("no address named", hint="khodump lookup IMAGE ADDR, or khodump lookup --live ADDR")
-    with source.opened_or_broken(terminal) as suspect:
-        if not isinstance(suspect, Broken):
-            return terminal.write(analyse(suspect, wanted))
-        terminal.write(lookup_bytes(suspect, wanted))
-        raise suspect.problem
+    with source.opened_or_mapless(terminal) as opened:
+        if not isinstance(opened, MaplessRoot):
+            return terminal.write(analyse(opened, wanted))
+        terminal.write(lookup_bytes(opened, wanted))
+        raise opened.problem
 
 
 def _address(text: str) -> int:

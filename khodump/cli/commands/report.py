@@ -118,10 +118,10 @@ def _single(subject: Subject, voice: Voice, next_: str | None) -> tuple[Page, St
     from khodump.report.handover import handover_page
 
     kernel = None if next_ is None else kernel_named(next_)
-    with subject.suspect(voice) as suspect:
-        checkup = examine(suspect, kernel)
-        page = handover_page(suspect, checkup, kernel, subject.invocation)
-        handovers = [suspect] if isinstance(suspect, Handover) and not checkup.is_bygone else []
+    with subject.opened_leniently(voice) as opened:
+        checkup = examine(opened, kernel)
+        page = handover_page(opened, checkup, kernel, subject.invocation)
+        handovers = [opened] if isinstance(opened, Handover) and not checkup.is_bygone else []
         return page, voice.told(handovers)
 
 

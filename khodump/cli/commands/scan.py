@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
+from khodump.advice import told
 from khodump.cli.command import Status, command
 from khodump.cli.help import Example
 from khodump.cli.image import ImageOrMachine
@@ -60,19 +61,19 @@ def scan(
             progress=progress,
         )
         if source.live:
-            memory, found, notes = search_live(**asked)
+            survey = search_live(**asked)
         else:
-            memory, found, notes = search(
+            survey = search(
                 source.paths,
                 assume_zero=source.assume_zero,
                 ranges=source.ranges,
                 force_placement=source.force_placement,
                 **asked,
             )
-    with memory:
-        for note in (*memory.warnings, *notes):
-            terminal.note(note)
-        if not found.candidates or found.searched.lacks:
-            terminal.note(str(found.searched))
-        status = terminal.write(analyse(memory, found))
-    return status if found.candidates else Status.NO_HANDOVER
+    with survey.memory as memory:
+        for note in (*memory.warnings, *survey.notes):
+            terminal.note(told(note, source.invocation))
+        if not survey.candidates or survey.searched.lacks:
+            terminal.note(str(survey.searched))
+        status = terminal.write(analyse(survey))
+    return status if survey.candidates else Status.NO_HANDOVER

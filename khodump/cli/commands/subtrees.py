@@ -26,16 +26,16 @@ def subtrees(
     ] = False,
 ) -> Status:
     """Show the root FDT and what its nodes lead to, decoded."""
-    from khodump.opening.broken import Broken
+    from khodump.opening.mapless import MaplessRoot
     from khodump.tables.dts import dts
     from khodump.tables.subtrees import subtrees as analyse
 
     if not as_source:
         with source.opened(terminal) as handover:
             return terminal.write(analyse(handover))
-    with source.opened_or_broken(terminal) as suspect:
-        if suspect.fdt is not None:
-            terminal.write_lines(dts(suspect.fdt.tree))
-        if isinstance(suspect, Broken):
-            raise suspect.problem
-        return terminal.said(suspect.fdt.findings)
+    with source.opened_or_mapless(terminal) as opened:
+        if opened.fdt is not None:
+            terminal.write_lines(dts(opened.fdt.tree))
+        if isinstance(opened, MaplessRoot):
+            raise opened.problem
+        return terminal.said(opened.fdt.findings)

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from khodump.abi.kernels import Kernel
-from khodump.api import open_suspect
+from khodump.api import open_leniently
 from khodump.checking.checkup import Checkup, examine
-from khodump.checking.rule import MAP_OWNER, Effect
+from khodump.checking.rule import Effect
 from khodump.handover import Handover
-from khodump.opening.broken import Broken
+from khodump.opening.mapless import MaplessRoot
+from khodump.owner import Owner
+from khodump.tracker import MAP_OWNER
 from tests.builders.fdt import u64
 from tests.builders.handover import BuiltHandover, Description, build_handover
 from tests.builders.luo import Luo, LuoFile, Session
@@ -56,7 +58,7 @@ class Break:
         before: rules of severity info that fire in the sound one.
         kernel: the next one; by default one like that which made the handover.
         asked: how the root FDT is named.
-        options: of open_suspect().
+        options: of open_leniently().
         dropped: physical address of a page that the broken one's image does not hold.
         vmcoreinfo: lines that lead to a running kernel in the image, where there is one.
     """
@@ -66,7 +68,7 @@ class Break:
     data: bytes
     effect: Effect
     then: str
-    owner: str | None = MAP_OWNER
+    owner: Owner | str | None = MAP_OWNER
     phys: int | None = None
     log: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
@@ -78,7 +80,7 @@ class Break:
     vmcoreinfo: dict[str, str] | None = None
 
     @contextmanager
-    def opened(self, directory: Path, *, broken: bool) -> Iterator[Handover | Broken]:
+    def opened(self, directory: Path, *, broken: bool) -> Iterator[Handover | MaplessRoot]:
         """The handover as khodump reads it, sound or broken."""
         image, before = self.built.image, self.built.image.read(self.at, len(self.data))
         root = self.built.tree.root if broken and self.asked is Asked.AS_LOST else None
@@ -103,7 +105,7 @@ class Break:
         image.write(self.at, before)
         if lost and page is not None:
             image.write(page, lost)
-        with open_suspect(path, fdt=fdt, root=root, **self.options) as suspect:
+        with open_leniently(path, fdt=fdt, root=root, **self.options) as suspect:
             yield suspect
 
     def examined(self, directory: Path, *, broken: bool) -> Checkup:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from khodump.abi.kernels import kernel_named
-from khodump.checking.rule import MAP_OWNER, Effect
+from khodump.checking.rule import Effect
 from khodump.fdt import FDT_HEADER
+from khodump.tracker import MAP_OWNER
 from tests.checking.rules.breaking import (
     DISABLED,
     FDT_OWNER,

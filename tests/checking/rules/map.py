@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from khodump.checking.rule import MAP_OWNER, Effect
+from khodump.checking.rule import Effect
+from khodump.tracker import MAP_OWNER
 from tests.builders.fdt import u64
 from tests.builders.handover import BuiltHandover
 from tests.builders.radix import geometry_of, write_radix

@@ -39,7 +39,7 @@ def test_it_fires_alone(name, build, tmp_path):
     (diagnosis,) = (diagnosis for diagnosis in checkup.diagnoses if diagnosis.finding.rule == name)
     finding, outcome = diagnosis.finding, diagnosis.outcome
     assert GRAVE.index(finding.severity) >= GRAVE.index(BY_NAME[name].severity)
-    assert (finding.owner, finding.phys) == (broken.owner, broken.phys)
+    assert (str(finding.owner), finding.phys) == (str(broken.owner), broken.phys)
     assert (outcome.effect, tuple(str(line) for line in outcome.log)) == (broken.effect, broken.log)
     assert broken.then in outcome.text
     assert finding.message

@@ -9,7 +9,7 @@ import pytest
 
 from khodump.abi.layout import dtype_of
 from khodump.abi.memfd import MEMFD_LUO_FOLIO_SER, MEMFD_LUO_SER, PFN_BITS, MemfdLuoSer, Seals
-from khodump.api import open_suspect
+from khodump.api import open_leniently
 from khodump.checking.checkup import examine
 from khodump.findings import Severity
 from tests.builders.boot import Entry, kho_data, write_boot_params, write_scratch
@@ -136,7 +136,7 @@ def findings(built: BuiltHandover, directory, *, by_search: bool = False) -> dic
     """What `check` finds, by rule."""
     machine = "EM_X86_64" if built.geometry.page_size == 4096 else "EM_AARCH64"
     path = built.image.to_elf(directory / "core", machine=machine)
-    with open_suspect(path, fdt=None if by_search else built.fdt_phys) as suspect:
+    with open_leniently(path, fdt=None if by_search else built.fdt_phys) as suspect:
         checkup = examine(suspect)
         return {diagnosis.finding.rule: diagnosis.finding.severity for diagnosis in checkup.diagnoses}
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from khodump.checking import shared
-from khodump.columns.extents import NO_ORDER
+from khodump.columns.extents import Extents
 from khodump.columns.intervals import Intervals
 from khodump.handover import Handover
 from khodump.subtree import Claims
@@ -26,12 +26,8 @@ CLAIMS = st.lists(
 def shared_by(batches):
     """What is told of these batches of claims, as (owner, start column, size column)."""
 
-    def none_preserved(start):
-        return np.full(len(start), NO_ORDER, np.uint8)
-
     handover = SimpleNamespace(
-        page_size=PAGE,
-        preserved=SimpleNamespace(orders_at=none_preserved),
+        preserved=Extents.empty(12),
         claims=lambda: iter(Claims(*batch) for batch in batches),
     )
     start = np.concatenate([batch[1] for batch in batches])

@@ -139,4 +139,4 @@ def test_lookup_names_who_counts_on_what_is_not_preserved(tmp_path):
         "jsonl",
     )
     assert '"not preserved"' in said.stdout.splitlines()[0]
-    assert (diagnosis.finding.owner or "?").replace('"', '\\"') in said.stdout.splitlines()[0]
+    assert str(diagnosis.finding.owner or "?").replace('"', '\\"') in said.stdout.splitlines()[0]

@@ -1,4 +1,4 @@
-"""What is left of a handover whose root FDT leads to no map."""
+"""A root FDT that leads to no map: what is left of a handover then."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from khodump.opening.locate import RootFdt
 
 
 @dataclass(frozen=True)
-class Broken:
+class MaplessRoot:
     """A root FDT that leads to no map, but is what the next kernel is handed.
 
     Attributes:
