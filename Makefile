@@ -39,7 +39,7 @@ types: setup
 unit: setup
 	$(BIN)/pytest --numprocesses auto
 
-# Change single lines of the rooms that decide, and see whether their tests notice: a quarter of an hour. Not part of make test.
+# Change single lines of the rooms that decide, and see whether their tests notice: seven minutes. Not part of make test.
 mutants: setup
 	$(BIN)/python -m tests.mutation.run
 

@@ -20,6 +20,8 @@ from khodump.api import open_handover
 from khodump.extraction.sinks import FileSink
 from khodump.extraction.slim import Slim, _Spans
 from khodump.fdt import FdtNode
+from khodump.memories import open_memory
+from khodump.memory import Hole, Presence
 from tests.builders.boot import Entry, kho_data, write_boot_params, write_scratch
 from tests.builders.fdt import build_fdt, string, u64
 from tests.builders.handover import BuiltHandover, Description, MapFormat, build_handover
@@ -420,6 +422,18 @@ def test_a_page_size_that_was_forced_is_written_down(tmp_path):
     source = built.image.to_elf(tmp_path / "core", machine="EM_X86_64")
     slim(source, tmp_path / "out.elf", "--page-size", "16K")
     assert json.loads(run("inspect", tmp_path / "out.elf", "--format", "json").stdout)["page_size"] == 16384
+
+
+def test_of_several_copies_of_an_fdt_that_which_is_preserved_is_kept(tmp_path):
+    """A stale copy lies below it, in a page that is anybody's by now."""
+    built = everything("kho-v4 luo-v5", secret=False)
+    stale = 0x8000
+    built.image.write(stale, built.fdt)
+    (tmp_path / "kho.dtb").write_bytes(built.fdt)
+    slim(to_core(built, tmp_path / "core"), tmp_path / "out.elf", "--fdt", tmp_path / "kho.dtb")
+    with open_memory([tmp_path / "out.elf"]) as memory:
+        assert memory.read(built.fdt_phys, len(built.fdt)) == built.fdt
+        assert memory.read(stale, len(built.fdt)) == Hole(stale, Presence.EXCLUDED)
 
 
 def test_an_fdt_from_a_file_is_found_in_the_image(tmp_path):

@@ -98,6 +98,15 @@ def test_a_page_preserved_where_no_ram_is_is_a_finding(tmp_path, ends):
     assert "where no RAM is" in found[0].message
 
 
+@pytest.mark.parametrize(("phys", "accused"), [(3 * GIB - 4096, False), (3 * GIB, True)])
+def test_the_last_page_of_ram_is_in_it_and_the_next_is_not(tmp_path, phys, accused):
+    built = handed_over((FAR, (phys, 0)))
+    write_boot_params(built.image, E820_AT, e820=((0, 3 * GIB, 1),))
+    with open_leniently(built.image.to_elf(tmp_path / "core", machine="EM_X86_64")) as suspect:
+        found = [each for each in examine(suspect).diagnoses if each.finding.rule == "map-key-impossible"]
+    assert bool(found) is accused
+
+
 def test_without_such_a_word_it_is_none(tmp_path):
     with open_leniently(handed_over((FAR, (1 << 50, 0))).image.to_elf(tmp_path / "core")) as suspect:
         assert not [each for each in examine(suspect).diagnoses if each.finding.rule == "map-key-impossible"]
@@ -112,6 +121,15 @@ def test_another_machines_words_are_not_believed():
     with opened(image) as memory:
         assert not find_ram_end(memory, [guest], []).is_told
         assert find_ram_end(memory, [guest, host], []).address == 16 * GIB
+
+
+@pytest.mark.parametrize(("bits", "end"), [("40", 1 << 40), ("52", 1 << 45), ("4", 1 << 45), ("99", 1 << 45)])
+def test_the_bits_of_a_kernels_addresses_bound_ram_where_they_make_sense(bits, end):
+    image = MemoryImage()
+    image.write(0, b"low")
+    with opened(image, vmcoreinfo={"NUMBER(MAX_PHYSMEM_BITS)": bits}) as memory:
+        found = find_ram_end(memory, [], [])
+    assert (found.address, found.is_told) == (end, False)
 
 
 def test_firmware_below_4_gib_contradicts_no_table():

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from khodump.checking import shared
@@ -45,6 +45,7 @@ def batch(owner, first, pages):
 
 
 @given(CLAIMS)
+@example([("a", 0, 1), ("b", 0, 1), ("c", 1, 1), ("d", 1, 1)])  # b ends where c begins
 def test_all_who_share_memory_are_told_and_nobody_else(claims):
     told = shared_by([batch(*claim) for claim in claims])
     pairs = {
