@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from khodump.errors import ImageError
 from khodump.extras import is_installed
-from khodump.memories import avml, codecs, elf, flattened, kdump, kdump_header, lime, raw, remote
+from khodump.memories import avml, codecs, elf, flattened, kdump_header, lime, raw, remote
 from khodump.memories.file import ByteSource
 from khodump.memories.named import NAMED
 from khodump.memories.part import Part
@@ -14,13 +14,21 @@ from khodump.memories.signature import HEAD_BYTES, Format
 
 _PAGE_CODECS: Final = tuple((codec.name, codec.module) for codec in codecs.CODECS if codec.module)
 
+
+def _kdump(file: ByteSource, *, assume_zero: bool) -> Part:
+    """See `kdump.part`, which is of no use to other images, and takes its time to import."""
+    from khodump.memories import kdump  # noqa: PLC0415
+
+    return kdump.part(file, assume_zero=assume_zero)
+
+
 #: What anything is that bears no mark.
 RAW: Final = Format((), "raw, padded or with --ranges", raw.part)
 
 #: Formats that files are in. To read one more takes one line here.
 FORMATS: Final = (
     Format((elf.MAGIC,), "ELF64 core", elf.part),
-    Format((kdump_header.MAGIC,), "kdump-compressed", kdump.part, extra=codecs.EXTRA, modules=_PAGE_CODECS),
+    Format((kdump_header.MAGIC,), "kdump-compressed", _kdump, extra=codecs.EXTRA, modules=_PAGE_CODECS),
     Format((flattened.MAGIC,), "flattened makedumpfile stream of these", unwrap=flattened.unwrap),
     Format((lime.MAGIC,), "LiME", lime.part),
     Format(
