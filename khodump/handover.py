@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from khodump.columns.extents import Extents
 from khodump.findings import Finding, Severity
 from khodump.kernel import WhyNot
 from khodump.kernel.living import Living, LivingSession, as_luo, disagreements
-from khodump.memory import PhysicalMemory
+from khodump.memory import OfMemory, PhysicalMemory
 from khodump.opening import locate
 from khodump.opening.candidates import Candidate, survey
 from khodump.opening.doubt import IN_DOUBT, bytes_outside, doubts, not_listed
@@ -45,7 +44,7 @@ class _Walked(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Handover:
+class Handover(OfMemory):
     """What a kernel wrote down for the next one. Use as a context manager, or `close()` it.
 
     Attributes:
@@ -360,15 +359,3 @@ class Handover:
         walk = self.walk()
         preserved = Extents.concatenate(self.tracker.page_shift, walk).sorted()
         return _Walked(preserved, walk.nodes, tuple(walk.findings))
-
-    def close(self) -> None:
-        """Close the image files."""
-        self.memory.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -266,3 +266,21 @@ def vmcoreinfo_lines(text: bytes) -> dict[str, str]:
     """The KEY=VALUE lines of a VMCOREINFO note."""
     lines = text.partition(b"\0")[0].decode("utf-8", "replace").splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+class OfMemory:
+    """What was found in a memory, which is closed with it, or at the end of a `with` block."""
+
+    memory: PhysicalMemory
+
+    def close(self) -> None:
+        """Close the image files."""
+        self.memory.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from khodump.errors import KhodumpError
-from khodump.memory import PhysicalMemory
+from khodump.memory import OfMemory, PhysicalMemory
 from khodump.opening.locate import RootFdt
 
 
 @dataclass(frozen=True)
-class MaplessRoot:
+class MaplessRoot(OfMemory):
     """A root FDT that leads to no map, but is what the next kernel is handed.
 
     Attributes:
@@ -33,15 +31,3 @@ class MaplessRoot:
     def notes(self) -> tuple[str, ...]:
         """As `Handover.notes`: what is wrong with the image as a whole."""
         return self.memory.warnings
-
-    def close(self) -> None:
-        """Close the image files."""
-        self.memory.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
