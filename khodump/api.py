@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from khodump.abi.kexec_handover import PAGE_SIZES, PROP_FDT, PROP_PRESERVED_DATA
 from khodump.advice import FDT, PAGE_SIZE, ROOT, VERSION, Advice
@@ -36,6 +36,24 @@ from khodump.opening.running import Running
 from khodump.opening.scratch import Scratch, read_files, read_table
 from khodump.trackers import READABLE_VERSIONS, open_tracker
 from khodump.trackers.evidence import Choice
+
+
+class _Request(NamedTuple):
+    """A handover that is asked for.
+
+    Attributes:
+        running: the kernel in the image, or why there is none to ask; it has the memory.
+        source: the root FDT, or what stands for it.
+        options: how to read what is found.
+        scratch: the scratch regions, where they are given.
+        progress: called with (bytes searched, bytes to search).
+    """
+
+    running: Running
+    source: RootSource
+    options: Options
+    scratch: Scratch | None
+    progress: Progress | None
 
 
 def open_handover(
@@ -75,7 +93,7 @@ def open_handover(
     options = _checked(Options(version, page_size, force_placement=force_placement))
     regions = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    return _strictly(Running(memory), _source(fdt, root), options, regions, progress)
+    return _strictly(_Request(Running(memory), _source(fdt, root), options, regions, progress))
 
 
 def open_leniently(
@@ -102,7 +120,7 @@ def open_leniently(
     options = _checked(Options(version, page_size, tolerant=True, force_placement=force_placement))
     regions = read_files(scratch) if scratch else None
     memory = _memory(images, assume_zero=assume_zero, ranges=ranges)
-    return _leniently(Running(memory), _source(fdt, root), options, regions, progress)
+    return _leniently(_Request(Running(memory), _source(fdt, root), options, regions, progress))
 
 
 def open_in(
@@ -115,7 +133,7 @@ def open_in(
     progress: Progress | None = None,
 ) -> Handover:
     """As `open_handover`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
-    return _strictly(Running(memory), fdt, Options(version, page_size), scratch, progress)
+    return _strictly(_Request(Running(memory), fdt, Options(version, page_size), scratch, progress))
 
 
 def open_leniently_in(
@@ -128,7 +146,8 @@ def open_leniently_in(
     progress: Progress | None = None,
 ) -> Handover | MaplessRoot:
     """As `open_leniently`, in a memory that somebody else opened; it is closed with the handover, or on an error."""
-    return _leniently(Running(memory), fdt, Options(version, page_size, tolerant=True), scratch, progress)
+    options = Options(version, page_size, tolerant=True)
+    return _leniently(_Request(Running(memory), fdt, options, scratch, progress))
 
 
 def open_live_handover(
@@ -178,7 +197,7 @@ def _by_machine(handover: Handover, page_size: int | None, *, incoming: bool) ->
 
 
 _Opened = TypeVar("_Opened", bound=Handover | MaplessRoot)
-_Opener = Callable[[Running, RootSource, Options, Scratch | None, Progress | None], _Opened]
+_Opener = Callable[[_Request], _Opened]
 
 
 def _live(
@@ -196,7 +215,7 @@ def _live(
         running = Running(memory, paths.kallsyms)
         this_machine = lead(running, paths, incoming=incoming)
         scratch = scratch_of(running, paths)
-    opened = opener(running, this_machine.fdt, options, scratch, progress)
+    opened = opener(_Request(running, this_machine.fdt, options, scratch, progress))
     if not isinstance(opened, Handover):
         return opened
     return replace(opened, notes=(*opened.notes, *this_machine.notes))
@@ -290,56 +309,31 @@ def _checked(options: Options) -> Options:
     return options
 
 
-def _strictly(
-    running: Running,
-    source: RootSource,
-    options: Options,
-    scratch: Scratch | None,
-    progress: Progress | None,
-) -> Handover:
-    """The handover in the memory of this kernel, or of none; it is closed on an error."""
-    with running.memory.closed_on_error():
-        return _open(running, source, options, scratch, progress)
+def _strictly(request: _Request) -> Handover:
+    """The handover that is asked for; its memory is closed on an error."""
+    with request.running.memory.closed_on_error():
+        return _open(request)
 
 
-def _leniently(
-    running: Running,
-    source: RootSource,
-    options: Options,
-    scratch: Scratch | None,
-    progress: Progress | None,
-) -> Handover | MaplessRoot:
+def _leniently(request: _Request) -> Handover | MaplessRoot:
     """As `_strictly`; where there is no handover, the root FDT that should have led to one."""
-    with running.memory.closed_on_error():
+    memory = request.running.memory
+    with memory.closed_on_error():
         try:
-            return _open(running, source, options, scratch, progress)
+            return _open(request)
         except (NoHandoverError, FdtError) as error:
-            return mapless_root(running.memory, source, error, options, progress)
+            return mapless_root(memory, request.source, error, request.options, request.progress)
 
 
-def _open(
-    running: Running,
-    source: RootSource,
-    options: Options,
-    scratch: Scratch | None,
-    progress: Progress | None,
-) -> Handover:
-    resolved = resolve_root(running, source, _checked(options), progress)
-    return _opened(running, in_place(resolved, options, progress), options, scratch, progress)
-
-
-def _opened(
-    running: Running,
-    resolved: Resolved,
-    options: Options,
-    scratch: Scratch | None,
-    progress: Progress | None,
-) -> Handover:
-    """The handover of this root FDT."""
+def _open(request: _Request) -> Handover:
+    """From the request to the root FDT, in a memory that is at its place, and to the reading of its map."""
+    options = _checked(request.options)
+    found = resolve_root(request.running, request.source, options, request.progress)
+    resolved = in_place(found, options, request.progress)
     memory, root = resolved.memory, resolved.fdt
     notes = list(resolved.notes)
-    if memory is not running.memory:
-        running = Running(memory)
+    running = request.running if memory is request.running.memory else Running(memory)
+    scratch = request.scratch
     if scratch is None:
         scratch = running.scratch or _announced_scratch(resolved)
     lack = running.lacks_scratch
@@ -348,7 +342,7 @@ def _opened(
         why = "the kernel in the image cannot be asked for them" if is_told else lack
         notes.append(f"the scratch regions are not known: {why}")
     memory.ram_end = find_ram_end(memory, resolved.boot.ram, _named(root, scratch))
-    choice = resolved.choice or _choose(memory, root, options, progress)
+    choice = resolved.choice or _choose(memory, root, options, request.progress)
     if not choice.certain:
         reading = f"how to read the map is {choice.reason}; "
         notes.append(Advice.of(reading, PAGE_SIZE, " and ", VERSION, " force a reading"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 import typer
 
@@ -16,6 +16,12 @@ from khodump.numbers import parse_number
 
 if TYPE_CHECKING:
     from khodump.handover import Handover
+
+#: What is said of options that several commands have.
+VERSION_HELP: Final = "Read it as this version (kho-v4), whatever the FDT says."
+PAGE_SIZE_HELP: Final = "The kernel's page size: 4K, 16K or 64K. Default: worked out from evidence."
+ASSUME_ZERO_HELP: Final = "Take pages that were filtered from a dump for zeros."
+RANGES_HELP: Final = "The raw image holds the memory of this file (/proc/iomem's format) without its holes."
 
 IMAGES = typer.Argument(
     metavar="IMAGE...",
@@ -38,7 +44,7 @@ class Image:
             "--as",
             metavar="VERSION",
             autocompletion=completion.versions,
-            help="Read it as this version (kho-v4), whatever the FDT says.",
+            help=VERSION_HELP,
         ),
     ] = None
     page_size: Annotated[
@@ -46,17 +52,15 @@ class Image:
         typer.Option(
             metavar="SIZE",
             autocompletion=completion.page_sizes,
-            help="The kernel's page size: 4K, 16K or 64K. Default: worked out from evidence.",
+            help=PAGE_SIZE_HELP,
         ),
     ] = None
-    assume_zero: Annotated[
-        bool, typer.Option("--assume-zero", help="Take pages that were filtered from a dump for zeros.")
-    ] = False
+    assume_zero: Annotated[bool, typer.Option("--assume-zero", help=ASSUME_ZERO_HELP)] = False
     ranges: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="The raw image holds the memory of this file (/proc/iomem's format) without its holes.",
+            help=RANGES_HELP,
         ),
     ] = None
     force_placement: Annotated[
@@ -67,9 +71,14 @@ class Image:
     ] = False
 
     @property
+    def named_images(self) -> list[str]:
+        """The images that stand as arguments; none with --live."""
+        return self.images or []
+
+    @property
     def paths(self) -> list[str]:
         """The files that make the image."""
-        return self.images or []
+        return self.named_images
 
     @property
     def inputs(self) -> list[str]:
@@ -127,11 +136,6 @@ class ImageOrMachine(Image):
     live: Annotated[
         bool, typer.Option("--live", help="This machine: its memory, and what its kernel prepares.")
     ] = False
-
-    @property
-    def named_images(self) -> list[str]:
-        """The images that are named; none with --live."""
-        return self.images or []
 
     @property
     def image_options(self) -> tuple[Option, ...]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypedDict, TypeVar
 
 import typer
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from khodump.opening.mapless import MaplessRoot
 
 _Opened = TypeVar("_Opened")
+
+
+#: What is said of options that several commands have.
+FDT_HELP: Final = "The root FDT: a .dtb file, or its physical address. Default: where the kernel in the image says, else search."
+SCRATCH_HELP: Final = "debugfs' scratch_phys, and again for scratch_len; or their directory."
 
 
 class Options(TypedDict):
@@ -53,7 +58,7 @@ class Source(ImageOrMachine):
         str | None,
         typer.Option(
             metavar="FILE|0xPHYS",
-            help="The root FDT: a .dtb file, or its physical address. Default: where the kernel in the image says, else search.",
+            help=FDT_HELP,
         ),
     ] = None
     root: Annotated[
@@ -65,9 +70,7 @@ class Source(ImageOrMachine):
     ] = None
     scratch: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="FILE", help="debugfs' scratch_phys, and again for scratch_len; or their directory."
-        ),
+        typer.Option(metavar="FILE", help=SCRATCH_HELP),
     ] = None
 
     @property

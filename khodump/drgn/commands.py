@@ -16,6 +16,7 @@ from typer.main import get_command
 from khodump.advice import PAGE_SIZE, Invocation, given, told
 from khodump.cli.command import Status
 from khodump.cli.command import command as _command
+from khodump.cli.image import VERSION_HELP
 from khodump.cli.terminal import Terminal, Voice
 from khodump.drgn.opening import open_program, open_program_leniently
 from khodump.errors import KhodumpError
@@ -53,9 +54,7 @@ class ProgramSource:
     ] = False
     as_: Annotated[
         str | None,
-        typer.Option(
-            "--as", metavar="VERSION", help="Read it as this version (kho-v4), whatever the FDT says."
-        ),
+        typer.Option("--as", metavar="VERSION", help=VERSION_HELP),
     ] = None
     page_size: Annotated[
         str | None, typer.Option(metavar="SIZE", help="The kernel's page size: 4K, 16K or 64K.")

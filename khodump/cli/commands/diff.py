@@ -12,7 +12,8 @@ import typer
 from khodump.advice import FDT, PAGE_SIZE, RANGES, SCRATCH, VERSION, Parameter
 from khodump.cli.command import Status, command
 from khodump.cli.help import Example
-from khodump.cli.source import Source
+from khodump.cli.image import ASSUME_ZERO_HELP, PAGE_SIZE_HELP, RANGES_HELP, VERSION_HELP
+from khodump.cli.source import FDT_HELP, SCRATCH_HELP, Source
 from khodump.cli.terminal import Terminal, Voice
 from khodump.errors import KhodumpError, UsageError
 
@@ -55,22 +56,20 @@ class Pair:
         str | None,
         _file(
             "FILE|0xPHYS",
-            "The root FDT: a .dtb file, or its physical address. Default: where the kernel in the image says, else search.",
+            FDT_HELP,
         ),
     ] = None
     fdt_new: Annotated[str | None, _file("FILE|0xPHYS")] = None
     scratch_old: Annotated[
         list[str] | None,
-        _file("FILE", "debugfs' scratch_phys, and again for scratch_len; or their directory."),
+        _file("FILE", SCRATCH_HELP),
     ] = None
     scratch_new: Annotated[list[str] | None, _file("FILE")] = None
-    as_old: Annotated[
-        str | None, _file("VERSION", "Read it as this version (kho-v4), whatever the FDT says.")
-    ] = None
+    as_old: Annotated[str | None, _file("VERSION", VERSION_HELP)] = None
     as_new: Annotated[str | None, _file("VERSION")] = None
     page_size_old: Annotated[
         str | None,
-        _file("SIZE", "The kernel's page size: 4K, 16K or 64K. Default: worked out from evidence."),
+        _file("SIZE", PAGE_SIZE_HELP),
     ] = None
     page_size_new: Annotated[str | None, _file("SIZE")] = None
     image_old: Annotated[
@@ -79,14 +78,10 @@ class Pair:
     image_new: Annotated[list[str] | None, _file("IMAGE")] = None
     ranges_old: Annotated[
         str | None,
-        _file(
-            "FILE", "The raw image holds the memory of this file (/proc/iomem's format) without its holes."
-        ),
+        _file("FILE", RANGES_HELP),
     ] = None
     ranges_new: Annotated[str | None, _file("FILE")] = None
-    assume_zero: Annotated[
-        bool, typer.Option("--assume-zero", help="Take pages that were filtered from a dump for zeros.")
-    ] = False
+    assume_zero: Annotated[bool, typer.Option("--assume-zero", help=ASSUME_ZERO_HELP)] = False
     force_placement: Annotated[
         bool,
         typer.Option(
