@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
+
+#: The user that KHO itself is: of its root FDT, its map and its scratch memory.
+KHO: Final = "KHO"
 
 
 def quoted(name: str) -> str:
@@ -17,7 +21,7 @@ class Owner:
     Names come out of the image and may hold anything, so that only the fields tell owners apart, never their words.
 
     Attributes:
-        user: the node of the root FDT; `KHO` for KHO itself.
+        user: the node of the root FDT; `KHO` for what is KHO's own.
         session: name of the LUO session.
         token: of the file in that session.
         part: what it is of all this: `blob`, `folios`.

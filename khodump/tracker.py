@@ -18,14 +18,14 @@ from khodump.columns.extents import NO_ORDER, Extents
 from khodump.columns.table import Columns
 from khodump.findings import Entry, Finding
 from khodump.memory import PhysicalMemory, Presence
-from khodump.owner import Owner
+from khodump.owner import KHO, Owner
 from khodump.problems import MapNodeUnreadable, MapPointerOutsideMemory, MapRootMissing, ReadingInDoubt
 
 #: The slot of a node that no other points to.
 NO_SLOT: Final = -1
 
 #: Whose the preserved-memory map is. Trackers are the only decoders that name no owner.
-MAP_OWNER: Final = Owner("KHO", part="map")
+MAP_OWNER: Final = Owner(KHO, part="map")
 #: The rule of a map that begins nowhere.
 NO_ROOT: Final = "map-root-missing"
 #: The rule of a map that may not be one.

@@ -56,6 +56,10 @@ class Diagnosis:
         return self.confirmation.chosen(self.words, invocation, is_broken=self.is_of_broken)
 
 
+def _has(diagnoses: Sequence[Diagnosis], rule: str) -> bool:
+    return any(diagnosis.finding.rule == rule for diagnosis in diagnoses)
+
+
 @dataclass(frozen=True)
 class Checkup:
     """What the rules made of a handover.
@@ -83,14 +87,14 @@ class Checkup:
 
     def is_wrong(self, severity: Severity) -> bool:
         """Whether something is known to be wrong that is at least as grave; what could not be read, or was misread, is not."""
-        if any(diagnosis.finding.rule == IN_DOUBT for diagnosis in self.diagnoses):
+        if _has(self.diagnoses, IN_DOUBT):
             return False
         return any(not finding.unread for finding in self._at_least(severity))
 
     @property
     def is_bygone(self) -> bool:
         """Whether the handover was taken over long ago, so that nothing speaks against it."""
-        return any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in self.diagnoses)
+        return _has(self.diagnoses, STALE_INCOMING)
 
     def _at_least(self, severity: Severity) -> Iterator[Finding]:
         limit = GRAVITY.index(severity)
@@ -128,9 +132,9 @@ def examine(subject: Handover | MaplessRoot, kernel: Kernel | None = None) -> Ch
             not_run.append((rule.name, _why_not_run(case, lack)))
         diagnoses += _diagnosed(case, rule)
     diagnoses += _undeclared(case)
-    if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in diagnoses):
+    if _has(diagnoses, STALE_INCOMING):
         diagnoses = [_bygone(diagnosis) for diagnosis in diagnoses if diagnosis.finding.rule != IN_DOUBT]
-    elif any(diagnosis.finding.rule == IN_DOUBT for diagnosis in diagnoses):
+    elif _has(diagnoses, IN_DOUBT):
         diagnoses = [replace(diagnosis, outcome=_UNTOLD) for diagnosis in diagnoses]
     elif case.is_adrift:
         diagnoses = [_doubted(diagnosis) for diagnosis in diagnoses]
@@ -207,7 +211,7 @@ def _verdict(case: Case, diagnoses: Sequence[Diagnosis]) -> str:
     for diagnosis in grave:
         by_effect.setdefault(diagnosis.outcome.effect, []).append(diagnosis)
     who = f"{case.kernel.root} kernels"
-    if any(diagnosis.finding.rule == STALE_INCOMING for diagnosis in diagnoses):
+    if _has(diagnoses, STALE_INCOMING):
         return "This handover has been taken over by the kernel that runs in this image: nothing here speaks against it."
     doubtful = (IN_DOUBT, FdtLost.name)
     doubt = next((diagnosis.finding for diagnosis in grave if diagnosis.finding.rule in doubtful), None)

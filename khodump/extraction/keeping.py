@@ -33,13 +33,13 @@ from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.opening.boot import Notice, in_setup_data
 from khodump.opening.locate import FDT_OWNER, LandmarkKind, find_copies, landmarks
 from khodump.opening.scratch import read_table
-from khodump.owner import Owner
+from khodump.owner import KHO, Owner
 from khodump.problems import SubtreeIncomplete
 from khodump.subtree import Keep, Subtree, blob_of
 from khodump.tracker import MAP_OWNER
 
 #: The owner of what led from x86's boot protocol to the scratch table.
-BOOT: Final = Owner("KHO", part="boot protocol")
+BOOT: Final = Owner(KHO, part="boot protocol")
 
 _BATCH_BYTES: Final = 8 << 20
 #: A table with more pointers that no kernel writes is taken for memory that was used again.

@@ -14,7 +14,7 @@ from khodump.errors import ImageError, UsageError
 from khodump.findings import Entry, Finding
 from khodump.memory import Hole, PhysicalMemory
 from khodump.numbers import format_size, parse_number
-from khodump.owner import Owner
+from khodump.owner import KHO, Owner
 from khodump.problems import ScratchWraps
 
 
@@ -42,7 +42,7 @@ class Scratch(tuple[KhoScratch, ...]):  # noqa: SLOT001 - subclasses of tuple ca
 
 
 #: Whose the regions are, for findings.
-OWNER: Final = Owner("KHO", part="scratch")
+OWNER: Final = Owner(KHO, part="scratch")
 
 _MAX_BYTES: Final = 1 << 20  # a region a NUMA node and two more: far above any machine
 _DEBUGFS_NAMES: Final = ("scratch_phys", "scratch_len")
