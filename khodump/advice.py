@@ -269,7 +269,8 @@ class Advice:
     @classmethod
     def of(cls, *parts: str | Command | Parameter | Advice) -> Advice:
         """From these, in order."""
-        return cls(tuple(chain.from_iterable(p.parts if isinstance(p, Advice) else (p,) for p in parts)))
+        flat = (part.parts if isinstance(part, Advice) else (part,) for part in parts)
+        return cls(tuple(chain.from_iterable(flat)))
 
     def __str__(self) -> str:
         return self.told(IN_PYTHON)

@@ -21,6 +21,7 @@ from khodump.findings import Entry, Finding, Severity
 from khodump.memory import Hole, PhysicalMemory
 from khodump.owner import Owner
 from khodump.problems import BlobUnreadable, Problem
+from khodump.rounding import round_up
 from khodump.rows import Fact
 
 #: The part of a user that its node points to.
@@ -326,7 +327,7 @@ class Subtree:
         """All memory of this user, its blob's pages first."""
         if self.blob is not None:
             start = self.blob.phys - self.blob.phys % page_size
-            end = -(-(self.blob.phys + max(self.blob.size, 1)) // page_size) * page_size
+            end = round_up(self.blob.phys + max(self.blob.size, 1), page_size)
             end = min(end, (1 << 64) - page_size)  # whatever the root FDT says, no memory lies beyond
             # A small blob may lie in a folio of any order, as that of kho_test does.
             size = end - start if end - start > page_size else WHOLE_BLOCK

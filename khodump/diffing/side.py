@@ -77,11 +77,11 @@ class Layers:
 
     def together(self, states: Sequence[U64], length: int) -> State:
         """What the states of all layers, in their order, say together of `length` pieces of memory."""
-        rest = list(states[len(self.blocks) :])
-        nothing = np.zeros(length, np.uint64)
-        unknown = nothing if self.unknown is None else rest.pop(0)
-        owner = nothing if self.owner is None else rest.pop(0)
-        blocks: U64 = states[0] if len(self.blocks) == 1 else np.bitwise_or.reduce(states[: len(self.blocks)])
+        of_blocks = states[: len(self.blocks)]
+        rest = iter(states[len(self.blocks) :])
+        blocks: U64 = of_blocks[0] if len(of_blocks) == 1 else np.bitwise_or.reduce(of_blocks)
+        unknown = np.zeros(length, np.uint64) if self.unknown is None else next(rest)
+        owner = np.zeros(length, np.uint64) if self.owner is None else next(rest)
         return State(blocks, unknown, owner)
 
 

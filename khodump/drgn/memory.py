@@ -11,6 +11,7 @@ from drgn import FaultError, Program
 from drgn.helpers.linux.ioport import for_each_resource
 
 from khodump.columns.arrays import U64
+from khodump.columns.table import groups
 from khodump.errors import ImageError, KhodumpError
 from khodump.memories import open_memory
 from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, Range, vmcoreinfo_lines
@@ -132,8 +133,8 @@ class ProgramMemory(PhysicalMemory):
 
 def _neighbours(addresses: U64, size: int, most: int) -> Iterator[int]:
     """How many pages of `size` bytes follow one another, again and again, but at most `most` at a time."""
-    breaks = np.flatnonzero(addresses[1:] != addresses[:-1] + np.uint64(size)) + 1
-    for run in np.diff(np.concatenate(([0], breaks, [len(addresses)]))).tolist():
+    first, last = groups(len(addresses), addresses[1:] != addresses[:-1] + np.uint64(size))
+    for run in (last + 1 - first).tolist():
         yield from [most] * (run // most) + ([run % most] if run % most else [])
 
 

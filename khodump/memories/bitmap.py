@@ -14,6 +14,7 @@ import numpy as np
 from khodump.columns.arrays import I64, U8, U64, Bool
 from khodump.errors import ImageError
 from khodump.memories.file import ByteSource
+from khodump.rounding import ceil_div, round_up
 
 #: Log2 of the pages in a block.
 BLOCK_SHIFT: Final = 12
@@ -54,7 +55,7 @@ class PageBitmap:
     def __init__(self, file: ByteSource, offset: int, pages: int) -> None:
         self.pages = pages
         self._file, self._offset = file, offset
-        size = -(-pages // (8 * _BLOCK)) * _BLOCK
+        size = ceil_div(pages, 8 * _BLOCK) * _BLOCK
         if any(file.lost_extents(offset, offset + size)):  # before anything of that size is read
             raise self._cut_off(size)
         blocks: list[I64] = [np.zeros(0, np.int64)]
@@ -72,7 +73,7 @@ class PageBitmap:
         at = 0
         for low, high in self._file.data_extents(self._offset, self._offset + size):
             at = max(at, (low - self._offset) // _BLOCK * _BLOCK)
-            end = -(-(high - self._offset) // _BLOCK) * _BLOCK
+            end = round_up(high - self._offset, _BLOCK)
             while at < end:
                 chunk = buffer[: min(_CHUNK, end - at)]
                 if self._file.read_into(chunk.data, self._offset + at) < len(chunk):

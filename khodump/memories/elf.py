@@ -21,6 +21,7 @@ from khodump.memories.file import ByteSource
 from khodump.memories.part import Part
 from khodump.memories.segments import ZERO_FILE, Segments
 from khodump.memory import Platform, Presence, vmcoreinfo_lines
+from khodump.rounding import round_up
 
 MAGIC: Final = b"\x7fELF"
 
@@ -177,8 +178,8 @@ def _vmcoreinfo(notes: bytes, structs: Any) -> dict[str, str]:  # noqa: ANN401 -
     while at + header_size <= len(notes):
         header = struct_parse(structs.Elf_Nhdr, BytesIO(notes[at : at + header_size]))
         name_at = at + header_size
-        desc_at = name_at + -(-header["n_namesz"] // 4) * 4
-        at = desc_at + -(-header["n_descsz"] // 4) * 4
+        desc_at = name_at + round_up(header["n_namesz"], 4)
+        at = desc_at + round_up(header["n_descsz"], 4)
         if notes[name_at : name_at + header["n_namesz"]].rstrip(b"\0") == b"VMCOREINFO":
             return vmcoreinfo_lines(notes[desc_at : desc_at + header["n_descsz"]])
     return {}

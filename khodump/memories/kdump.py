@@ -29,6 +29,7 @@ from khodump.memories.kdump_header import (
 )
 from khodump.memories.part import Part
 from khodump.memory import Hole, Pages, PhysicalMemory, Platform, Presence, RamEnd, Range
+from khodump.rounding import ceil_div
 
 _CACHED_PAGES: Final = 256  # at most 16 MiB
 _READ_AT_ONCE: Final = 256  # pages
@@ -187,7 +188,7 @@ class KdumpMemory(PhysicalMemory):
     def read(self, phys: int, size: int) -> bytes | Hole:
         """See `PhysicalMemory.read`."""
         unit, parts = self._page_size, []
-        first, last = phys // unit, -(-(phys + size) // unit)
+        first, last = phys // unit, ceil_div(phys + size, unit)
         for at in range(first, last, _READ_AT_ONCE):
             pfns = np.arange(at, min(at + _READ_AT_ONCE, last), dtype=np.uint64)
             got = self._gather(pfns)

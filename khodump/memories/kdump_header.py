@@ -15,6 +15,7 @@ from khodump.abi.layout import Layout, dtype_of, s32, u32, u64
 from khodump.errors import ImageError
 from khodump.memories.file import ByteSource
 from khodump.memory import Platform, vmcoreinfo_lines
+from khodump.rounding import ceil_div
 
 MAGIC: Final = b"KDUMP   "
 NEWEST_VERSION: Final = 6
@@ -140,7 +141,7 @@ def read_header(file: ByteSource) -> KdumpHeader:
     version = main.header_version
     pages = sub.max_mapnr_64 if version >= 6 else main.max_mapnr
     size, blocks = main.block_size, main.bitmap_blocks
-    needed = -(-pages // (8 * size))
+    needed = ceil_div(pages, 8 * size)
     half = blocks // 2 * size if blocks >= 2 * needed else 0  # very old dumps have one bitmap only
     bitmaps_at, bitmaps = (1 + main.sub_hdr_size) * size, blocks * size
     if needed > blocks or pages > _MAX_PAGES:

@@ -28,6 +28,7 @@ from khodump.memories.refusal import (
 )
 from khodump.memories.segments import SegmentedMemory, Segments
 from khodump.memory import Hole, PhysicalMemory, Platform, Presence
+from khodump.rounding import round_up
 
 #: Bytes of the pages that the running kernel maps memory by.
 PAGE: Final = os.sysconf("SC_PAGESIZE")
@@ -109,7 +110,7 @@ def open_dev_mem(paths: LivePaths = LivePaths()) -> PhysicalMemory:
     Raises:
         ImageError: it, or /proc/iomem, cannot be read.
     """
-    rounded = [(-(-start // PAGE) * PAGE, end // PAGE * PAGE) for start, end in read_ranges(paths.iomem).ram]
+    rounded = [(round_up(start, PAGE), end // PAGE * PAGE) for start, end in read_ranges(paths.iomem).ram]
     ranges = [(start, end) for start, end in rounded if start < end]
     if not ranges:
         message = f"{paths.iomem} has no whole page of System RAM"

@@ -80,7 +80,7 @@ class RawMemory(SegmentedMemory):
 def laid_out(
     layout: Layout, certain: Sequence[tuple[int, int]] | None = None
 ) -> Iterator[tuple[int, int, Presence, int, int]]:
-    """The rows of `Segments.of` for a raw file.
+    """The rows of `Segments` for a raw file.
 
     Args:
         layout: which bytes of it are which memory.

@@ -8,6 +8,7 @@ from typing import Any, Final
 from khodump.errors import ImageError
 from khodump.extras import require
 from khodump.memories.file import ByteSource
+from khodump.rounding import ceil_div
 
 EXTRA: Final = "remote"
 
@@ -51,7 +52,7 @@ class RemoteFile(ByteSource):
         while at < end:
             block = at // _BLOCK
             start = block * _BLOCK
-            data = self._block(block, -(-end // _BLOCK))
+            data = self._block(block, ceil_div(end, _BLOCK))
             stop = min(end, start + len(data))
             if stop <= at:
                 break

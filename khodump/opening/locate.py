@@ -19,14 +19,15 @@ from khodump.fdt import FDT_HEADER, MAGIC, UNFINISHED_MAGIC, FdtNode, Oddity, re
 from khodump.findings import Finding, Severity
 from khodump.memory import Hole, PhysicalMemory, Presence
 from khodump.opening.searched import Misses
-from khodump.owner import Owner
+from khodump.owner import KHO, Owner
 from khodump.problems import FdtLost, FdtOdd
+from khodump.rounding import ceil_div, round_up
 
 #: Called with (bytes scanned, bytes to scan).
 Progress = Callable[[int, int], None]
 
 #: Whose the findings about it are, as in `khodump.subtree.Claims`.
-FDT_OWNER: Final = Owner("KHO", part="root FDT")
+FDT_OWNER: Final = Owner(KHO, part="root FDT")
 
 _STEP: Final = PAGE_SIZES[0]  # the root FDT is page-aligned, whatever the page size
 _MAX_FDT: Final = PAGE_SIZES[-1]  # and one page long at most
@@ -235,7 +236,7 @@ def landmarks(
     stretches = [(span.start, span.end) for span in memory.populated()]
     total, done = sum(end - start for start, end in stretches), 0
     for start, end in stretches:
-        for at in range(-(-start // _STEP) * _STEP, end, _WINDOW):
+        for at in range(round_up(start, _STEP), end, _WINDOW):
             size = min(_WINDOW, end - at)
             yield from _in_window(memory, at, size, end, misses, deep=deep)
             done += size
@@ -270,10 +271,10 @@ def _readable(memory: PhysicalMemory, at: int, size: int, step: int, misses: Mis
     data = memory.read(at, size)
     if not isinstance(data, Hole):
         return data
-    starts = np.arange(at // _STEP, -(-(at + size) // _STEP), dtype=np.uint64) * np.uint64(_STEP)
+    starts = np.arange(at // _STEP, ceil_div(at + size, _STEP), dtype=np.uint64) * np.uint64(_STEP)
     pages = memory.gather(starts, _STEP)
     pages.data[pages.presence != Presence.PRESENT] = 0
-    own = slice(-(-step // _STEP))
+    own = slice(ceil_div(step, _STEP))
     misses.add(starts[own], pages.presence[own], _STEP, at + step)
     return pages.data.tobytes()[:size]
 

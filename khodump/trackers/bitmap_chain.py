@@ -166,10 +166,7 @@ class BitmapChainTracker(Tracker):
             )
             parts.append(self._elements(page, at, walk))
             at, previous = header.next, at
-        none = np.zeros(0, np.uint64)
-        parts.append(Elements(none, none, none, none, none.astype(np.int64)))
-        columns = ("phys_start", "bitmap", "order", "chunk", "number")
-        return Elements(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
+        return Elements.concatenate(parts)
 
     def _elements(self, page: bytes, at: int, walk: Walk) -> Elements:
         """The elements of one chunk."""
