@@ -87,9 +87,12 @@ def _pairs(start: U64, end: U64, owner: I64) -> Iterator[tuple[int, int, int, in
     leads = np.where(end == reach, np.arange(len(end)), 0)
     holder = np.maximum.accumulate(leads)[:-1]  # the piece that reaches furthest, of those before
     rows = np.flatnonzero(start[1:] < reach[:-1])
-    others, mine = owner[holder[rows]], owner[rows + 1]
-    first, second = np.minimum(others, mine), np.maximum(others, mine)
-    low, size = start[rows + 1], np.minimum(end[rows + 1], reach[rows]) - start[rows + 1]
+    others = owner[holder[rows]]
+    mine = owner[rows + 1]
+    first = np.minimum(others, mine)
+    second = np.maximum(others, mine)
+    low = start[rows + 1]
+    size = np.minimum(end[rows + 1], reach[rows]) - low
     order = np.lexsort((low, second, first))
     first, second, low, size = first[order], second[order], low[order], size[order]
     begins = (first[1:] != first[:-1]) | (second[1:] != second[:-1])

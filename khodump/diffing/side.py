@@ -43,12 +43,15 @@ class _Runs:
         return self.extents.phys[::every] >> np.uint64(self.unit)
 
     def between(self, start: int, end: int) -> Steps:
-        phys, unit = self.extents.phys, np.uint64(self.unit)
+        phys = self.extents.phys
+        unit = np.uint64(self.unit)
         first = max(int(np.searchsorted(phys, np.uint64(start << self.unit), "right")) - 1, 0)
         stop = int(np.searchsorted(phys, np.uint64((end << self.unit) - 1), "right"))
         part = self.extents.take(slice(first, stop))
-        shift, low = part.block_shift, part.phys >> unit
-        return Steps.of_runs(low, low + (part.count << (shift - unit)), _ONE << shift).clipped(start, end)
+        shift = part.block_shift
+        low = part.phys >> unit
+        high = low + (part.count << (shift - unit))
+        return Steps.of_runs(low, high, _ONE << shift).clipped(start, end)
 
 
 @dataclass(frozen=True, eq=False)
